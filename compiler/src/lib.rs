@@ -1,0 +1,2 @@
+//! Heddle's compiler: tensor graph to encrypted-inference plan.
+#![forbid(unsafe_code)]

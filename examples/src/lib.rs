@@ -1,0 +1,2 @@
+//! Runnable stories and the demo model.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ONNX to Heddle's tensor graph.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! An RNS-CKKS engine with bootstrapping.
+

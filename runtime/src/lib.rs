@@ -1,0 +1,2 @@
+//! Heddle's runtime: executes encrypted-inference plans.
+#![forbid(unsafe_code)]

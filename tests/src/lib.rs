@@ -1,0 +1,2 @@
+//! Whole-product tests and snapshots.
+#![forbid(unsafe_code)]
