@@ -1,2 +1,19 @@
-//! Parameter sets, prime chains, security and key-switching layouts shared by Heddle's compiler and engine.
+//! Parameter sets, prime chains, security estimates and key-switching layouts.
+//!
+//! Shared by the compiler, which plans with them and never links the engine, and by the engine, which computes
+//! with them. A `ParametersLiteral` is what a person or a file writes; `Parameters` is its checked,
+//! immutable form.
+
 #![forbid(unsafe_code)]
+
+pub mod bootstrap;
+pub mod bsgs;
+pub mod dft;
+mod error;
+pub mod key_switch;
+pub mod literal;
+pub mod named;
+pub mod primes;
+pub mod security;
+
+pub use error::Error;

@@ -1,0 +1,1 @@
+//! Bootstrapping parameters and the keys that a bootstrap needs.

@@ -1,0 +1,1 @@
+//! Baby-step giant-step plans for linear transforms.

@@ -1,0 +1,1 @@
+//! Factors of the homomorphic transforms between slots and coefficients.

@@ -1,0 +1,1 @@
+//! Layouts of hybrid key switching: digits and special primes per level.

@@ -1,0 +1,1 @@
+//! Parameter literals and their checked form.

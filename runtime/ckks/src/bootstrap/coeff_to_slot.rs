@@ -1,0 +1,1 @@
+//! The homomorphic inverse embedding: coefficients to slots.

@@ -1,0 +1,1 @@
+//! The homomorphic reduction modulo the first prime.

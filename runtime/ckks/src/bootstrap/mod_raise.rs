@@ -1,0 +1,1 @@
+//! Raising a ciphertext from the first modulus to the whole chain.

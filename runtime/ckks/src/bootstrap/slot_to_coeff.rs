@@ -1,0 +1,1 @@
+//! The homomorphic embedding: slots to coefficients.

@@ -1,0 +1,1 @@
+//! Plaintexts and ciphertexts: limbs, scale, level and packing.

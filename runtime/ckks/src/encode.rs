@@ -1,0 +1,1 @@
+//! The canonical embedding: slot vectors to integer coefficients and back.

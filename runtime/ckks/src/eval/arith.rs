@@ -1,0 +1,1 @@
+//! Additions, plaintext products and level changes.

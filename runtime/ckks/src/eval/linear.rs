@@ -1,0 +1,1 @@
+//! Linear transforms by their diagonals.

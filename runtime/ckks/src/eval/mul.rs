@@ -1,0 +1,1 @@
+//! Ciphertext products and relinearisation.

@@ -1,0 +1,1 @@
+//! Evaluation of polynomials in the Chebyshev basis.

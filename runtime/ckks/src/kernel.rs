@@ -1,0 +1,1 @@
+//! The one dispatch point to the vector kernels.

@@ -1,0 +1,1 @@
+//! Secret, public and key-switching keys and their generation.

@@ -1,0 +1,1 @@
+//! Hybrid key switching and hoisting.

@@ -1,0 +1,1 @@
+//! Precision reports: expected against obtained slot vectors.

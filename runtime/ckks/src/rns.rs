@@ -1,0 +1,1 @@
+//! Changes of basis in the residue number system.

@@ -1,0 +1,1 @@
+//! Sampling of secrets, errors and uniform polynomials.

@@ -1,0 +1,1 @@
+//! Deterministic expansion of the uniform halves of keys from a seed.
