@@ -1,0 +1,154 @@
+//! The third stage: the levelled CKKS schedule, the operations that the encrypted machine executes
+//! in the order of their ids.
+
+use std::fmt;
+
+use heddle_params::{BootstrapVariant, KeyUse};
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, ValueId};
+use crate::linear::LinearMap;
+use crate::slot::Chebyshev;
+
+/// The type of a ciphertext.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CiphertextType {
+    /// log2 of the period of the slot vector.
+    pub log_slots: u32,
+    /// Rescales that remain.
+    pub level: usize,
+    /// log2 of the scale.
+    pub log_scale: f64,
+}
+
+impl CiphertextType {
+    /// The period of the slot vector, in slots.
+    pub fn slots(&self) -> usize {
+        1 << self.log_slots
+    }
+
+    /// The scale Δ.
+    pub fn scale(&self) -> f64 {
+        self.log_scale.exp2()
+    }
+}
+
+impl fmt::Display for CiphertextType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ct<slots=2^{}, level={}, scale=2^{}>",
+            self.log_slots, self.level, self.log_scale
+        )
+    }
+}
+
+/// Index into [`Schedule::linear_maps`]. Printed as `m3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LinearMapId(pub u32);
+
+/// Index into [`Schedule::polynomials`]. Printed as `p3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PolynomialId(pub u32);
+
+/// Rotations by which one term of a linear transform is evaluated (double-hoisted baby-step
+/// giant-step): every diagonal `d` of the term is `baby + giant` modulo its period.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransformSteps {
+    /// Number of non-zero diagonals.
+    pub diagonals: usize,
+    /// Rotations of the operand, in slots, ascending; 0 needs no key.
+    pub baby: Vec<usize>,
+    /// Rotations of the partial sums, in slots, ascending; 0 needs no key.
+    pub giant: Vec<usize>,
+}
+
+/// An operation of the schedule. Levels and scales are those of the result's type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// The encrypted image.
+    Input,
+    /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
+    /// scale. The diagonals are encoded at the scale that is the quotient of the result's and the
+    /// operands'.
+    LinearTransform {
+        /// Which map.
+        map: LinearMapId,
+        /// The rotations, one entry for every term.
+        steps: Vec<TransformSteps>,
+    },
+    /// Adds the bias of a linear map, encoded at the operand's scale.
+    AddBias {
+        /// Which map's bias.
+        map: LinearMapId,
+    },
+    /// The operand rotated left.
+    Rotate {
+        /// Distance in slots.
+        by: usize,
+    },
+    /// The sum of two operands of one level and scale.
+    Add,
+    /// The product of two operands of one level, relinearised, not rescaled.
+    Multiply,
+    /// Divides by the last prime and drops it.
+    Rescale,
+    /// Drops primes without dividing.
+    DropLevel,
+    /// Evaluates a polynomial in the Chebyshev basis; takes as many levels as it is deep and ends
+    /// at exactly the result's scale.
+    Polynomial {
+        /// Which polynomial.
+        polynomial: PolynomialId,
+    },
+    /// Refreshes the levels of a value whose slots lie in [−1, 1].
+    Bootstrap {
+        /// Whether the imaginary part is removed.
+        variant: BootstrapVariant,
+    },
+}
+
+/// A schedule with what it refers to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// The operations, in execution order.
+    pub graph: Graph<Op, CiphertextType>,
+    /// Linear maps by id.
+    pub linear_maps: Vec<LinearMap>,
+    /// Polynomials by id.
+    pub polynomials: Vec<Chebyshev>,
+    /// The evaluation keys that an execution uses, sorted, without repeats.
+    pub keys: Vec<KeyUse>,
+}
+
+impl Schedule {
+    /// For every operation, the values that nobody needs after it, ascending.
+    pub fn frees(&self) -> Vec<Vec<ValueId>> {
+        let mut frees = vec![Vec::new(); self.graph.len()];
+        for (index, last) in self.graph.last_uses().into_iter().enumerate() {
+            if let Some(last) = last {
+                frees[last.index()].push(ValueId(index as u32));
+            }
+        }
+        frees
+    }
+
+    /// The linear map behind an id, if there is one.
+    pub fn linear_map(&self, id: LinearMapId) -> Option<&LinearMap> {
+        self.linear_maps.get(id.0 as usize)
+    }
+
+    /// The polynomial behind an id, if there is one.
+    pub fn polynomial(&self, id: PolynomialId) -> Option<&Chebyshev> {
+        self.polynomials.get(id.0 as usize)
+    }
+
+    /// Number of bootstraps.
+    pub fn bootstraps(&self) -> usize {
+        self.graph
+            .values()
+            .filter(|value| matches!(self.graph.node(*value).op, Op::Bootstrap { .. }))
+            .count()
+    }
+}

@@ -1,0 +1,57 @@
+//! Errors of this crate.
+
+use crate::weights::WeightId;
+
+/// What can be wrong with a graph, a text or a plan file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A shape does not fit its use.
+    #[error("{what}: expected {expected}, found {found}")]
+    Shape {
+        /// The weight or operation.
+        what: String,
+        /// The shape that fits.
+        expected: String,
+        /// The shape at hand.
+        found: String,
+    },
+    /// An operation refers to a weight that is not stored.
+    #[error("{weight} is not among the stored weights")]
+    MissingWeight {
+        /// The missing weight.
+        weight: WeightId,
+    },
+    /// A text form does not parse.
+    #[error("line {line}: {message}")]
+    Parse {
+        /// One-based line number.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// A graph breaks its stage's rules; every violation on a line of its own.
+    #[error("the {stage} graph is invalid:\n{violations}")]
+    Invalid {
+        /// `nn`, `slot` or `ckks`.
+        stage: &'static str,
+        /// One line for every violation.
+        violations: String,
+    },
+    /// A plan file is not one, is damaged, or is of another version.
+    #[error("`{file}` {message}")]
+    Plan {
+        /// The file's name.
+        file: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Reading or writing failed.
+    #[error("`{file}`: {source}")]
+    Io {
+        /// The file's name.
+        file: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}

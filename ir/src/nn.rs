@@ -1,0 +1,236 @@
+//! The first stage: a tensor graph as imported from a model.
+//!
+//! Shapes leave out the batch axis (it is always 1): a feature map is `[C, H, W]`, a vector `[F]`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{Graph, ValueId};
+use crate::weights::{WeightId, Weights};
+
+/// The shape of a value, without the batch axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorType {
+    /// `[C, H, W]` or `[F]`.
+    pub shape: Vec<usize>,
+}
+
+impl TensorType {
+    /// A value of the given shape.
+    pub fn new(shape: impl Into<Vec<usize>>) -> Self {
+        Self { shape: shape.into() }
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The shape as channels, height and width; a vector is `F×1×1`.
+    pub fn chw(&self) -> [usize; 3] {
+        match self.shape[..] {
+            [c, h, w] => [c, h, w],
+            _ => [self.elements(), 1, 1],
+        }
+    }
+}
+
+impl fmt::Display for TensorType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let extents: Vec<String> = self.shape.iter().map(usize::to_string).collect();
+        write!(f, "tensor<{}>", extents.join("x"))
+    }
+}
+
+/// A window that slides over height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Kernel extent `[height, width]`.
+    pub kernel: [usize; 2],
+    /// Step `[height, width]`.
+    pub stride: [usize; 2],
+    /// Zeros added at `[top, left, bottom, right]`.
+    pub pads: [usize; 4],
+    /// Distance between kernel taps `[height, width]`.
+    pub dilation: [usize; 2],
+}
+
+impl Window {
+    /// Output height and width for an input of `height`×`width`, or `None` when the window does
+    /// not fit even once.
+    pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {
+        let extent = |axis: usize, input: usize, before: usize, after: usize| {
+            let reach = self.dilation[axis] * (self.kernel[axis].checked_sub(1)?) + 1;
+            let room = (input + before + after).checked_sub(reach)?;
+            Some(room / self.stride[axis] + 1)
+        };
+        Some([
+            extent(0, height, self.pads[0], self.pads[2])?,
+            extent(1, width, self.pads[1], self.pads[3])?,
+        ])
+    }
+}
+
+/// An operation that is affine in its one operand. These are what a packed linear map is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearOp {
+    /// 2-D cross-correlation; weight `[M, C/groups, kH, kW]`, bias `[M]`.
+    Conv {
+        /// Kernel tensor.
+        weight: WeightId,
+        /// Bias tensor, one element an output channel.
+        bias: Option<WeightId>,
+        /// Kernel extent, stride, padding, dilation.
+        window: Window,
+        /// Number of channel groups.
+        groups: usize,
+    },
+    /// `scale[c]·(x − mean[c])/√(variance[c] + epsilon) + bias[c]`, four tensors of `[C]`.
+    BatchNorm {
+        /// Multiplier γ.
+        scale: WeightId,
+        /// Offset β.
+        bias: WeightId,
+        /// Running mean.
+        mean: WeightId,
+        /// Running variance.
+        variance: WeightId,
+        /// Added to the variance.
+        epsilon: f64,
+    },
+    /// `scale[c]·x + shift[c]` per channel; either tensor may be absent.
+    ChannelAffine {
+        /// Multiplier, `[C]`.
+        scale: Option<WeightId>,
+        /// Offset, `[C]`.
+        shift: Option<WeightId>,
+    },
+    /// Mean over each window.
+    AveragePool {
+        /// Window; dilation is 1.
+        window: Window,
+        /// Whether padding counts in the divisor.
+        padding: PaddingInMean,
+    },
+    /// Mean over height and width: `[C, H, W]` to `[C, 1, 1]`.
+    GlobalAveragePool,
+    /// Row-major reshape to `[C·H·W]`.
+    Flatten,
+    /// `W·x + b`; weight `[out, in]`, bias `[out]`.
+    Gemm {
+        /// Matrix.
+        weight: WeightId,
+        /// Bias tensor.
+        bias: Option<WeightId>,
+    },
+    /// Keeps elements `start, start+step, …` below `end` on each of the axes C, H, W.
+    Slice {
+        /// First index per axis.
+        start: [usize; 3],
+        /// One past the last index per axis.
+        end: [usize; 3],
+        /// Step per axis, at least 1.
+        step: [usize; 3],
+    },
+    /// Adds zeros before and after each of the axes C, H, W.
+    Pad {
+        /// Zeros before.
+        before: [usize; 3],
+        /// Zeros after.
+        after: [usize; 3],
+    },
+}
+
+/// Whether an average pool's divisor counts padded elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaddingInMean {
+    /// The divisor is the kernel's size.
+    Counted,
+    /// The divisor is the number of real elements under the window.
+    Excluded,
+}
+
+/// A slotwise non-linear function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// The function on plain numbers.
+    pub fn apply(self, x: f64) -> f64 {
+        match self {
+            Self::Relu => x.max(0.0),
+        }
+    }
+}
+
+/// An operation of the tensor graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// The image.
+    Input,
+    /// An affine operation on one operand.
+    Linear(LinearOp),
+    /// A non-linear function on one operand.
+    Activation(Activation),
+    /// The sum of two operands of one shape.
+    Add,
+    /// Its operand, unchanged; also what an inference-time Dropout or a harmless Cast becomes.
+    Identity,
+}
+
+/// A model: graph, weights and where they came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Name of the graph, or of the file.
+    pub name: String,
+    /// SHA-256 of the model file and its external data, in the order read.
+    pub digest: [u8; 32],
+    /// The operations. One input, one output.
+    pub graph: Graph<Op, TensorType>,
+    /// The tensors that the operations refer to.
+    pub weights: Weights,
+    /// Axis order in which the file's input takes an image.
+    pub input_order: AxisOrder,
+    /// What import changed or cut, one sentence each, for the user.
+    pub notes: Vec<String>,
+}
+
+/// Axis order of an image tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AxisOrder {
+    /// Channels, height, width.
+    Chw,
+    /// Height, width, channels.
+    Hwc,
+}
+
+impl Model {
+    /// The image's value.
+    ///
+    /// # Panics
+    /// If the graph has no input, which the verifier rules out.
+    pub fn input(&self) -> ValueId {
+        self.graph
+            .values()
+            .find(|value| matches!(self.graph.node(*value).op, Op::Input))
+            .expect("a verified model has an input")
+    }
+
+    /// The logits' value.
+    ///
+    /// # Panics
+    /// If the graph has no output, which the verifier rules out.
+    pub fn output(&self) -> ValueId {
+        self.graph.outputs()[0]
+    }
+}

@@ -1,0 +1,103 @@
+//! The second stage: the packed graph. Values are real slot vectors with a layout; operations are
+//! sparse linear maps, slotwise activations and rotate-and-sum reductions.
+//!
+//! A slot holds `x / range`, where `x` is the tensor's element and `range` the value's calibrated
+//! bound, so that slots stay within [−1, 1].
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::Graph;
+use crate::layout::MultiplexedLayout;
+use crate::linear::LinearMap;
+use crate::nn::Activation;
+
+/// The type of a packed value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SlotType {
+    /// Where the elements lie.
+    pub layout: MultiplexedLayout,
+    /// The factor by which the slots are smaller than the tensor's elements.
+    pub range: f64,
+}
+
+impl fmt::Display for SlotType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slots<{}, range={}>", self.layout, self.range)
+    }
+}
+
+/// A polynomial in the Chebyshev basis of the first kind on [−1, 1].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chebyshev {
+    /// `coefficients[k]` multiplies `T_k`.
+    pub coefficients: Vec<f64>,
+}
+
+impl Chebyshev {
+    /// The highest index with a coefficient; 0 for a constant.
+    pub fn degree(&self) -> usize {
+        self.coefficients.len().saturating_sub(1)
+    }
+
+    /// Multiplicative depth of an evaluation: `⌈log2(degree + 1)⌉`.
+    pub fn depth(&self) -> usize {
+        self.coefficients.len().max(1).next_power_of_two().trailing_zeros() as usize
+    }
+
+    /// The value at `x`, by Clenshaw's recurrence.
+    pub fn eval(&self, x: f64) -> f64 {
+        let (mut b1, mut b2) = (0.0, 0.0);
+        for coefficient in self.coefficients.iter().skip(1).rev() {
+            (b1, b2) = (coefficient + 2.0 * x * b1 - b2, b1);
+        }
+        self.coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
+    }
+}
+
+/// A non-linear function as polynomials.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ApproximatedActivation {
+    /// The function that is approximated.
+    pub function: Activation,
+    /// The composition `s = p_k ∘ … ∘ p_1` that approximates the sign function; ReLU is
+    /// `x·(1 + s(x))/2`.
+    pub stages: Vec<Chebyshev>,
+}
+
+impl ApproximatedActivation {
+    /// The approximation on plain numbers, stage by stage.
+    pub fn eval(&self, x: f64) -> f64 {
+        let sign = self.stages.iter().fold(x, |y, stage| stage.eval(y));
+        match self.function {
+            Activation::Relu => x * (1.0 + sign) / 2.0,
+        }
+    }
+
+    /// Levels that an evaluation consumes: the stages' depths and the final product.
+    pub fn depth(&self) -> usize {
+        self.stages.iter().map(Chebyshev::depth).sum::<usize>() + 1
+    }
+}
+
+/// An operation of the packed graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// The packed image.
+    Input,
+    /// A linear map; one operand for every term, in order.
+    Linear(LinearMap),
+    /// A slotwise activation of one operand.
+    Activation(ApproximatedActivation),
+    /// The sum of the operand rotated left by every combination of `steps`, in order:
+    /// `y ← y + rotate(y, step)` for each step. Takes no level.
+    RotateSum {
+        /// Rotations, in slots.
+        steps: Vec<usize>,
+    },
+}
+
+/// The packed graph.
+pub type SlotGraph = Graph<Op, SlotType>;

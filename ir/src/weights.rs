@@ -1,0 +1,92 @@
+//! Weights: the tensors of a model, stored once and referred to by id.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A tensor of the model. Printed as `w3`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct WeightId(pub u32);
+
+impl fmt::Display for WeightId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+/// A dense tensor of 32-bit floats in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// The initialiser's name in the model; folded tensors append what was done to them.
+    pub name: String,
+    /// The extent of every axis; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements, row-major.
+    pub data: Vec<f32>,
+}
+
+impl Tensor {
+    /// A tensor of the given shape.
+    ///
+    /// # Panics
+    /// If the number of elements is not the product of the shape.
+    pub fn new(name: impl Into<String>, shape: Vec<usize>, data: Vec<f32>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape and data disagree");
+        Self { name: name.into(), shape, data }
+    }
+
+    /// The first eight hexadecimal digits of the SHA-256 of shape and elements.
+    pub fn short_hash(&self) -> String {
+        let mut hasher = Sha256::new();
+        for extent in &self.shape {
+            hasher.update((*extent as u64).to_le_bytes());
+        }
+        for element in &self.data {
+            hasher.update(element.to_le_bytes());
+        }
+        hasher.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// All tensors of a model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Stores a tensor.
+    pub fn push(&mut self, tensor: Tensor) -> WeightId {
+        self.tensors.push(tensor);
+        WeightId(self.tensors.len() as u32 - 1)
+    }
+
+    /// The tensor behind an id.
+    ///
+    /// # Panics
+    /// If there is no such tensor; verifiers and the plan reader check every id.
+    pub fn get(&self, id: WeightId) -> &Tensor {
+        &self.tensors[id.0 as usize]
+    }
+
+    /// The tensor behind an id, if there is one.
+    pub fn try_get(&self, id: WeightId) -> Option<&Tensor> {
+        self.tensors.get(id.0 as usize)
+    }
+
+    /// All tensors with their ids, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (WeightId, &Tensor)> {
+        self.tensors.iter().enumerate().map(|(index, tensor)| (WeightId(index as u32), tensor))
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+}
