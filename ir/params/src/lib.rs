@@ -1,7 +1,7 @@
 //! Parameter sets, prime chains, security estimates and key-switching layouts.
 //!
 //! Shared by the compiler, which plans with them and never links the engine, and by the engine, which computes
-//! with them. A `ParametersLiteral` is what a person or a file writes; `Parameters` is its checked,
+//! with them. A [`ParametersLiteral`] is what a person or a file writes; [`Parameters`] is its checked,
 //! immutable form.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod bsgs;
 pub mod dft;
 mod error;
+pub mod galois;
 pub mod key_switch;
 pub mod literal;
 pub mod named;
@@ -17,3 +18,7 @@ pub mod primes;
 pub mod security;
 
 pub use error::Error;
+pub use galois::GaloisElement;
+pub use key_switch::KeySwitchLayout;
+pub use literal::{Insecure, Parameters, ParametersLiteral};
+pub use security::{Secret, Security};
