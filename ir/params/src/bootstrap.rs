@@ -1,1 +1,272 @@
-//! Bootstrapping parameters and the keys that a bootstrap needs.
+//! Bootstrapping parameters, levels, and the keys that a bootstrap needs.
+//!
+//! The order of steps is SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat, Troncoso-Pastoriza and
+//! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
+
+use crate::dft::{DftDirection, DftPlan};
+use crate::{Error, GaloisElement, Parameters};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How a ciphertext is refreshed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootstrapParameters {
+    /// Integer parts after ModRaise are below this in absolute value, but for a negligible probability.
+    pub k: u32,
+    /// Degree of the scaled cosine, even: the cosine is fitted as an even polynomial about ¼.
+    pub degree: u32,
+    /// Double-angle steps after the cosine.
+    pub double_angles: u32,
+    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. The sine's cubic term costs `|m|³·2^(2.7−2R)`.
+    pub log_message_ratio: u32,
+    /// log2 of the scale of messages before and after.
+    pub log_scale: u32,
+    /// Factors of SlotToCoeff, one level each.
+    pub slot_to_coeff_levels: u32,
+    /// Factors of CoeffToSlot, one level each.
+    pub coeff_to_slot_levels: u32,
+}
+
+impl Default for BootstrapParameters {
+    /// K = 14, degree 62, one double angle, R = 2^10, scale 2^40, three factors each way: parameter set B.
+    fn default() -> Self {
+        Self {
+            k: 14,
+            degree: 62,
+            double_angles: 1,
+            log_message_ratio: 10,
+            log_scale: 40,
+            slot_to_coeff_levels: 3,
+            coeff_to_slot_levels: 3,
+        }
+    }
+}
+
+/// What the refreshed slots may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum BootstrapVariant {
+    /// Real messages: one EvalMod, imaginary errors are removed.
+    Real,
+    /// Complex messages: two EvalMods.
+    Complex,
+}
+
+/// What an evaluation key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum KeyKind {
+    /// Back to the secret after an automorphism.
+    Galois(GaloisElement),
+    /// From the secret's square to the secret.
+    Relin,
+    /// From the secret to the ephemeral sparse one, modulo `q_0·p_0`.
+    Encapsulate,
+    /// From the ephemeral sparse secret to the secret.
+    Decapsulate,
+}
+
+/// One evaluation key: what it does and the level of the ciphertexts it acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// What it does.
+    pub kind: KeyKind,
+    /// The highest level it is used at.
+    pub level: usize,
+}
+
+impl BootstrapParameters {
+    /// The level that SlotToCoeff starts from.
+    pub fn input_level(&self) -> usize {
+        self.slot_to_coeff_levels as usize
+    }
+
+    /// The level that EvalMod starts from.
+    pub fn eval_mod_level(&self, params: &Parameters) -> usize {
+        params
+            .max_level()
+            .saturating_sub(self.coeff_to_slot_levels as usize)
+    }
+
+    /// Levels that EvalMod uses.
+    pub fn eval_mod_depth(&self) -> usize {
+        let polynomial = u32::BITS - self.degree.leading_zeros();
+        (polynomial + self.double_angles) as usize
+    }
+
+    /// The level of a refreshed ciphertext.
+    pub fn output_level(&self, params: &Parameters) -> usize {
+        self.eval_mod_level(params)
+            .saturating_sub(self.eval_mod_depth())
+    }
+
+    /// Checks the fields against each other and against the chain.
+    ///
+    /// # Errors
+    /// Names the field that does not fit.
+    pub fn check(&self, params: &Parameters) -> Result<(), Error> {
+        let fail = |detail: String| {
+            Err(Error::Structure {
+                what: "bootstrap parameters",
+                detail,
+            })
+        };
+        if !(2..=64).contains(&self.k) {
+            return fail(format!("`k` is {}; it must be 2 to 64", self.k));
+        }
+        if self.degree % 2 == 1 || !(2..=254).contains(&self.degree) {
+            return fail(format!(
+                "`degree` is {}; it must be even, 2 to 254",
+                self.degree
+            ));
+        }
+        if self.double_angles > 4 {
+            return fail(format!(
+                "`double_angles` is {}; it must be 0 to 4",
+                self.double_angles
+            ));
+        }
+        if self.slot_to_coeff_levels == 0 || self.coeff_to_slot_levels == 0 {
+            return fail("SlotToCoeff and CoeffToSlot need at least one level each".into());
+        }
+        if !(4..=20).contains(&self.log_message_ratio) || !(20..=50).contains(&self.log_scale) {
+            return fail(format!(
+                "`log_message_ratio` {} must be 4 to 20 and `log_scale` {} 20 to 50",
+                self.log_message_ratio, self.log_scale
+            ));
+        }
+        let need = self.coeff_to_slot_levels as usize + self.eval_mod_depth();
+        if need + self.input_level() > params.max_level() {
+            return fail(format!(
+                "the chain has {} levels; the steps use {need} and must end above the input level {}",
+                params.max_level(),
+                self.input_level()
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn dft_keys(params: &Parameters, plan: &DftPlan, top: usize, keys: &mut BTreeSet<KeyUse>) {
+    for (i, factor) in plan.factors.iter().enumerate() {
+        for galois in factor.plan.galois_elements(params.n()) {
+            keys.insert(KeyUse {
+                kind: KeyKind::Galois(galois),
+                level: top - i,
+            });
+        }
+    }
+}
+
+/// Exactly the keys that bootstrapping `2^log_slots` slots uses, ascending and without repetition.
+///
+/// One relinearisation key, at EvalMod's first level, serves all of EvalMod.
+///
+/// # Errors
+/// When the parameters do not fit the chain or the slots the ring.
+pub fn required_keys(
+    params: &Parameters,
+    bootstrap: &BootstrapParameters,
+    log_slots: u32,
+    variant: BootstrapVariant,
+) -> Result<Vec<KeyUse>, Error> {
+    bootstrap.check(params)?;
+    let log_ring_slots = params.log_n() - 1;
+    let mut keys = BTreeSet::new();
+    for (direction, factors, top) in [
+        (
+            DftDirection::SlotToCoeff,
+            bootstrap.slot_to_coeff_levels,
+            bootstrap.input_level(),
+        ),
+        (
+            DftDirection::CoeffToSlot,
+            bootstrap.coeff_to_slot_levels,
+            params.max_level(),
+        ),
+    ] {
+        let plan = DftPlan::new(direction, log_slots, log_ring_slots, factors)?;
+        dft_keys(params, &plan, top, &mut keys);
+    }
+    let level = bootstrap.eval_mod_level(params);
+    for log in log_slots..log_ring_slots {
+        keys.insert(KeyUse {
+            kind: KeyKind::Galois(GaloisElement::rotation(1 << log, params.n())),
+            level,
+        });
+    }
+    // Both variants need the conjugate: the real one for its removal, the complex one to part the halves.
+    match variant {
+        BootstrapVariant::Real | BootstrapVariant::Complex => keys.insert(KeyUse {
+            kind: KeyKind::Galois(GaloisElement::conjugation(params.n())),
+            level,
+        }),
+    };
+    keys.insert(KeyUse {
+        kind: KeyKind::Relin,
+        level,
+    });
+    if params.literal().encapsulation_weight.is_some() {
+        keys.insert(KeyUse {
+            kind: KeyKind::Encapsulate,
+            level: 0,
+        });
+        keys.insert(KeyUse {
+            kind: KeyKind::Decapsulate,
+            level: params.max_level(),
+        });
+    }
+    Ok(keys.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::named;
+
+    #[test]
+    fn set_b_levels_and_key_counts() {
+        let params = named::set_b();
+        let bootstrap = BootstrapParameters::default();
+        assert_eq!(bootstrap.input_level(), 3);
+        assert_eq!(bootstrap.eval_mod_level(&params), 25);
+        assert_eq!(bootstrap.output_level(&params), 18);
+        let keys = |log| required_keys(&params, &bootstrap, log, BootstrapVariant::Real).unwrap();
+        let at = |keys: &[KeyUse], levels: std::ops::RangeInclusive<usize>| {
+            keys.iter()
+                .filter(|k| matches!(k.kind, KeyKind::Galois(_)) && levels.contains(&k.level))
+                .count()
+        };
+        let large = keys(14);
+        assert_eq!(at(&large, 26..=28), 34);
+        assert_eq!(at(&large, 1..=3), 34);
+        assert_eq!(at(&large, 25..=25), 2);
+        assert_eq!(large.len(), 34 + 34 + 2 + 3);
+        let all: BTreeSet<KeyUse> = [14, 13, 12].into_iter().flat_map(keys).collect();
+        assert_eq!(all.len(), large.len() + 2, "only SubSum adds keys");
+        assert_eq!(at(&keys(15), 25..=25), 1);
+    }
+
+    #[test]
+    fn bad_parameters_are_refused() {
+        let params = named::set_b();
+        let with = |edit: fn(&mut BootstrapParameters)| {
+            let mut b = BootstrapParameters::default();
+            edit(&mut b);
+            b.check(&params).is_err()
+        };
+        assert!(!with(|_| {}));
+        assert!(with(|b| b.degree = 63));
+        assert!(with(|b| b.k = 1));
+        assert!(with(|b| b.coeff_to_slot_levels = 0));
+        assert!(with(|b| b.coeff_to_slot_levels = 19));
+        assert!(with(|b| b.log_scale = 60));
+        assert!(with(|b| b.double_angles = 9));
+        let oversized = required_keys(
+            &params,
+            &BootstrapParameters::default(),
+            16,
+            BootstrapVariant::Real,
+        );
+        assert!(oversized.is_err());
+    }
+}
