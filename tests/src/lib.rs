@@ -1,2 +1,5 @@
-//! Whole-product tests and snapshots.
+//! Whole-product tests and snapshots, and what they share: ONNX files built in memory.
 #![forbid(unsafe_code)]
+
+pub mod onnx_builder;
+pub mod resnet;
