@@ -1,2 +1,4 @@
 //! ONNX to Heddle's tensor graph.
 #![forbid(unsafe_code)]
+
+pub mod image;
