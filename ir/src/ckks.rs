@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use heddle_params::{BootstrapVariant, KeyUse};
+use heddle_params::bootstrap::{BootstrapVariant, KeyUse};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};

@@ -14,6 +14,7 @@
 pub mod ckks;
 pub mod error;
 pub mod eval;
+pub mod file;
 pub mod graph;
 pub mod layout;
 pub mod linear;
