@@ -1,1 +1,109 @@
-//! Plaintexts and ciphertexts: limbs, scale, level and packing.
+//! Ciphertexts and plaintexts.
+
+use crate::encode::{Complex64, Encoder};
+use crate::error::Error;
+use crate::poly::{Eval, RnsPoly};
+
+/// A CKKS ciphertext `(c0, c1)`: `c0 + c1 s` is the scaled message plus noise.
+///
+/// The slots repeat with period `2^log_slots`.
+#[derive(Clone)]
+pub struct Ciphertext {
+    pub(crate) c0: RnsPoly<Eval>,
+    pub(crate) c1: RnsPoly<Eval>,
+    pub(crate) scale: f64,
+    pub(crate) log_slots: u32,
+}
+
+impl Ciphertext {
+    /// A ciphertext of two polynomials over the same chain.
+    ///
+    /// # Errors
+    /// [`Error::Operand`] when their bases differ or contain special primes.
+    pub fn from_parts(c0: RnsPoly<Eval>, c1: RnsPoly<Eval>, scale: f64, log_slots: u32) -> Result<Self, Error> {
+        if c0.basis() != c1.basis() || c0.basis().specials() != 0 {
+            let detail = "the two parts must be over the same chain, without special primes".into();
+            return Err(Error::Operand { op: "ciphertext", detail });
+        }
+        Ok(Self { c0, c1, scale, log_slots })
+    }
+
+    /// The constant part.
+    pub fn c0(&self) -> &RnsPoly<Eval> {
+        &self.c0
+    }
+
+    /// The part that multiplies the secret.
+    pub fn c1(&self) -> &RnsPoly<Eval> {
+        &self.c1
+    }
+
+    /// Rescales that remain; limbs are one more.
+    pub fn level(&self) -> usize {
+        self.c0.basis().level()
+    }
+
+    /// The factor between slots and the encrypted polynomial.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// log2 of the period of the slots.
+    pub fn log_slots(&self) -> u32 {
+        self.log_slots
+    }
+
+    /// Declares another scale, which multiplies the slots by `old / new` without any computation.
+    pub fn set_scale(&mut self, scale: f64) {
+        self.scale = scale;
+    }
+
+    /// Declares another period. The caller knows that the slots have it.
+    pub fn set_log_slots(&mut self, log_slots: u32) {
+        self.log_slots = log_slots;
+    }
+}
+
+/// A slot vector encoded as compact integer coefficients (see [`crate::encode`]), at no particular level: the
+/// limbs are computed when it is used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plaintext {
+    pub(crate) coefficients: Vec<i64>,
+    pub(crate) scale: f64,
+    pub(crate) log_slots: u32,
+}
+
+impl Plaintext {
+    /// Encodes complex slots, a power of two of them, at a scale.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode(encoder: &Encoder, slots: &[Complex64], scale: f64) -> Result<Self, Error> {
+        let coefficients = encoder.encode(slots, scale)?;
+        Ok(Self { coefficients, scale, log_slots: slots.len().trailing_zeros() })
+    }
+
+    /// Encodes real slots, a power of two of them, at a scale.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`].
+    pub fn encode_real(encoder: &Encoder, slots: &[f64], scale: f64) -> Result<Self, Error> {
+        let coefficients = encoder.encode_real(slots, scale)?;
+        Ok(Self { coefficients, scale, log_slots: slots.len().trailing_zeros() })
+    }
+
+    /// The `2^(log_slots + 1)` compact coefficients.
+    pub fn coefficients(&self) -> &[i64] {
+        &self.coefficients
+    }
+
+    /// The factor between slots and coefficients.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// log2 of the period of the slots.
+    pub fn log_slots(&self) -> u32 {
+        self.log_slots
+    }
+}

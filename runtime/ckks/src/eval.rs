@@ -5,3 +5,53 @@ pub mod linear;
 pub mod mul;
 pub mod polynomial;
 pub mod rotate;
+
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::encode::Encoder;
+use crate::error::Error;
+use crate::keys::EvaluationKeys;
+
+/// Evaluates on ciphertexts with a server's keys. Cheap to clone.
+#[derive(Clone)]
+pub struct Evaluator {
+    context: Arc<Context>,
+    keys: Arc<EvaluationKeys>,
+    encoder: Arc<Encoder>,
+}
+
+impl Evaluator {
+    /// An evaluator with the given keys.
+    pub fn new(context: &Arc<Context>, keys: Arc<EvaluationKeys>) -> Self {
+        let encoder = Arc::new(Encoder::new(context.parameters().log_n() - 1));
+        Self { context: Arc::clone(context), keys, encoder }
+    }
+
+    /// The tables of the parameters.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// The evaluation keys.
+    pub fn keys(&self) -> &Arc<EvaluationKeys> {
+        &self.keys
+    }
+
+    /// The slot encoder of the ring.
+    pub fn encoder(&self) -> &Arc<Encoder> {
+        &self.encoder
+    }
+}
+
+/// Scales of summands may differ by this factor from one another.
+pub const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// Checks that two scales are equal but for rounding.
+pub(crate) fn check_scales(op: &'static str, left: f64, right: f64) -> Result<(), Error> {
+    if (left / right - 1.0).abs() <= SCALE_TOLERANCE {
+        Ok(())
+    } else {
+        Err(Error::ScaleMismatch { op, left: left.log2(), right: right.log2() })
+    }
+}

@@ -1,1 +1,447 @@
 //! Secret, public and key-switching keys and their generation.
+//!
+//! A key-switching key from `t` to `s` holds, per digit `j` of its layout, `b_j = -a_j s + e_j + P g_j t` modulo the
+//! chain up to its level and its special primes; `P` is the product of those primes and `g_j` is 1 modulo the limbs
+//! of the digit and 0 modulo all others (Han and Ki, CT-RSA 2020). The `a_j` are uniform and come from a public
+//! seed; secrets and errors come from the operating system's randomness alone.
+//!
+//! The key of a Galois element `g` goes from `s` to `g^-1(s)`: the automorphism is applied after the switch, to two
+//! polynomials instead of all digits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use heddle_params::bootstrap::{KeyKind, KeyUse};
+use heddle_params::{GaloisElement, KeySwitchLayout, Secret};
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use rayon::prelude::*;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::poly::{Basis, Eval, RnsPoly};
+use crate::sample::{self, SecureRng};
+use crate::seed::{SeedExpander, StreamId};
+
+/// Stream kinds below a seed, see [`StreamId::kind`].
+pub(crate) mod stream {
+    pub const GALOIS: u8 = 1;
+    pub const RELIN: u8 = 2;
+    pub const ENCAPSULATE: u8 = 3;
+    pub const DECAPSULATE: u8 = 4;
+    pub const PUBLIC_KEY: u8 = 5;
+    pub const CIPHERTEXT: u8 = 6;
+}
+
+/// The client's secret: `N` ternary coefficients. Wiped when dropped.
+pub struct SecretKey {
+    coefficients: Zeroizing<Vec<i8>>,
+}
+
+impl SecretKey {
+    /// Draws a secret of the distribution that the parameters name.
+    pub fn generate(context: &Context) -> Self {
+        let mut rng = SecureRng::from_os();
+        let n = context.n();
+        Self {
+            coefficients: Zeroizing::new(match context.parameters().secret() {
+                Secret::DenseTernary => sample::ternary(&mut rng, n),
+                Secret::SparseTernary(weight) => sample::sparse_ternary(&mut rng, n, weight as usize),
+            }),
+        }
+    }
+
+    /// A secret read back from its coefficients.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] unless there are `N` coefficients, each -1, 0 or 1.
+    pub fn from_coefficients(context: &Context, coefficients: Vec<i8>) -> Result<Self, Error> {
+        let coefficients = Zeroizing::new(coefficients);
+        if coefficients.len() != context.n() || coefficients.iter().any(|c| !(-1..=1).contains(c)) {
+            let detail = format!("it is not {} ternary coefficients", context.n());
+            return Err(Error::Wire { what: "secret key", detail });
+        }
+        Ok(Self { coefficients })
+    }
+
+    /// The coefficients, each -1, 0 or 1.
+    pub fn coefficients(&self) -> &[i8] {
+        &self.coefficients
+    }
+
+    /// The secret over a basis.
+    pub(crate) fn expand(&self, context: &Context, basis: Basis) -> SecretPoly {
+        SecretPoly::from_ternary(context, basis, &self.coefficients)
+    }
+}
+
+/// A polynomial that is wiped when dropped.
+pub(crate) struct SecretPoly(RnsPoly<Eval>);
+
+impl SecretPoly {
+    fn from_ternary(context: &Context, basis: Basis, coefficients: &[i8]) -> Self {
+        let wide = Zeroizing::new(coefficients.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
+        Self(RnsPoly::from_i64(context, basis, &wide).into_eval(context))
+    }
+
+    pub(crate) fn poly(&self) -> &RnsPoly<Eval> {
+        &self.0
+    }
+}
+
+impl Drop for SecretPoly {
+    fn drop(&mut self) {
+        for limb in 0..self.0.basis().limbs() {
+            self.0.limb_mut(limb).zeroize();
+        }
+    }
+}
+
+/// A public encryption key `(-a s + e, a)` at the top level, `a` seeded.
+#[derive(Clone)]
+pub struct PublicKey {
+    pub(crate) b: RnsPoly<Eval>,
+    pub(crate) a: RnsPoly<Eval>,
+    pub(crate) seed: [u8; 32],
+}
+
+impl PublicKey {
+    /// The key that goes with a secret.
+    pub fn generate(context: &Context, secret: &SecretKey) -> Self {
+        let basis = Basis::new(context.parameters().max_level(), 0);
+        let seed = fresh_seed();
+        let a = Self::uniform(context, basis, seed);
+        let secret = secret.expand(context, basis);
+        let mut b = fresh_error(context, basis);
+        b.mul_sub_assign(context, &a, secret.poly());
+        Self { b, a, seed }
+    }
+
+    pub(crate) fn uniform(context: &Context, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
+        let id = StreamId { kind: stream::PUBLIC_KEY, level: 0, index: 0, digit: 0, modulus: 0 };
+        uniform(context, basis, &SeedExpander::new(seed), id)
+    }
+}
+
+/// The uniform polynomial at an id, whose `modulus` field is filled in per limb.
+pub(crate) fn uniform(context: &Context, basis: Basis, expander: &SeedExpander, id: StreamId) -> RnsPoly<Eval> {
+    let mut poly = RnsPoly::zero(context, basis);
+    poly.par_limbs_mut().enumerate().for_each(|(i, limb)| {
+        let index = context.modulus_index(basis, i);
+        let id = StreamId { modulus: index as u8, ..id };
+        expander.fill(id, context.modulus(index).value(), limb);
+    });
+    poly
+}
+
+/// A fresh error polynomial.
+pub(crate) fn fresh_error(context: &Context, basis: Basis) -> RnsPoly<Eval> {
+    let mut rng = SecureRng::from_os();
+    let error = Zeroizing::new(sample::gaussian(&mut rng, context.n()));
+    RnsPoly::from_i64(context, basis, &error).into_eval(context)
+}
+
+/// 32 bytes from the operating system.
+pub(crate) fn fresh_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).expect("the operating system provides randomness");
+    seed
+}
+
+/// Where the uniform halves of a key-switching key are.
+#[derive(Clone)]
+pub(crate) enum UniformHalves {
+    /// Regenerated at each use.
+    Seeded,
+    /// In memory, one polynomial per digit.
+    Expanded(Vec<RnsPoly<Eval>>),
+}
+
+/// A key-switching key.
+#[derive(Clone)]
+pub struct KeySwitchKey {
+    pub(crate) key_use: KeyUse,
+    pub(crate) layout: KeySwitchLayout,
+    pub(crate) expander: Arc<SeedExpander>,
+    pub(crate) uniform: UniformHalves,
+    pub(crate) b: Vec<RnsPoly<Eval>>,
+}
+
+/// Whether the uniform halves of keys are kept in memory (twice the size) or regenerated at each use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum KeyStorage {
+    /// Keep both halves: fastest.
+    #[default]
+    Expanded,
+    /// Keep the seed: half the memory.
+    Seeded,
+}
+
+impl KeySwitchKey {
+    /// What the key does and the level it reaches.
+    pub fn key_use(&self) -> KeyUse {
+        self.key_use
+    }
+
+    /// Its digits, level and special primes.
+    pub fn layout(&self) -> &KeySwitchLayout {
+        &self.layout
+    }
+
+    /// The chain it lives over.
+    pub(crate) fn basis(&self) -> Basis {
+        Basis::new(self.layout.level, self.layout.specials)
+    }
+
+    /// The layout of a key for a use.
+    ///
+    /// # Errors
+    /// When the level does not exist.
+    pub fn layout_for(context: &Context, key_use: KeyUse) -> Result<KeySwitchLayout, Error> {
+        let params = context.parameters();
+        Ok(match key_use.kind {
+            KeyKind::Galois(_) | KeyKind::Relin => params.key_switch_layout(key_use.level)?,
+            KeyKind::Decapsulate => params.single_limb_layout(key_use.level)?,
+            // The ephemeral secret is sparse: its security allows q0 p0 and no more.
+            KeyKind::Encapsulate => {
+                if key_use.level != 0 {
+                    return Err(Error::LevelMismatch { op: "encapsulate", left: 0, right: key_use.level });
+                }
+                KeySwitchLayout { level: 0, digits: std::iter::once(0..1).collect(), specials: 1 }
+            }
+        })
+    }
+
+    /// The address of digit `digit`'s uniform half; its `modulus` is that of the limb.
+    pub(crate) fn stream(key_use: KeyUse, digit: usize) -> StreamId {
+        let (kind, index) = match key_use.kind {
+            KeyKind::Galois(galois) => (stream::GALOIS, galois.exponent() as u32),
+            KeyKind::Relin => (stream::RELIN, 0),
+            KeyKind::Encapsulate => (stream::ENCAPSULATE, 0),
+            KeyKind::Decapsulate => (stream::DECAPSULATE, 0),
+        };
+        StreamId { kind, level: key_use.level as u8, index, digit: digit as u8, modulus: 0 }
+    }
+
+    /// The key of given `b` halves.
+    ///
+    /// # Errors
+    /// [`Error::Wire`] when they do not fit the layout of the use.
+    pub(crate) fn from_halves(
+        context: &Context,
+        key_use: KeyUse,
+        expander: Arc<SeedExpander>,
+        b: Vec<RnsPoly<Eval>>,
+        storage: KeyStorage,
+    ) -> Result<Self, Error> {
+        let layout = Self::layout_for(context, key_use)?;
+        let basis = Basis::new(layout.level, layout.specials);
+        if b.len() != layout.digits.len() || b.iter().any(|b| b.basis() != basis) {
+            let detail = format!("its polynomials do not fit level {}", layout.level);
+            return Err(Error::Wire { what: "key-switching key", detail });
+        }
+        let uniform = match storage {
+            KeyStorage::Seeded => UniformHalves::Seeded,
+            KeyStorage::Expanded => UniformHalves::Expanded(
+                (0..b.len()).map(|j| uniform(context, basis, &expander, Self::stream(key_use, j))).collect(),
+            ),
+        };
+        Ok(Self { key_use, layout, expander, uniform, b })
+    }
+
+    /// Bytes of memory that the polynomials take.
+    pub fn bytes(&self) -> usize {
+        let halves = match self.uniform {
+            UniformHalves::Seeded => 1,
+            UniformHalves::Expanded(_) => 2,
+        };
+        halves * self.b.iter().map(|b| b.basis().limbs() * b.n() * 8).sum::<usize>()
+    }
+}
+
+/// The evaluation keys of a server, by use. Holds nothing secret.
+#[derive(Clone, Default)]
+pub struct EvaluationKeys {
+    keys: BTreeMap<KeyKind, BTreeMap<usize, Arc<KeySwitchKey>>>,
+}
+
+impl EvaluationKeys {
+    /// No keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a key, in place of one for the same use.
+    pub fn insert(&mut self, key: KeySwitchKey) {
+        let KeyUse { kind, level } = key.key_use;
+        self.keys.entry(kind).or_default().insert(level, Arc::new(key));
+    }
+
+    /// The key of a kind whose level is `level`, or the next one above.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] or [`Error::MissingGaloisKey`] when there is none.
+    pub fn get(&self, kind: KeyKind, level: usize) -> Result<&Arc<KeySwitchKey>, Error> {
+        self.keys
+            .get(&kind)
+            .and_then(|levels| levels.range(level..).next())
+            .map(|(_, key)| key)
+            .ok_or_else(|| missing(KeyUse { kind, level }))
+    }
+
+    /// All keys, ordered by use.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<KeySwitchKey>> {
+        self.keys.values().flat_map(BTreeMap::values)
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Bytes of memory that all keys take.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|key| key.bytes()).sum()
+    }
+}
+
+fn missing(key_use: KeyUse) -> Error {
+    let level = key_use.level;
+    let kind = match key_use.kind {
+        KeyKind::Galois(galois) => return Error::MissingGaloisKey { galois, level },
+        KeyKind::Relin => "relinearisation",
+        KeyKind::Encapsulate => "encapsulation",
+        KeyKind::Decapsulate => "decapsulation",
+    };
+    Error::MissingKey { kind: kind.into(), level }
+}
+
+/// Makes evaluation keys from a secret. Holds the ephemeral sparse secret of bootstrapping, drawn anew for each
+/// generator: the encapsulation and decapsulation keys that belong together come from one generator.
+pub struct KeyGenerator {
+    context: Arc<Context>,
+    secret: SecretPoly,
+    ephemeral: Option<SecretPoly>,
+}
+
+impl KeyGenerator {
+    /// The generator of a secret's keys.
+    pub fn new(context: &Arc<Context>, secret: &SecretKey) -> Self {
+        let params = context.parameters();
+        let full = Basis::new(params.max_level(), params.p().len());
+        let ephemeral = params.literal().encapsulation_weight.map(|weight| {
+            let mut rng = SecureRng::from_os();
+            let coefficients = Zeroizing::new(sample::sparse_ternary(&mut rng, params.n(), weight as usize));
+            SecretPoly::from_ternary(context, full, &coefficients)
+        });
+        Self { context: Arc::clone(context), secret: secret.expand(context, full), ephemeral }
+    }
+
+    /// Generates the keys of all uses, below one fresh seed.
+    ///
+    /// # Errors
+    /// As [`Self::generate_each`].
+    pub fn generate(&self, uses: &[KeyUse], storage: KeyStorage) -> Result<EvaluationKeys, Error> {
+        let mut keys = EvaluationKeys::new();
+        self.generate_each(uses, storage, |key| {
+            keys.insert(key);
+            Ok::<_, Error>(())
+        })?;
+        Ok(keys)
+    }
+
+    /// Generates the keys of all uses, below one fresh seed, and hands each over as it is made, in ascending order
+    /// and without repetition. A seed never serves twice, for then two keys would show the difference of their
+    /// errors.
+    ///
+    /// # Errors
+    /// A level that does not exist, an encapsulation key of parameters without one, or what `sink` returns.
+    pub fn generate_each<E: From<Error>>(
+        &self,
+        uses: &[KeyUse],
+        storage: KeyStorage,
+        mut sink: impl FnMut(KeySwitchKey) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let expander = Arc::new(SeedExpander::new(fresh_seed()));
+        for key_use in uses.iter().copied().collect::<BTreeSet<_>>() {
+            sink(self.generate_one(key_use, &expander, storage)?)?;
+        }
+        Ok(())
+    }
+
+    fn generate_one(
+        &self,
+        key_use: KeyUse,
+        expander: &Arc<SeedExpander>,
+        storage: KeyStorage,
+    ) -> Result<KeySwitchKey, Error> {
+        let context = &*self.context;
+        let layout = KeySwitchKey::layout_for(context, key_use)?;
+        let basis = Basis::new(layout.level, layout.specials);
+        let ephemeral = || {
+            self.ephemeral.as_ref().map(SecretPoly::poly).ok_or_else(|| missing(key_use))
+        };
+        let secret = self.secret.poly();
+        // Temporaries that depend on the secret are wiped like it.
+        let (from, to) = match key_use.kind {
+            KeyKind::Galois(galois) => {
+                (None, Some(SecretPoly(secret.automorphism(context, galois.inverse(context.n())))))
+            }
+            KeyKind::Relin => {
+                let mut square = secret.clone();
+                square.mul_assign(context, secret);
+                (Some(SecretPoly(square)), None)
+            }
+            KeyKind::Encapsulate | KeyKind::Decapsulate => (None, None),
+        };
+        let (from, to) = match key_use.kind {
+            KeyKind::Galois(_) | KeyKind::Relin => {
+                (from.as_ref().map_or(secret, SecretPoly::poly), to.as_ref().map_or(secret, SecretPoly::poly))
+            }
+            KeyKind::Encapsulate => (secret, ephemeral()?),
+            KeyKind::Decapsulate => (ephemeral()?, secret),
+        };
+        let mut b = Vec::with_capacity(layout.digits.len());
+        let mut halves = Vec::with_capacity(layout.digits.len());
+        for (j, digit) in layout.digits.iter().enumerate() {
+            let a = uniform(context, basis, expander, KeySwitchKey::stream(key_use, j));
+            let mut half = fresh_error(context, basis);
+            half.par_limbs_mut().enumerate().for_each(|(i, limb)| {
+                let index = context.modulus_index(basis, i);
+                let modulus = context.modulus(index);
+                // Secrets are over the whole chain, whose limbs are numbered like its moduli.
+                context.kernel().mul_sub(modulus, limb, a.limb(i), to.limb(index));
+                // A polynomial below q_0 that was raised is its own digit modulo every limb.
+                let whole = key_use.kind == KeyKind::Decapsulate && i <= layout.level;
+                if whole || digit.contains(&i) {
+                    let p = context.parameters().p()[..layout.specials]
+                        .iter()
+                        .fold(1, |product, &p| modulus.mul(product, modulus.reduce(p)));
+                    context.kernel().mul_scalar_add(modulus, limb, from.limb(index), p);
+                }
+            });
+            b.push(half);
+            halves.push(a);
+        }
+        let uniform = match storage {
+            KeyStorage::Seeded => UniformHalves::Seeded,
+            KeyStorage::Expanded => UniformHalves::Expanded(halves),
+        };
+        Ok(KeySwitchKey { key_use, layout, expander: Arc::clone(expander), uniform, b })
+    }
+
+    /// The Galois element's key uses of a list of rotations at one level.
+    pub fn rotation_uses(&self, rotations: &[i64], level: usize) -> Vec<KeyUse> {
+        let n = self.context.n();
+        rotations
+            .iter()
+            .map(|&k| KeyUse { kind: KeyKind::Galois(GaloisElement::rotation(k, n)), level })
+            .collect()
+    }
+}
