@@ -1,1 +1,224 @@
-//! Aligned, pooled limb buffers.
+//! Aligned, pooled buffers of 64-bit words.
+//!
+//! Polynomials of a large ring take several mebibytes, are made and dropped at every operation, and are walked
+//! with power-of-two strides. So large buffers are aligned to huge pages, ask the kernel for them, and return to
+//! a pool when dropped instead of to the operating system.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use zeroize::Zeroize;
+
+/// Alignment of every buffer: one cache line, one vector register.
+pub const ALIGNMENT: usize = 64;
+
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Buffers of at least this many bytes are pooled and rounded up to whole huge pages.
+const POOLED_FROM: usize = 1 << 20;
+
+/// An owned allocation of initialised words.
+struct Block {
+    start: NonNull<u64>,
+    bytes: usize,
+}
+
+// SAFETY: a block owns its allocation exclusively; it is plain memory without thread affinity.
+unsafe impl Send for Block {}
+
+impl Block {
+    fn layout(bytes: usize) -> Layout {
+        let align = if bytes >= POOLED_FROM { HUGE_PAGE } else { ALIGNMENT };
+        Layout::from_size_align(bytes, align).expect("buffer sizes are far below isize::MAX")
+    }
+
+    fn new(bytes: usize) -> Self {
+        let layout = Self::layout(bytes);
+        // SAFETY: callers pass sizes of at least one cache line, so the layout is not empty.
+        let raw = unsafe { alloc(layout) };
+        let Some(start) = NonNull::new(raw.cast::<u64>()) else { handle_alloc_error(layout) };
+        if bytes >= POOLED_FROM {
+            advise_huge_pages(raw, bytes);
+        }
+        // SAFETY: the allocation is `bytes` long; after this every word in it is initialised.
+        unsafe { raw.write_bytes(0, bytes) };
+        Self { start, bytes }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: `start` came from `alloc` with the layout of the same size.
+        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.bytes)) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_huge_pages(start: *mut u8, bytes: usize) {
+    unsafe extern "C" {
+        fn madvise(start: *mut core::ffi::c_void, length: usize, advice: i32) -> i32;
+    }
+    const MADV_HUGEPAGE: i32 = 14;
+    // SAFETY: the range is an allocation of ours; the advice changes no content. A refusal costs only speed.
+    let _ = unsafe { madvise(start.cast(), bytes, MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge_pages(_start: *mut u8, _bytes: usize) {}
+
+static POOL: Mutex<BTreeMap<usize, Vec<Block>>> = Mutex::new(BTreeMap::new());
+static POOL_BYTES: AtomicUsize = AtomicUsize::new(0);
+static POOL_LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
+
+/// Bounds the bytes that the pool of unused buffers keeps; what exceeds the bound is freed now.
+pub fn set_pool_limit(bytes: usize) {
+    POOL_LIMIT.store(bytes, Ordering::Relaxed);
+    let mut pool = lock();
+    while POOL_BYTES.load(Ordering::Relaxed) > bytes {
+        let Some(mut largest) = pool.last_entry() else { break };
+        if let Some(block) = largest.get_mut().pop() {
+            POOL_BYTES.fetch_sub(block.bytes, Ordering::Relaxed);
+        }
+        if largest.get().is_empty() {
+            largest.remove();
+        }
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, BTreeMap<usize, Vec<Block>>> {
+    // A panic while the map is held leaves it consistent: entries are moved whole.
+    POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn acquire(words: usize) -> Block {
+    let bytes = (words * 8).max(ALIGNMENT).next_multiple_of(ALIGNMENT);
+    if bytes < POOLED_FROM {
+        return Block::new(bytes);
+    }
+    let bytes = bytes.next_multiple_of(HUGE_PAGE);
+    {
+        let mut pool = lock();
+        // A slightly larger block is better than a fresh one, whose pages must all be touched.
+        let fit = pool.range(bytes..=bytes + bytes / 4).next().map(|(&size, _)| size);
+        if let Some(size) = fit
+            && let Some(blocks) = pool.get_mut(&size)
+        {
+            let block = blocks.pop();
+            if blocks.is_empty() {
+                pool.remove(&size);
+            }
+            if let Some(block) = block {
+                POOL_BYTES.fetch_sub(block.bytes, Ordering::Relaxed);
+                return block;
+            }
+        }
+    }
+    Block::new(bytes)
+}
+
+/// An owned slice of words, aligned to [`ALIGNMENT`].
+pub struct Buffer {
+    block: Option<Block>,
+    words: usize,
+}
+
+impl Buffer {
+    /// A buffer of zeros.
+    pub fn zeroed(words: usize) -> Self {
+        let mut buffer = Self::stale(words);
+        buffer.fill(0);
+        buffer
+    }
+
+    /// A buffer with arbitrary contents, left from earlier use, for callers that overwrite all of it.
+    pub fn stale(words: usize) -> Self {
+        Self { block: Some(acquire(words)), words }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        match &self.block {
+            // SAFETY: the block holds at least `words` initialised words, and `self` borrows them shared.
+            Some(block) => unsafe { std::slice::from_raw_parts(block.start.as_ptr(), self.words) },
+            None => &[],
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        match &self.block {
+            // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed exclusively.
+            Some(block) => unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr(), self.words) },
+            None => &mut [],
+        }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut copy = Self::stale(self.words);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(block) = self.block.take() else { return };
+        let pooled = block.bytes >= POOLED_FROM
+            && POOL_BYTES.load(Ordering::Relaxed) + block.bytes <= POOL_LIMIT.load(Ordering::Relaxed);
+        if pooled {
+            POOL_BYTES.fetch_add(block.bytes, Ordering::Relaxed);
+            lock().entry(block.bytes).or_default().push(block);
+        }
+    }
+}
+
+impl Zeroize for Buffer {
+    fn zeroize(&mut self) {
+        self.deref_mut().zeroize();
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} words)", self.words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_zeroed() {
+        for words in [0, 1, 7, 4096, 1 << 18] {
+            let mut buffer = Buffer::zeroed(words);
+            assert_eq!(buffer.len(), words);
+            assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
+            assert!(buffer.iter().all(|&w| w == 0));
+            buffer.fill(3);
+            let copy = buffer.clone();
+            drop(buffer);
+            assert!(copy.iter().all(|&w| w == 3));
+        }
+    }
+
+    #[test]
+    fn large_buffers_return_zeroed_from_the_pool() {
+        for _ in 0..4 {
+            let mut buffer = Buffer::zeroed(1 << 19);
+            assert!(buffer.iter().all(|&w| w == 0));
+            buffer.fill(u64::MAX);
+        }
+    }
+}

@@ -1,1 +1,223 @@
 //! The one dispatch point to the vector kernels.
+//!
+//! A kernel works on the residues of one limb (or, for base conversions, a few limbs) modulo one prime. The scalar
+//! kernel is the specification. Inputs and outputs are fully reduced, values in between may be lazy, and so every
+//! kernel gives bit-identical results. The kernel is chosen once, when a context is built.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod ifma;
+mod scalar;
+
+use crate::Error;
+use crate::modulus::{Modulus, ShoupScalar};
+use crate::ntt::NttTable;
+use crate::rns::ConversionTable;
+
+/// Whether a sum of products replaces its output or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Init {
+    /// `out = sum`.
+    Replace,
+    /// `out += sum`.
+    Accumulate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Ifma,
+}
+
+/// A kernel that this machine can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel(Kind);
+
+macro_rules! dispatch {
+    ($self:ident, $name:ident($($argument:expr),*)) => {
+        match $self.0 {
+            Kind::Scalar => scalar::$name($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            Kind::Ifma => unsafe { ifma::$name($($argument),*) },
+        }
+    };
+}
+
+impl Kernel {
+    /// The portable kernel, the specification of the others.
+    pub fn scalar() -> Self {
+        Self(Kind::Scalar)
+    }
+
+    /// The AVX-512 IFMA kernel, where the machine has it.
+    pub fn ifma() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if ["avx512f", "avx512dq", "avx512vl", "avx512ifma"].iter().all(|f| match *f {
+            "avx512f" => is_x86_feature_detected!("avx512f"),
+            "avx512dq" => is_x86_feature_detected!("avx512dq"),
+            "avx512vl" => is_x86_feature_detected!("avx512vl"),
+            _ => is_x86_feature_detected!("avx512ifma"),
+        }) {
+            return Some(Self(Kind::Ifma));
+        }
+        None
+    }
+
+    /// All kernels of this machine, slowest first.
+    pub fn available() -> Vec<Self> {
+        std::iter::once(Self::scalar()).chain(Self::ifma()).collect()
+    }
+
+    /// The fastest kernel of this machine, or the one that the environment variable `HEDDLE_KERNEL` names.
+    ///
+    /// # Errors
+    /// When the variable names an unknown kernel or one that the machine lacks.
+    pub fn choose() -> Result<Self, Error> {
+        match std::env::var("HEDDLE_KERNEL") {
+            Ok(name) => Self::by_name(&name),
+            Err(_) => Ok(Self::ifma().unwrap_or(Self::scalar())),
+        }
+    }
+
+    /// The kernel called `name`: `scalar` or `ifma`.
+    ///
+    /// # Errors
+    /// When there is no such kernel or the machine lacks it.
+    pub fn by_name(name: &str) -> Result<Self, Error> {
+        let lacking = |reason| Error::Kernel { name: name.to_owned(), reason };
+        match name {
+            "scalar" => Ok(Self::scalar()),
+            "ifma" => Self::ifma().ok_or(lacking("this machine has no AVX-512 IFMA")),
+            _ => Err(lacking("there is no kernel of this name")),
+        }
+    }
+
+    /// The kernel's name.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Ifma => "ifma",
+        }
+    }
+
+    /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than the ring degree
+    /// is a polynomial in X^(N/len), see [`crate::ntt`].
+    pub fn ntt_forward(self, table: &NttTable, x: &mut [u64]) {
+        dispatch!(self, ntt_forward(table, x));
+    }
+
+    /// Inverse of [`Kernel::ntt_forward`].
+    pub fn ntt_inverse(self, table: &NttTable, x: &mut [u64]) {
+        dispatch!(self, ntt_inverse(table, x));
+    }
+
+    /// `x += y`.
+    pub fn add(self, m: &Modulus, x: &mut [u64], y: &[u64]) {
+        assert_eq!(x.len(), y.len());
+        dispatch!(self, add(m, x, y));
+    }
+
+    /// `x −= y`.
+    pub fn sub(self, m: &Modulus, x: &mut [u64], y: &[u64]) {
+        assert_eq!(x.len(), y.len());
+        dispatch!(self, sub(m, x, y));
+    }
+
+    /// `x = −x`.
+    pub fn neg(self, m: &Modulus, x: &mut [u64]) {
+        dispatch!(self, neg(m, x));
+    }
+
+    /// `x[i] *= y[i >> log_rep]`.
+    pub fn mul(self, m: &Modulus, x: &mut [u64], y: &[u64], log_rep: u32) {
+        assert_eq!(x.len(), y.len() << log_rep);
+        dispatch!(self, mul(m, x, y, log_rep));
+    }
+
+    /// `x *= s`.
+    pub fn mul_scalar(self, m: &Modulus, x: &mut [u64], s: ShoupScalar) {
+        dispatch!(self, mul_scalar(m, x, s));
+    }
+
+    /// `acc += x · s`.
+    pub fn mul_scalar_add(self, m: &Modulus, acc: &mut [u64], x: &[u64], s: ShoupScalar) {
+        assert_eq!(acc.len(), x.len());
+        dispatch!(self, mul_scalar_add(m, acc, x, s));
+    }
+
+    /// `x = (x − y) · s`, the tail of a division by dropped primes.
+    pub fn sub_mul_scalar(self, m: &Modulus, x: &mut [u64], y: &[u64], s: ShoupScalar) {
+        assert_eq!(x.len(), y.len());
+        dispatch!(self, sub_mul_scalar(m, x, y, s));
+    }
+
+    /// `out[i] (+)= Σ_t shared[t][i >> log_rep] · factors[t][i]`: reduced once per output, not once per product.
+    pub fn dot(
+        self,
+        m: &Modulus,
+        out: &mut [u64],
+        init: Init,
+        shared: &[&[u64]],
+        log_rep: u32,
+        factors: &[&[u64]],
+    ) {
+        check_dot(out.len(), shared, log_rep, factors);
+        dispatch!(self, dot(m, out, init, shared, log_rep, factors));
+    }
+
+    /// Two [`Kernel::dot`]s that share one side: both halves of a key switch, or both polynomials of a ciphertext
+    /// against the same plaintexts.
+    pub fn dot_pair(
+        self,
+        m: &Modulus,
+        out: [&mut [u64]; 2],
+        init: Init,
+        shared: &[&[u64]],
+        log_rep: u32,
+        factors: [&[&[u64]]; 2],
+    ) {
+        check_dot(out[0].len(), shared, log_rep, factors[0]);
+        check_dot(out[1].len(), shared, log_rep, factors[1]);
+        dispatch!(self, dot_pair(m, out, init, shared, log_rep, factors));
+    }
+
+    /// `out[8b + l] = x[8·blocks[b].0 + patterns[blocks[b].1][l]]`, see [`crate::poly::Automorphism`].
+    pub fn permute(self, blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
+        assert!(out.len() == x.len() && out.len() == 8 * blocks.len());
+        assert!(patterns.iter().flatten().all(|&lane| lane < 8));
+        dispatch!(self, permute(blocks, patterns, out, x));
+    }
+
+    /// `out[i] = x[i] mod q` of signed integers.
+    pub fn reduce_signed(self, m: &Modulus, out: &mut [u64], x: &[i64]) {
+        assert_eq!(out.len(), x.len());
+        dispatch!(self, reduce_signed(m, out, x));
+    }
+
+    /// Converts a run of coefficients from one basis to another: one input slice per source prime, one output
+    /// slice per target prime, all of one length. See [`ConversionTable`].
+    pub fn convert(self, table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
+        assert!(inputs.len() == table.sources.len() && outputs.len() == table.targets.len());
+        let len = inputs.first().map_or(0, |x| x.len());
+        assert!(inputs.iter().all(|x| x.len() == len) && outputs.iter().all(|x| x.len() == len));
+        dispatch!(self, convert(table, inputs, outputs));
+    }
+}
+
+fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {
+    assert_eq!(shared.len(), factors.len());
+    assert!(shared.iter().all(|s| s.len() << log_rep == len) && factors.iter().all(|f| f.len() == len));
+}
+
+/// Coefficients that a conversion holds at once.
+const CONVERT_BLOCK: usize = 64;
+
+/// Most primes that a conversion may start from.
+pub(crate) const CONVERT_SOURCES: usize = 64;
+
+#[cfg(test)]
+mod tests;

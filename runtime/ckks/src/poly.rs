@@ -1,1 +1,488 @@
-//! Polynomials over a residue number system.
+//! Polynomials of Z[X]/(X^N + 1) over a residue number system.
+
+use crate::buffer::Buffer;
+use crate::context::{Basis, Context};
+use crate::kernel::Init;
+use crate::modulus::Modulus;
+use crate::ntt::reverse_bits;
+use heddle_params::GaloisElement;
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use zeroize::Zeroize;
+
+/// Domain marker: coefficients, constant term first.
+#[derive(Clone, Copy, Debug)]
+pub enum Coeff {}
+
+/// Domain marker: values at the roots of X^N + 1, in the order of [`crate::ntt`].
+#[derive(Clone, Copy, Debug)]
+pub enum Eval {}
+
+/// A polynomial: one residue polynomial (limb) per modulus of its basis, all residues reduced.
+///
+/// Binary operations panic when the operands' bases differ: callers check levels before they compute.
+pub struct RnsPoly<D> {
+    ctx: Arc<Context>,
+    basis: Basis,
+    data: Buffer,
+    domain: PhantomData<D>,
+}
+
+impl<D> Clone for RnsPoly<D> {
+    fn clone(&self) -> Self {
+        Self { ctx: self.ctx.clone(), basis: self.basis, data: self.data.clone(), domain: PhantomData }
+    }
+}
+
+impl<D> std::fmt::Debug for RnsPoly<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RnsPoly({:?})", self.basis)
+    }
+}
+
+impl<D> PartialEq for RnsPoly<D> {
+    fn eq(&self, other: &Self) -> bool {
+        self.basis == other.basis && self.data[..] == other.data[..]
+    }
+}
+
+impl<D> Zeroize for RnsPoly<D> {
+    fn zeroize(&mut self) {
+        self.data.zeroize();
+    }
+}
+
+/// Work below this many words is not worth another thread.
+const PARALLEL_WORDS: usize = 1 << 14;
+
+/// Calls `f(limb, residues)` for every limb of `n` residues, on all threads when there is enough work.
+pub fn for_each_limb(data: &mut [u64], n: usize, f: impl Fn(usize, &mut [u64]) + Sync) {
+    if data.len() < PARALLEL_WORDS {
+        data.chunks_exact_mut(n).enumerate().for_each(|(i, limb)| f(i, limb));
+    } else {
+        data.par_chunks_exact_mut(n).enumerate().for_each(|(i, limb)| f(i, limb));
+    }
+}
+
+/// [`for_each_limb`] over two polynomials at once.
+pub fn for_each_limb_pair(
+    first: &mut [u64],
+    second: &mut [u64],
+    n: usize,
+    f: impl Fn(usize, &mut [u64], &mut [u64]) + Sync,
+) {
+    assert_eq!(first.len(), second.len());
+    if first.len() < PARALLEL_WORDS {
+        let pairs = first.chunks_exact_mut(n).zip(second.chunks_exact_mut(n));
+        pairs.enumerate().for_each(|(i, (a, b))| f(i, a, b));
+    } else {
+        let pairs = first.par_chunks_exact_mut(n).zip(second.par_chunks_exact_mut(n));
+        pairs.enumerate().for_each(|(i, (a, b))| f(i, a, b));
+    }
+}
+
+impl<D> RnsPoly<D> {
+    /// The zero polynomial.
+    ///
+    /// # Panics
+    /// When the chain does not have the basis.
+    pub fn zero(ctx: &Arc<Context>, basis: Basis) -> Self {
+        ctx.check(basis);
+        let data = Buffer::zeroed(basis.limbs() * ctx.n());
+        Self { ctx: ctx.clone(), basis, data, domain: PhantomData }
+    }
+
+    /// A polynomial with arbitrary words, for callers that overwrite every limb.
+    pub(crate) fn stale(ctx: &Arc<Context>, basis: Basis) -> Self {
+        ctx.check(basis);
+        let data = Buffer::stale(basis.limbs() * ctx.n());
+        Self { ctx: ctx.clone(), basis, data, domain: PhantomData }
+    }
+
+    /// A polynomial whose limbs `fill(modulus index, modulus, limb)` writes, in parallel. Every word must be
+    /// written and reduced.
+    pub fn from_limbs(
+        ctx: &Arc<Context>,
+        basis: Basis,
+        fill: impl Fn(usize, &Modulus, &mut [u64]) + Sync,
+    ) -> Self {
+        let mut poly = Self::stale(ctx, basis);
+        for_each_limb(&mut poly.data, ctx.n(), |i, limb| {
+            let index = ctx.limb_index(basis, i);
+            fill(index, ctx.modulus(index), limb);
+        });
+        poly
+    }
+
+    /// The context.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.ctx
+    }
+
+    /// The basis.
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// The ring degree.
+    pub fn n(&self) -> usize {
+        self.ctx.n()
+    }
+
+    /// The level.
+    ///
+    /// # Panics
+    /// When the basis has no ciphertext primes.
+    pub fn level(&self) -> usize {
+        self.basis.level().expect("a polynomial over special primes alone has no level")
+    }
+
+    /// The residues of one limb.
+    pub fn limb(&self, limb: usize) -> &[u64] {
+        &self.data[limb * self.n()..][..self.n()]
+    }
+
+    /// The residues of one limb; they must stay reduced.
+    pub fn limb_mut(&mut self, limb: usize) -> &mut [u64] {
+        let n = self.n();
+        &mut self.data[limb * n..][..n]
+    }
+
+    /// The limb of special prime `k`.
+    pub fn special_limb(&self, k: usize) -> &[u64] {
+        self.limb(self.basis.q_limbs() + k)
+    }
+
+    /// The residues of the modulus with index `index` in the context.
+    ///
+    /// # Panics
+    /// When the basis does not have it.
+    pub fn limb_of(&self, index: usize) -> &[u64] {
+        let q_total = self.ctx.max_level() + 1;
+        if index < q_total {
+            assert!(index < self.basis.q_limbs(), "limb q_{index} of {:?}", self.basis);
+            self.limb(index)
+        } else {
+            assert!(index - q_total < self.basis.specials(), "limb p_{} of {:?}", index - q_total, self.basis);
+            self.special_limb(index - q_total)
+        }
+    }
+
+    /// All residues, limb after limb.
+    pub fn data(&self) -> &[u64] {
+        &self.data
+    }
+
+    /// All residues, limb after limb; they must stay reduced.
+    pub fn data_mut(&mut self) -> &mut [u64] {
+        &mut self.data
+    }
+
+    /// Calls `f(modulus, limb)` for every limb, in parallel.
+    fn each(&mut self, f: impl Fn(usize, &Modulus, &mut [u64]) + Sync) {
+        let (ctx, basis, n) = (&self.ctx, self.basis, self.ctx.n());
+        for_each_limb(&mut self.data, n, |i, limb| f(i, ctx.limb_modulus(basis, i), limb));
+    }
+
+    fn same_basis(&self, other: Basis) {
+        assert_eq!(self.basis, other, "operands must share a basis");
+    }
+
+    /// `self += other`.
+    pub fn add_assign(&mut self, other: &Self) {
+        self.same_basis(other.basis);
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, x| kernel.add(m, x, other.limb(i)));
+    }
+
+    /// `self −= other`.
+    pub fn sub_assign(&mut self, other: &Self) {
+        self.same_basis(other.basis);
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, x| kernel.sub(m, x, other.limb(i)));
+    }
+
+    /// `self = −self`.
+    pub fn neg_assign(&mut self) {
+        let kernel = self.ctx.kernel();
+        self.each(|_, m, x| kernel.neg(m, x));
+    }
+
+    /// `self *= scalar`, given by its residue for each limb.
+    pub fn mul_scalar_assign(&mut self, residues: &[u64]) {
+        assert_eq!(residues.len(), self.basis.limbs());
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, x| kernel.mul_scalar(m, x, m.shoup(residues[i])));
+    }
+
+    /// `self += other · scalar`, given by its residue for each limb.
+    pub fn mul_scalar_add(&mut self, other: &Self, residues: &[u64]) {
+        self.same_basis(other.basis);
+        assert_eq!(residues.len(), self.basis.limbs());
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, acc| kernel.mul_scalar_add(m, acc, other.limb(i), m.shoup(residues[i])));
+    }
+
+    /// The residues of a signed integer for every limb.
+    pub fn residues_of(&self, value: i128) -> Vec<u64> {
+        (0..self.basis.limbs()).map(|i| self.ctx.limb_modulus(self.basis, i).from_i128(value)).collect()
+    }
+
+    /// Drops the limbs above `level`; the polynomial must have no special limbs. The value modulo the remaining
+    /// primes is unchanged.
+    ///
+    /// # Panics
+    /// When `level` is above the polynomial's, or there are special limbs.
+    pub fn drop_to(&self, level: usize) -> Self {
+        assert!(level <= self.level() && self.basis.specials() == 0, "cannot drop {:?} to {level}", self.basis);
+        let mut poly = Self::stale(&self.ctx, Basis::q(level));
+        let words = poly.data.len();
+        poly.data.copy_from_slice(&self.data[..words]);
+        poly
+    }
+
+    /// The same limbs read in another domain, for code that fills them itself.
+    pub(crate) fn with_domain<E>(self) -> RnsPoly<E> {
+        RnsPoly { ctx: self.ctx, basis: self.basis, data: self.data, domain: PhantomData }
+    }
+}
+
+impl RnsPoly<Coeff> {
+    /// The polynomial with the given signed coefficients, spread evenly: `coefficients[j]` belongs to
+    /// X^(j·N/len).
+    ///
+    /// # Panics
+    /// When their number does not divide N.
+    pub fn from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
+        let gap = gap(ctx.n(), coefficients.len());
+        let kernel = ctx.kernel();
+        Self::from_limbs(ctx, basis, |_, m, limb| {
+            if gap == 1 {
+                kernel.reduce_signed(m, limb, coefficients);
+            } else {
+                limb.fill(0);
+                for (j, &c) in coefficients.iter().enumerate() {
+                    limb[j * gap] = m.from_i64(c);
+                }
+            }
+        })
+    }
+
+    /// Like [`RnsPoly::from_i64`] for larger coefficients.
+    pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
+        let gap = gap(ctx.n(), coefficients.len());
+        Self::from_limbs(ctx, basis, |_, m, limb| {
+            limb.fill(0);
+            for (j, &c) in coefficients.iter().enumerate() {
+                limb[j * gap] = m.from_i128(c);
+            }
+        })
+    }
+
+    /// Transforms to values.
+    pub fn into_eval(mut self) -> RnsPoly<Eval> {
+        let (ctx, basis) = (self.ctx.clone(), self.basis);
+        let kernel = ctx.kernel();
+        for_each_limb(&mut self.data, ctx.n(), |i, limb| {
+            kernel.ntt_forward(ctx.table(ctx.limb_index(basis, i)), limb);
+        });
+        self.with_domain()
+    }
+
+    /// The image under X → X^g.
+    pub fn automorphism(&self, galois: GaloisElement) -> Self {
+        let (n, g) = (self.n(), galois.exponent() as usize);
+        Self::from_limbs(&self.ctx, self.basis, |index, m, out| {
+            let source = self.limb_of(index);
+            let mut exponent = 0;
+            for &c in source {
+                out[exponent & (n - 1)] = if exponent & n == 0 { c } else { m.neg(c) };
+                exponent = (exponent + g) & (2 * n - 1);
+            }
+        })
+    }
+}
+
+fn gap(n: usize, len: usize) -> usize {
+    assert!(len.is_power_of_two() && len <= n, "{len} coefficients do not spread over a ring of degree {n}");
+    n / len
+}
+
+impl RnsPoly<Eval> {
+    /// Transforms to coefficients.
+    pub fn into_coeff(mut self) -> RnsPoly<Coeff> {
+        let (ctx, basis) = (self.ctx.clone(), self.basis);
+        let kernel = ctx.kernel();
+        for_each_limb(&mut self.data, ctx.n(), |i, limb| {
+            kernel.ntt_inverse(ctx.table(ctx.limb_index(basis, i)), limb);
+        });
+        self.with_domain()
+    }
+
+    /// `self *= other`.
+    pub fn mul_assign(&mut self, other: &Self) {
+        self.same_basis(other.basis);
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, x| kernel.mul(m, x, other.limb(i), 0));
+    }
+
+    /// `self += a · b`.
+    pub fn mul_add(&mut self, a: &Self, b: &Self) {
+        self.same_basis(a.basis);
+        self.same_basis(b.basis);
+        let kernel = self.ctx.kernel();
+        self.each(|i, m, acc| kernel.dot(m, acc, Init::Accumulate, &[a.limb(i)], 0, &[b.limb(i)]));
+    }
+
+    /// `self *= other`, a polynomial in a power of X.
+    pub fn mul_compact_assign(&mut self, other: &CompactPoly) {
+        self.same_basis(other.basis);
+        let (kernel, log_rep) = (self.ctx.kernel(), other.log_rep());
+        self.each(|i, m, x| kernel.mul(m, x, other.limb(i), log_rep));
+    }
+
+    /// `self += a · b`, with `b` a polynomial in a power of X.
+    pub fn mul_compact_add(&mut self, a: &Self, b: &CompactPoly) {
+        self.same_basis(a.basis);
+        self.same_basis(b.basis);
+        let (kernel, log_rep) = (self.ctx.kernel(), b.log_rep());
+        self.each(|i, m, acc| kernel.dot(m, acc, Init::Accumulate, &[b.limb(i)], log_rep, &[a.limb(i)]));
+    }
+
+    /// `self += other`, a polynomial in a power of X.
+    pub fn add_compact_assign(&mut self, other: &CompactPoly) {
+        self.same_basis(other.basis);
+        let rep = 1 << other.log_rep();
+        self.each(|i, m, x| {
+            for (run, &c) in x.chunks_exact_mut(rep).zip(other.limb(i)) {
+                run.iter_mut().for_each(|a| *a = m.add(*a, c));
+            }
+        });
+    }
+
+    /// The image under X → X^g: a permutation of the values.
+    pub fn automorphism(&self, galois: GaloisElement) -> Self {
+        let table = self.ctx.automorphism(galois);
+        let kernel = self.ctx.kernel();
+        Self::from_limbs(&self.ctx, self.basis, |index, _, out| {
+            kernel.permute(&table.blocks, &table.patterns, out, self.limb_of(index));
+        })
+    }
+}
+
+/// The permutation of values by X → X^g.
+///
+/// Index `i` holds the value at ψ^(2·brv(i)+1). The three lowest bits of `i` are the three highest of the exponent,
+/// where multiplication by `g` acts on them alone but for a carry: eight neighbours stay neighbours, permuted
+/// in one of eight ways.
+#[derive(Debug)]
+pub struct Automorphism {
+    /// For each run of eight outputs: eight times the source's run, plus the number of its pattern.
+    pub(crate) blocks: Vec<u32>,
+    /// Source lane of each output lane.
+    pub(crate) patterns: [[u64; 8]; 8],
+}
+
+impl Automorphism {
+    /// The permutation of `galois` at ring degree `2^log_n`, `log_n ≥ 3`.
+    pub fn new(galois: GaloisElement, log_n: u32) -> Self {
+        let (n, g) = (1usize << log_n, galois.exponent() as usize);
+        let (low_bits, low) = (log_n - 3, n / 8);
+        let blocks = (0..low)
+            .map(|block| {
+                // Output exponents 2E + 1 with E = reversed block + (n/8)·t come from (g(2E + 1) − 1)/2.
+                let e = reverse_bits(block, low_bits);
+                let source = (e.wrapping_mul(g).wrapping_add((g - 1) / 2)) & (n - 1);
+                let (carry, rest) = (source / low, source & (low - 1));
+                (8 * reverse_bits(rest, low_bits) + carry) as u32
+            })
+            .collect();
+        let mut patterns = [[0; 8]; 8];
+        for (carry, pattern) in patterns.iter_mut().enumerate() {
+            for (lane, source) in pattern.iter_mut().enumerate() {
+                *source = reverse_bits((carry + reverse_bits(lane, 3).wrapping_mul(g)) & 7, 3) as u64;
+            }
+        }
+        Self { blocks, patterns }
+    }
+}
+
+/// The values of a polynomial in X^(N/len), of which only `len` a limb are distinct.
+///
+/// Value `i` of the full polynomial is value `i / (N/len)` here.
+#[derive(Clone, Debug)]
+pub struct CompactPoly {
+    ctx: Arc<Context>,
+    basis: Basis,
+    len: usize,
+    data: Buffer,
+}
+
+impl CompactPoly {
+    fn build(ctx: &Arc<Context>, basis: Basis, len: usize, fill: impl Fn(&Modulus, &mut [u64]) + Sync) -> Self {
+        ctx.check(basis);
+        gap(ctx.n(), len);
+        let kernel = ctx.kernel();
+        let mut data = Buffer::stale(basis.limbs() * len);
+        for_each_limb(&mut data, len, |i, limb| {
+            let table = ctx.table(ctx.limb_index(basis, i));
+            fill(table.modulus(), limb);
+            kernel.ntt_forward(table, limb);
+        });
+        Self { ctx: ctx.clone(), basis, len, data }
+    }
+
+    /// The polynomial Σ coefficients[j]·X^(j·N/len).
+    ///
+    /// # Panics
+    /// When their number is no power of two up to N.
+    pub fn from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
+        let kernel = ctx.kernel();
+        Self::build(ctx, basis, coefficients.len(), |m, limb| kernel.reduce_signed(m, limb, coefficients))
+    }
+
+    /// Like [`CompactPoly::from_i64`] for larger coefficients.
+    pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
+        Self::build(ctx, basis, coefficients.len(), |m, limb| {
+            limb.iter_mut().zip(coefficients).for_each(|(r, &c)| *r = m.from_i128(c));
+        })
+    }
+
+    /// The basis.
+    pub fn basis(&self) -> Basis {
+        self.basis
+    }
+
+    /// Distinct values a limb.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no values; never the case.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// log2 of how often each value repeats.
+    pub fn log_rep(&self) -> u32 {
+        (self.ctx.n() / self.len).trailing_zeros()
+    }
+
+    /// The distinct values of one limb.
+    pub fn limb(&self, limb: usize) -> &[u64] {
+        &self.data[limb * self.len..][..self.len]
+    }
+
+    /// The polynomial with every value written out.
+    pub fn expand(&self) -> RnsPoly<Eval> {
+        let mut poly = RnsPoly::stale(&self.ctx, self.basis);
+        let rep = 1 << self.log_rep();
+        for_each_limb(&mut poly.data, self.ctx.n(), |i, limb| {
+            for (run, &value) in limb.chunks_exact_mut(rep).zip(self.limb(i)) {
+                run.fill(value);
+            }
+        });
+        poly
+    }
+}

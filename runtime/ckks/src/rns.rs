@@ -1,1 +1,222 @@
 //! Changes of basis in the residue number system.
+//!
+//! All of them rest on the fast base conversion of Halevi, Polyakov and Shoup (ePrint 2018/117): with
+//! `Q = Π q_i` and `y_i = x_i·(Q/q_i)^−1 mod q_i`, the integer `x` is `Σ y_i·Q/q_i − v·Q`, and `v` is found exactly
+//! enough by rounding `Σ y_i/q_i` in double precision. Rounding to nearest makes the result the centred
+//! representative, in [−Q/2, Q/2); within 2^−47 of the ends it may be the other one, which is as good.
+
+use crate::context::{Basis, Context};
+use crate::kernel::CONVERT_SOURCES;
+use crate::modulus::{Modulus, ShoupScalar};
+use crate::poly::{Coeff, Eval, RnsPoly, for_each_limb};
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A source prime of a conversion.
+#[derive(Debug)]
+pub struct Source {
+    pub(crate) modulus: Modulus,
+    /// (Q/q_i)^−1 mod q_i.
+    pub(crate) factor: ShoupScalar,
+    /// 1/q_i.
+    pub(crate) reciprocal: f64,
+}
+
+/// A target prime of a conversion.
+#[derive(Debug)]
+pub struct Target {
+    pub(crate) modulus: Modulus,
+    /// Q/q_i mod p for every source, then −Q mod p.
+    pub(crate) factors: Vec<u64>,
+    /// Q^−1 mod p; zero when p is itself a source.
+    pub(crate) inverse: ShoupScalar,
+}
+
+/// The constants of a base conversion.
+#[derive(Debug)]
+pub struct ConversionTable {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) targets: Vec<Target>,
+}
+
+impl ConversionTable {
+    /// The conversion from the product of `sources` to each of `targets`.
+    ///
+    /// # Panics
+    /// When there are no sources or more than 64.
+    pub fn new(sources: &[Modulus], targets: &[Modulus]) -> Self {
+        assert!((1..=CONVERT_SOURCES).contains(&sources.len()), "{} source primes", sources.len());
+        // Π of the sources but the skipped one, modulo m.
+        let product = |m: &Modulus, skip: Option<usize>| {
+            sources
+                .iter()
+                .enumerate()
+                .filter(|&(i, _)| Some(i) != skip)
+                .fold(1, |acc, (_, s)| m.mul(acc, m.reduce(s.value())))
+        };
+        let source = |(i, modulus): (usize, &Modulus)| Source {
+            modulus: *modulus,
+            factor: modulus.shoup(modulus.inverse(product(modulus, Some(i)))),
+            reciprocal: 1.0 / modulus.value() as f64,
+        };
+        let target = |modulus: &Modulus| {
+            let whole = product(modulus, None);
+            let parts = (0..sources.len()).map(|i| product(modulus, Some(i)));
+            Target {
+                modulus: *modulus,
+                factors: parts.chain(std::iter::once(modulus.neg(whole))).collect(),
+                inverse: modulus.shoup(modulus.inverse(whole)),
+            }
+        };
+        Self {
+            sources: sources.iter().enumerate().map(source).collect(),
+            targets: targets.iter().map(target).collect(),
+        }
+    }
+}
+
+/// Coefficients handed to one task of a conversion.
+const CONVERT_CHUNK: usize = 1024;
+
+/// Converts whole limbs: `inputs` one per source, `outputs` one per target, in parallel over coefficients.
+fn convert_limbs(ctx: &Context, table: &ConversionTable, inputs: &[&[u64]], outputs: Vec<&mut [u64]>) {
+    let chunk = CONVERT_CHUNK.min(ctx.n());
+    let mut columns: Vec<Vec<&mut [u64]>> =
+        (0..ctx.n() / chunk).map(|_| Vec::with_capacity(outputs.len())).collect();
+    for output in outputs {
+        for (column, part) in columns.iter_mut().zip(output.chunks_exact_mut(chunk)) {
+            column.push(part);
+        }
+    }
+    let run = |(c, mut column): (usize, Vec<&mut [u64]>)| {
+        let parts: Vec<&[u64]> = inputs.iter().map(|x| &x[c * chunk..][..chunk]).collect();
+        ctx.kernel().convert(table, &parts, &mut column);
+    };
+    if columns.len() > 1 {
+        columns.into_par_iter().enumerate().for_each(run);
+    } else {
+        columns.into_iter().enumerate().for_each(run);
+    }
+}
+
+/// Extends one digit to the basis `q_0 … q_level, p_0 … p_{specials−1}`, with `level` that of the polynomial.
+///
+/// The result represents the centred value of the polynomial modulo the digit's primes. `coeff` and `eval` are the
+/// same polynomial in both domains; of `coeff` only the digit's limbs are read, of `eval` too.
+///
+/// # Panics
+/// When the digit reaches beyond the level.
+pub fn mod_up(
+    coeff: &RnsPoly<Coeff>,
+    eval: &RnsPoly<Eval>,
+    digit: Range<usize>,
+    specials: usize,
+) -> RnsPoly<Eval> {
+    let ctx = coeff.context().clone();
+    let basis = Basis::qp(coeff.level(), specials);
+    let n = ctx.n();
+    let targets: Vec<usize> =
+        (0..basis.limbs()).filter(|i| !digit.contains(i)).map(|i| ctx.limb_index(basis, i)).collect();
+    let table = ctx.conversion((digit.clone(), 0..0), targets);
+    let inputs: Vec<&[u64]> = digit.clone().map(|i| coeff.limb(i)).collect();
+    let mut out = RnsPoly::<Eval>::stale(&ctx, basis);
+    let outputs = out.data_mut().chunks_exact_mut(n).enumerate();
+    convert_limbs(
+        &ctx,
+        &table,
+        &inputs,
+        outputs.filter(|(i, _)| !digit.contains(i)).map(|(_, limb)| limb).collect(),
+    );
+    for_each_limb(out.data_mut(), n, |i, limb| {
+        if digit.contains(&i) {
+            limb.copy_from_slice(eval.limb(i));
+        } else {
+            ctx.kernel().ntt_forward(ctx.table(ctx.limb_index(basis, i)), limb);
+        }
+    });
+    out
+}
+
+/// Extends a polynomial from its own primes to those of `basis`, keeping the centred value. Used to raise a
+/// ciphertext from `q_0` to the whole chain.
+pub fn raise(poly: &RnsPoly<Coeff>, basis: Basis) -> RnsPoly<Coeff> {
+    let ctx = poly.context().clone();
+    let from = poly.basis();
+    let (q, p) = (0..from.q_limbs(), ctx.special_index(0)..ctx.special_index(from.specials()));
+    let targets = (0..basis.limbs()).map(|i| ctx.limb_index(basis, i)).collect();
+    let table = ctx.conversion((q, p), targets);
+    let inputs: Vec<&[u64]> = (0..from.limbs()).map(|i| poly.limb(i)).collect();
+    let mut out = RnsPoly::stale(&ctx, basis);
+    convert_limbs(&ctx, &table, &inputs, out.data_mut().chunks_exact_mut(ctx.n()).collect());
+    out
+}
+
+/// Divides by the primes that `poly` has beyond `q_0 … q_level`, rounding to nearest.
+fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
+    let ctx = poly.context().clone();
+    let (from, n, kernel) = (poly.basis(), ctx.n(), ctx.kernel());
+    let to = Basis::q(level);
+    assert!(to.limbs() <= from.q_limbs(), "cannot divide {from:?} down to level {level}");
+    if from == to {
+        return poly;
+    }
+    let sources = (to.limbs()..from.q_limbs(), ctx.special_index(0)..ctx.special_index(from.specials()));
+    let table = ctx.conversion(sources, (0..to.limbs()).collect());
+    let (kept, dropped) = poly.data_mut().split_at_mut(to.limbs() * n);
+    for_each_limb(dropped, n, |i, limb| {
+        kernel.ntt_inverse(ctx.table(ctx.limb_index(from, to.limbs() + i)), limb);
+    });
+    let mut remainder = RnsPoly::<Coeff>::stale(&ctx, to);
+    let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
+    convert_limbs(&ctx, &table, &inputs, remainder.data_mut().chunks_exact_mut(n).collect());
+    // The quotient overwrites the remainder's buffer, which has the size of the result.
+    let mut out = remainder.with_domain::<Eval>();
+    for_each_limb(out.data_mut(), n, |i, limb| {
+        let target = &table.targets[i];
+        kernel.ntt_forward(ctx.table(i), limb);
+        kernel.sub_mul_scalar(&target.modulus, limb, &kept[i * n..][..n], negated(target));
+    });
+    out
+}
+
+/// −Q^−1, since the tail subtracts the kept limb from the remainder.
+fn negated(target: &Target) -> ShoupScalar {
+    target.modulus.shoup(target.modulus.neg(target.inverse.value))
+}
+
+/// Divides by the special primes, rounding to nearest: basis QP at a level → Q at that level.
+pub fn mod_down(poly: RnsPoly<Eval>) -> RnsPoly<Eval> {
+    let level = poly.level();
+    divide_to(poly, level)
+}
+
+/// Divides by the last ciphertext prime, rounding to nearest: level → level − 1.
+///
+/// # Panics
+/// At level 0, or when the polynomial has special limbs.
+pub fn rescale(poly: RnsPoly<Eval>) -> RnsPoly<Eval> {
+    assert!(poly.basis().specials() == 0 && poly.level() > 0, "cannot rescale {:?}", poly.basis());
+    let level = poly.level() - 1;
+    divide_to(poly, level)
+}
+
+/// [`mod_down`] and [`rescale`] in one division, with one rounding.
+///
+/// # Panics
+/// At level 0.
+pub fn mod_down_rescale(poly: RnsPoly<Eval>) -> RnsPoly<Eval> {
+    assert!(poly.level() > 0, "cannot rescale {:?}", poly.basis());
+    let level = poly.level() - 1;
+    divide_to(poly, level)
+}
+
+/// The product of the first `specials` special primes modulo every ciphertext prime up to `level`.
+pub fn special_product(ctx: &Arc<Context>, level: usize, specials: usize) -> Vec<u64> {
+    (0..=level)
+        .map(|i| {
+            let m = ctx.modulus(i);
+            ctx.params().p()[..specials].iter().fold(1, |acc, &p| m.mul(acc, m.reduce(p)))
+        })
+        .collect()
+}

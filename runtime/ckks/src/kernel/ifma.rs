@@ -1,0 +1,2 @@
+//! The AVX-512 IFMA kernel.
+pub(super) use super::scalar::*;
