@@ -1,0 +1,4 @@
+//! Polynomial approximations: Remez exchange and compositions of minimax polynomials.
+
+pub mod remez;
+pub mod sign;
