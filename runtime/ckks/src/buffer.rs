@@ -31,9 +31,16 @@ struct Block {
 // SAFETY: a block owns its allocation exclusively; it is plain memory without thread affinity.
 unsafe impl Send for Block {}
 
+// SAFETY: a shared block gives shared access to plain words only.
+unsafe impl Sync for Block {}
+
 impl Block {
     fn layout(bytes: usize) -> Layout {
-        let align = if bytes >= POOLED_FROM { HUGE_PAGE } else { ALIGNMENT };
+        let align = if bytes >= POOLED_FROM {
+            HUGE_PAGE
+        } else {
+            ALIGNMENT
+        };
         Layout::from_size_align(bytes, align).expect("buffer sizes are far below isize::MAX")
     }
 
@@ -41,7 +48,9 @@ impl Block {
         let layout = Self::layout(bytes);
         // SAFETY: callers pass sizes of at least one cache line, so the layout is not empty.
         let raw = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(raw.cast::<u64>()) else { handle_alloc_error(layout) };
+        let Some(start) = NonNull::new(raw.cast::<u64>()) else {
+            handle_alloc_error(layout)
+        };
         if bytes >= POOLED_FROM {
             advise_huge_pages(raw, bytes);
         }
@@ -80,7 +89,9 @@ pub fn set_pool_limit(bytes: usize) {
     POOL_LIMIT.store(bytes, Ordering::Relaxed);
     let mut pool = lock();
     while POOL_BYTES.load(Ordering::Relaxed) > bytes {
-        let Some(mut largest) = pool.last_entry() else { break };
+        let Some(mut largest) = pool.last_entry() else {
+            break;
+        };
         if let Some(block) = largest.get_mut().pop() {
             POOL_BYTES.fetch_sub(block.bytes, Ordering::Relaxed);
         }
@@ -92,7 +103,8 @@ pub fn set_pool_limit(bytes: usize) {
 
 fn lock() -> std::sync::MutexGuard<'static, BTreeMap<usize, Vec<Block>>> {
     // A panic while the map is held leaves it consistent: entries are moved whole.
-    POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    POOL.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn acquire(words: usize) -> Block {
@@ -104,7 +116,10 @@ fn acquire(words: usize) -> Block {
     {
         let mut pool = lock();
         // A slightly larger block is better than a fresh one, whose pages must all be touched.
-        let fit = pool.range(bytes..=bytes + bytes / 4).next().map(|(&size, _)| size);
+        let fit = pool
+            .range(bytes..=bytes + bytes / 4)
+            .next()
+            .map(|(&size, _)| size);
         if let Some(size) = fit
             && let Some(blocks) = pool.get_mut(&size)
         {
@@ -137,7 +152,10 @@ impl Buffer {
 
     /// A buffer with arbitrary contents, left from earlier use, for callers that overwrite all of it.
     pub fn stale(words: usize) -> Self {
-        Self { block: Some(acquire(words)), words }
+        Self {
+            block: Some(acquire(words)),
+            words,
+        }
     }
 }
 
@@ -157,7 +175,9 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u64] {
         match &self.block {
             // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed exclusively.
-            Some(block) => unsafe { std::slice::from_raw_parts_mut(block.start.as_ptr(), self.words) },
+            Some(block) => unsafe {
+                std::slice::from_raw_parts_mut(block.start.as_ptr(), self.words)
+            },
             None => &mut [],
         }
     }
@@ -173,9 +193,12 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let Some(block) = self.block.take() else { return };
+        let Some(block) = self.block.take() else {
+            return;
+        };
         let pooled = block.bytes >= POOLED_FROM
-            && POOL_BYTES.load(Ordering::Relaxed) + block.bytes <= POOL_LIMIT.load(Ordering::Relaxed);
+            && POOL_BYTES.load(Ordering::Relaxed) + block.bytes
+                <= POOL_LIMIT.load(Ordering::Relaxed);
         if pooled {
             POOL_BYTES.fetch_add(block.bytes, Ordering::Relaxed);
             lock().entry(block.bytes).or_default().push(block);

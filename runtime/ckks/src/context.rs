@@ -15,36 +15,29 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// The limbs of a polynomial: `q_0 … q_level`, then `p_0 … p_{specials−1}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Basis {
-    /// How many ciphertext primes, from `q_0` on: the level plus one, or none.
-    q_limbs: usize,
-    /// How many special primes, from `p_0` on.
+    level: usize,
     specials: usize,
 }
 
 impl Basis {
     /// The ciphertext primes of `level`.
     pub fn q(level: usize) -> Self {
-        Self { q_limbs: level + 1, specials: 0 }
+        Self { level, specials: 0 }
     }
 
     /// The ciphertext primes of `level` and the first `specials` special primes.
-    pub fn qp(level: usize, specials: usize) -> Self {
-        Self { q_limbs: level + 1, specials }
+    pub fn new(level: usize, specials: usize) -> Self {
+        Self { level, specials }
     }
 
-    /// The first `specials` special primes alone.
-    pub fn p(specials: usize) -> Self {
-        Self { q_limbs: 0, specials }
-    }
-
-    /// The level; `None` without ciphertext primes.
-    pub fn level(self) -> Option<usize> {
-        self.q_limbs.checked_sub(1)
+    /// The level.
+    pub fn level(self) -> usize {
+        self.level
     }
 
     /// How many ciphertext primes.
     pub fn q_limbs(self) -> usize {
-        self.q_limbs
+        self.level + 1
     }
 
     /// How many special primes.
@@ -54,7 +47,7 @@ impl Basis {
 
     /// How many limbs in all.
     pub fn limbs(self) -> usize {
-        self.q_limbs + self.specials
+        self.level + 1 + self.specials
     }
 }
 
@@ -74,7 +67,10 @@ pub struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("params", self.params.literal()).field("kernel", &self.kernel).finish()
+        f.debug_struct("Context")
+            .field("params", self.params.literal())
+            .field("kernel", &self.kernel)
+            .finish()
     }
 }
 
@@ -91,7 +87,10 @@ impl Context {
     pub fn with_kernel(params: Parameters, kernel: Kernel) -> Arc<Self> {
         let primes: Vec<u64> = params.q().iter().chain(params.p()).copied().collect();
         let log_n = params.log_n();
-        let tables = primes.into_par_iter().map(|q| NttTable::new(Modulus::new(q), log_n)).collect();
+        let tables = primes
+            .into_par_iter()
+            .map(|q| NttTable::new(Modulus::new(q), log_n))
+            .collect();
         Arc::new(Self {
             params,
             kernel,
@@ -102,7 +101,7 @@ impl Context {
     }
 
     /// The parameter set.
-    pub fn params(&self) -> &Parameters {
+    pub fn parameters(&self) -> &Parameters {
         &self.params
     }
 
@@ -142,13 +141,17 @@ impl Context {
     }
 
     /// The index of the modulus of a limb.
-    pub fn limb_index(&self, basis: Basis, limb: usize) -> usize {
-        if limb < basis.q_limbs() { limb } else { self.special_index(limb - basis.q_limbs()) }
+    pub fn modulus_index(&self, basis: Basis, limb: usize) -> usize {
+        if limb < basis.q_limbs() {
+            limb
+        } else {
+            self.special_index(limb - basis.q_limbs())
+        }
     }
 
     /// The modulus of a limb.
     pub fn limb_modulus(&self, basis: Basis, limb: usize) -> &Modulus {
-        self.modulus(self.limb_index(basis, limb))
+        self.modulus(self.modulus_index(basis, limb))
     }
 
     /// Panics unless the chain has the basis.
@@ -163,10 +166,18 @@ impl Context {
 
     /// The table of an automorphism, built on first use.
     pub fn automorphism(&self, galois: GaloisElement) -> Arc<Automorphism> {
-        let cached = self.automorphisms.read().unwrap_or_else(PoisonError::into_inner).get(&galois).cloned();
+        let cached = self
+            .automorphisms
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&galois)
+            .cloned();
         cached.unwrap_or_else(|| {
             let table = Arc::new(Automorphism::new(galois, self.log_n()));
-            let mut tables = self.automorphisms.write().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = self
+                .automorphisms
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             tables.entry(galois).or_insert(table).clone()
         })
     }
@@ -178,7 +189,12 @@ impl Context {
         targets: Vec<usize>,
     ) -> Arc<ConversionTable> {
         let key = (sources.0, sources.1, targets);
-        let cached = self.conversions.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let cached = self
+            .conversions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         cached.unwrap_or_else(|| {
             let moduli = |indices: &mut dyn Iterator<Item = usize>| -> Vec<Modulus> {
                 indices.map(|i| *self.modulus(i)).collect()
@@ -186,7 +202,10 @@ impl Context {
             let sources = moduli(&mut key.0.clone().chain(key.1.clone()));
             let targets = moduli(&mut key.2.iter().copied());
             let table = Arc::new(ConversionTable::new(&sources, &targets));
-            let mut tables = self.conversions.write().unwrap_or_else(PoisonError::into_inner);
+            let mut tables = self
+                .conversions
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
             tables.entry(key).or_insert(table).clone()
         })
     }

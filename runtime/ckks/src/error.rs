@@ -10,7 +10,9 @@ pub enum Error {
     #[error(transparent)]
     Parameters(#[from] heddle_params::Error),
     /// The kernel asked for by `HEDDLE_KERNEL` is unknown or the machine lacks it.
-    #[error("kernel `{name}` cannot be used: {reason}\nhelp: set HEDDLE_KERNEL to `scalar`, or unset it")]
+    #[error(
+        "kernel `{name}` cannot be used: {reason}\nhelp: set HEDDLE_KERNEL to `scalar`, or unset it"
+    )]
     Kernel {
         /// The name asked for.
         name: String,
@@ -50,7 +52,9 @@ pub enum Error {
         right: usize,
     },
     /// An operation needs more levels than are left.
-    #[error("{op}: needs level {needed} but the operand is at level {found}\nhelp: bootstrap first")]
+    #[error(
+        "{op}: needs level {needed} but the operand is at level {found}\nhelp: bootstrap first"
+    )]
     NotEnoughLevels {
         /// The operation.
         op: &'static str,
@@ -60,7 +64,9 @@ pub enum Error {
         found: usize,
     },
     /// Two operands have different scales.
-    #[error("{op}: operands have scales 2^{left:.6} and 2^{right:.6}\nhelp: bring both to one scale first")]
+    #[error(
+        "{op}: operands have scales 2^{left:.6} and 2^{right:.6}\nhelp: bring both to one scale first"
+    )]
     ScaleMismatch {
         /// The operation.
         op: &'static str,
@@ -70,7 +76,9 @@ pub enum Error {
         right: f64,
     },
     /// A scale is not a positive, finite number that the modulus can hold.
-    #[error("{op}: a scale of 2^{log_scale:.1} does not fit; at most 2^{limit:.1} does at this level")]
+    #[error(
+        "{op}: a scale of 2^{log_scale:.1} does not fit; at most 2^{limit:.1} does at this level"
+    )]
     ScaleRange {
         /// The operation.
         op: &'static str,
@@ -100,7 +108,9 @@ pub enum Error {
         expected: usize,
     },
     /// A value cannot be encoded.
-    #[error("{op}: the value at index {index} is {value}, which is not finite or exceeds the modulus at this scale")]
+    #[error(
+        "{op}: the value at index {index} is {value}, which is not finite or exceeds the modulus at this scale"
+    )]
     ValueRange {
         /// The operation.
         op: &'static str,
@@ -124,7 +134,9 @@ pub enum Error {
         op: &'static str,
     },
     /// Bytes do not hold what they should.
-    #[error("{what}: {detail}\nhelp: the file is damaged or belongs to another version or parameter set")]
+    #[error(
+        "{what}: {detail}\nhelp: the file is damaged or belongs to another version or parameter set"
+    )]
     Wire {
         /// What was being read.
         what: &'static str,

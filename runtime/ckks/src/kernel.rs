@@ -55,12 +55,15 @@ impl Kernel {
     /// The AVX-512 IFMA kernel, where the machine has it.
     pub fn ifma() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        if ["avx512f", "avx512dq", "avx512vl", "avx512ifma"].iter().all(|f| match *f {
-            "avx512f" => is_x86_feature_detected!("avx512f"),
-            "avx512dq" => is_x86_feature_detected!("avx512dq"),
-            "avx512vl" => is_x86_feature_detected!("avx512vl"),
-            _ => is_x86_feature_detected!("avx512ifma"),
-        }) {
+        if ["avx512f", "avx512dq", "avx512vl", "avx512ifma"]
+            .iter()
+            .all(|f| match *f {
+                "avx512f" => is_x86_feature_detected!("avx512f"),
+                "avx512dq" => is_x86_feature_detected!("avx512dq"),
+                "avx512vl" => is_x86_feature_detected!("avx512vl"),
+                _ => is_x86_feature_detected!("avx512ifma"),
+            })
+        {
             return Some(Self(Kind::Ifma));
         }
         None
@@ -68,7 +71,9 @@ impl Kernel {
 
     /// All kernels of this machine, slowest first.
     pub fn available() -> Vec<Self> {
-        std::iter::once(Self::scalar()).chain(Self::ifma()).collect()
+        std::iter::once(Self::scalar())
+            .chain(Self::ifma())
+            .collect()
     }
 
     /// The fastest kernel of this machine, or the one that the environment variable `HEDDLE_KERNEL` names.
@@ -87,7 +92,10 @@ impl Kernel {
     /// # Errors
     /// When there is no such kernel or the machine lacks it.
     pub fn by_name(name: &str) -> Result<Self, Error> {
-        let lacking = |reason| Error::Kernel { name: name.to_owned(), reason };
+        let lacking = |reason| Error::Kernel {
+            name: name.to_owned(),
+            reason,
+        };
         match name {
             "scalar" => Ok(Self::scalar()),
             "ifma" => Self::ifma().ok_or(lacking("this machine has no AVX-512 IFMA")),
@@ -136,6 +144,12 @@ impl Kernel {
     pub fn mul(self, m: &Modulus, x: &mut [u64], y: &[u64], log_rep: u32) {
         assert_eq!(x.len(), y.len() << log_rep);
         dispatch!(self, mul(m, x, y, log_rep));
+    }
+
+    /// `acc −= a · b`.
+    pub fn mul_sub(self, m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+        assert!(acc.len() == a.len() && acc.len() == b.len());
+        dispatch!(self, mul_sub(m, acc, a, b));
     }
 
     /// `x *= s`.
@@ -210,7 +224,9 @@ impl Kernel {
 
 fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {
     assert_eq!(shared.len(), factors.len());
-    assert!(shared.iter().all(|s| s.len() << log_rep == len) && factors.iter().all(|f| f.len() == len));
+    assert!(
+        shared.iter().all(|s| s.len() << log_rep == len) && factors.iter().all(|f| f.len() == len)
+    );
 }
 
 /// Coefficients that a conversion holds at once.

@@ -37,7 +37,10 @@ impl Modulus {
     /// # Panics
     /// When `q` is even, below 4 or not below 2^50.
     pub fn new(q: u64) -> Self {
-        assert!(q > 4 && q < 1 << 50 && q & 1 == 1, "a modulus must be odd and in (4, 2^50)");
+        assert!(
+            q > 4 && q < 1 << 50 && q & 1 == 1,
+            "a modulus must be odd and in (4, 2^50)"
+        );
         let bits = 64 - q.leading_zeros();
         let word = (1u64 << WORD_BITS) % q;
         Self {
@@ -45,7 +48,10 @@ impl Modulus {
             bits,
             barrett: ((1u128 << (bits + 50)) / u128::from(q)) as u64,
             inverse52: (1u64 << WORD_BITS) / q,
-            word: ShoupScalar { value: word, quotient: ((u128::from(word) << WORD_BITS) / u128::from(q)) as u64 },
+            word: ShoupScalar {
+                value: word,
+                quotient: ((u128::from(word) << WORD_BITS) / u128::from(q)) as u64,
+            },
         }
     }
 
@@ -125,7 +131,9 @@ impl Modulus {
         let estimate = ((u128::from(high) * u128::from(self.word.quotient)) >> WORD_BITS) as u64
             + ((u128::from(low) * u128::from(self.inverse52)) >> WORD_BITS) as u64;
         // Each of the two parts leaves a remainder below 2q, so the sum is below 4q < 2^52.
-        let r = low.wrapping_add(high.wrapping_mul(self.word.value)).wrapping_sub(estimate.wrapping_mul(self.q))
+        let r = low
+            .wrapping_add(high.wrapping_mul(self.word.value))
+            .wrapping_sub(estimate.wrapping_mul(self.q))
             & mask;
         let r = r.min(r.wrapping_sub(2 * self.q));
         self.correct(r)
@@ -154,7 +162,11 @@ impl Modulus {
     /// The representative of a residue in [−q/2, q/2).
     #[inline]
     pub fn centred(&self, x: u64) -> i64 {
-        if x > self.q / 2 { x as i64 - self.q as i64 } else { x as i64 }
+        if x > self.q / 2 {
+            x as i64 - self.q as i64
+        } else {
+            x as i64
+        }
     }
 
     /// `base^exponent`.
@@ -170,14 +182,18 @@ impl Modulus {
     /// Prepares a residue as a constant factor.
     #[inline]
     pub fn shoup(&self, value: u64) -> ShoupScalar {
-        ShoupScalar { value, quotient: ((u128::from(value) << WORD_BITS) / u128::from(self.q)) as u64 }
+        ShoupScalar {
+            value,
+            quotient: ((u128::from(value) << WORD_BITS) / u128::from(self.q)) as u64,
+        }
     }
 
     /// `x · w` in [0, 2q), for any `x` below 2^52.
     #[inline]
     pub fn mul_shoup_lazy(&self, x: u64, w: ShoupScalar) -> u64 {
         let estimate = ((u128::from(x) * u128::from(w.quotient)) >> WORD_BITS) as u64;
-        x.wrapping_mul(w.value).wrapping_sub(estimate.wrapping_mul(self.q))
+        x.wrapping_mul(w.value)
+            .wrapping_sub(estimate.wrapping_mul(self.q))
     }
 
     /// `x · w` reduced, for any `x` below 2^52.
@@ -191,7 +207,10 @@ impl Modulus {
     /// # Panics
     /// When `order` does not divide `q − 1`.
     pub fn primitive_root(&self, order: u64) -> u64 {
-        assert!(order.is_power_of_two() && (self.q - 1).is_multiple_of(order), "no root of order {order}");
+        assert!(
+            order.is_power_of_two() && (self.q - 1).is_multiple_of(order),
+            "no root of order {order}"
+        );
         (2..self.q)
             .map(|g| self.pow(g, (self.q - 1) / order))
             .find(|&root| self.pow(root, order / 2) == self.q - 1)
@@ -208,7 +227,8 @@ mod tests {
     #[test]
     fn arithmetic_agrees_with_wide_integers() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let (primes, _) = heddle_params::primes::chains(12, &[20, 22, 30, 40, 40, 48, 50, 50], &[]).unwrap();
+        let (primes, _) =
+            heddle_params::primes::chains(12, &[20, 22, 30, 40, 40, 48, 50, 50], &[]).unwrap();
         for q in primes {
             let m = Modulus::new(q);
             let naive = |x: u128| (x % u128::from(q)) as u64;

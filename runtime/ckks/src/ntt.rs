@@ -29,7 +29,11 @@ pub struct NttTable {
 /// The `bits` lowest bits of `x` in reverse order.
 #[inline]
 pub fn reverse_bits(x: usize, bits: u32) -> usize {
-    if bits == 0 { 0 } else { x.reverse_bits() >> (usize::BITS - bits) }
+    if bits == 0 {
+        0
+    } else {
+        x.reverse_bits() >> (usize::BITS - bits)
+    }
 }
 
 impl NttTable {
@@ -41,10 +45,21 @@ impl NttTable {
         let n = 1usize << log_n;
         let psi = modulus.primitive_root(2 * n as u64);
         let (roots, root_quotients) = power_table(&modulus, psi, log_n);
-        let (inverse_roots, inverse_root_quotients) = power_table(&modulus, modulus.inverse(psi), log_n);
+        let (inverse_roots, inverse_root_quotients) =
+            power_table(&modulus, modulus.inverse(psi), log_n);
         let half = modulus.inverse(2);
-        let degree_inverses = (0..=log_n).map(|k| modulus.shoup(modulus.pow(half, k.into()))).collect();
-        Self { modulus, log_n, roots, root_quotients, inverse_roots, inverse_root_quotients, degree_inverses }
+        let degree_inverses = (0..=log_n)
+            .map(|k| modulus.shoup(modulus.pow(half, k.into())))
+            .collect();
+        Self {
+            modulus,
+            log_n,
+            roots,
+            root_quotients,
+            inverse_roots,
+            inverse_root_quotients,
+            degree_inverses,
+        }
     }
 
     /// The modulus.
@@ -68,13 +83,19 @@ impl NttTable {
     /// ψ^brv(k) as a factor.
     #[inline]
     pub(crate) fn root(&self, k: usize) -> ShoupScalar {
-        ShoupScalar { value: self.roots[k], quotient: self.root_quotients[k] }
+        ShoupScalar {
+            value: self.roots[k],
+            quotient: self.root_quotients[k],
+        }
     }
 
     /// ψ^−brv(k) as a factor.
     #[inline]
     pub(crate) fn inverse_root(&self, k: usize) -> ShoupScalar {
-        ShoupScalar { value: self.inverse_roots[k], quotient: self.inverse_root_quotients[k] }
+        ShoupScalar {
+            value: self.inverse_roots[k],
+            quotient: self.inverse_root_quotients[k],
+        }
     }
 }
 

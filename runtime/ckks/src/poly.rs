@@ -1,7 +1,9 @@
 //! Polynomials of Z[X]/(X^N + 1) over a residue number system.
 
 use crate::buffer::Buffer;
-use crate::context::{Basis, Context};
+use crate::context::Context;
+
+pub use crate::context::Basis;
 use crate::kernel::Init;
 use crate::modulus::Modulus;
 use crate::ntt::reverse_bits;
@@ -26,12 +28,17 @@ pub struct RnsPoly<D> {
     ctx: Arc<Context>,
     basis: Basis,
     data: Buffer,
-    domain: PhantomData<D>,
+    domain: PhantomData<fn() -> D>,
 }
 
 impl<D> Clone for RnsPoly<D> {
     fn clone(&self) -> Self {
-        Self { ctx: self.ctx.clone(), basis: self.basis, data: self.data.clone(), domain: PhantomData }
+        Self {
+            ctx: self.ctx.clone(),
+            basis: self.basis,
+            data: self.data.clone(),
+            domain: PhantomData,
+        }
     }
 }
 
@@ -59,9 +66,13 @@ const PARALLEL_WORDS: usize = 1 << 14;
 /// Calls `f(limb, residues)` for every limb of `n` residues, on all threads when there is enough work.
 pub fn for_each_limb(data: &mut [u64], n: usize, f: impl Fn(usize, &mut [u64]) + Sync) {
     if data.len() < PARALLEL_WORDS {
-        data.chunks_exact_mut(n).enumerate().for_each(|(i, limb)| f(i, limb));
+        data.chunks_exact_mut(n)
+            .enumerate()
+            .for_each(|(i, limb)| f(i, limb));
     } else {
-        data.par_chunks_exact_mut(n).enumerate().for_each(|(i, limb)| f(i, limb));
+        data.par_chunks_exact_mut(n)
+            .enumerate()
+            .for_each(|(i, limb)| f(i, limb));
     }
 }
 
@@ -77,7 +88,9 @@ pub fn for_each_limb_pair(
         let pairs = first.chunks_exact_mut(n).zip(second.chunks_exact_mut(n));
         pairs.enumerate().for_each(|(i, (a, b))| f(i, a, b));
     } else {
-        let pairs = first.par_chunks_exact_mut(n).zip(second.par_chunks_exact_mut(n));
+        let pairs = first
+            .par_chunks_exact_mut(n)
+            .zip(second.par_chunks_exact_mut(n));
         pairs.enumerate().for_each(|(i, (a, b))| f(i, a, b));
     }
 }
@@ -90,14 +103,24 @@ impl<D> RnsPoly<D> {
     pub fn zero(ctx: &Arc<Context>, basis: Basis) -> Self {
         ctx.check(basis);
         let data = Buffer::zeroed(basis.limbs() * ctx.n());
-        Self { ctx: ctx.clone(), basis, data, domain: PhantomData }
+        Self {
+            ctx: ctx.clone(),
+            basis,
+            data,
+            domain: PhantomData,
+        }
     }
 
     /// A polynomial with arbitrary words, for callers that overwrite every limb.
     pub(crate) fn stale(ctx: &Arc<Context>, basis: Basis) -> Self {
         ctx.check(basis);
         let data = Buffer::stale(basis.limbs() * ctx.n());
-        Self { ctx: ctx.clone(), basis, data, domain: PhantomData }
+        Self {
+            ctx: ctx.clone(),
+            basis,
+            data,
+            domain: PhantomData,
+        }
     }
 
     /// A polynomial whose limbs `fill(modulus index, modulus, limb)` writes, in parallel. Every word must be
@@ -109,7 +132,7 @@ impl<D> RnsPoly<D> {
     ) -> Self {
         let mut poly = Self::stale(ctx, basis);
         for_each_limb(&mut poly.data, ctx.n(), |i, limb| {
-            let index = ctx.limb_index(basis, i);
+            let index = ctx.modulus_index(basis, i);
             fill(index, ctx.modulus(index), limb);
         });
         poly
@@ -131,11 +154,8 @@ impl<D> RnsPoly<D> {
     }
 
     /// The level.
-    ///
-    /// # Panics
-    /// When the basis has no ciphertext primes.
     pub fn level(&self) -> usize {
-        self.basis.level().expect("a polynomial over special primes alone has no level")
+        self.basis.level()
     }
 
     /// The residues of one limb.
@@ -161,10 +181,19 @@ impl<D> RnsPoly<D> {
     pub fn limb_of(&self, index: usize) -> &[u64] {
         let q_total = self.ctx.max_level() + 1;
         if index < q_total {
-            assert!(index < self.basis.q_limbs(), "limb q_{index} of {:?}", self.basis);
+            assert!(
+                index < self.basis.q_limbs(),
+                "limb q_{index} of {:?}",
+                self.basis
+            );
             self.limb(index)
         } else {
-            assert!(index - q_total < self.basis.specials(), "limb p_{} of {:?}", index - q_total, self.basis);
+            assert!(
+                index - q_total < self.basis.specials(),
+                "limb p_{} of {:?}",
+                index - q_total,
+                self.basis
+            );
             self.special_limb(index - q_total)
         }
     }
@@ -182,7 +211,9 @@ impl<D> RnsPoly<D> {
     /// Calls `f(modulus, limb)` for every limb, in parallel.
     fn each(&mut self, f: impl Fn(usize, &Modulus, &mut [u64]) + Sync) {
         let (ctx, basis, n) = (&self.ctx, self.basis, self.ctx.n());
-        for_each_limb(&mut self.data, n, |i, limb| f(i, ctx.limb_modulus(basis, i), limb));
+        for_each_limb(&mut self.data, n, |i, limb| {
+            f(i, ctx.limb_modulus(basis, i), limb)
+        });
     }
 
     fn same_basis(&self, other: Basis) {
@@ -226,7 +257,9 @@ impl<D> RnsPoly<D> {
 
     /// The residues of a signed integer for every limb.
     pub fn residues_of(&self, value: i128) -> Vec<u64> {
-        (0..self.basis.limbs()).map(|i| self.ctx.limb_modulus(self.basis, i).from_i128(value)).collect()
+        (0..self.basis.limbs())
+            .map(|i| self.ctx.limb_modulus(self.basis, i).from_i128(value))
+            .collect()
     }
 
     /// Drops the limbs above `level`; the polynomial must have no special limbs. The value modulo the remaining
@@ -235,7 +268,11 @@ impl<D> RnsPoly<D> {
     /// # Panics
     /// When `level` is above the polynomial's, or there are special limbs.
     pub fn drop_to(&self, level: usize) -> Self {
-        assert!(level <= self.level() && self.basis.specials() == 0, "cannot drop {:?} to {level}", self.basis);
+        assert!(
+            level <= self.level() && self.basis.specials() == 0,
+            "cannot drop {:?} to {level}",
+            self.basis
+        );
         let mut poly = Self::stale(&self.ctx, Basis::q(level));
         let words = poly.data.len();
         poly.data.copy_from_slice(&self.data[..words]);
@@ -244,7 +281,12 @@ impl<D> RnsPoly<D> {
 
     /// The same limbs read in another domain, for code that fills them itself.
     pub(crate) fn with_domain<E>(self) -> RnsPoly<E> {
-        RnsPoly { ctx: self.ctx, basis: self.basis, data: self.data, domain: PhantomData }
+        RnsPoly {
+            ctx: self.ctx,
+            basis: self.basis,
+            data: self.data,
+            domain: PhantomData,
+        }
     }
 }
 
@@ -285,7 +327,7 @@ impl RnsPoly<Coeff> {
         let (ctx, basis) = (self.ctx.clone(), self.basis);
         let kernel = ctx.kernel();
         for_each_limb(&mut self.data, ctx.n(), |i, limb| {
-            kernel.ntt_forward(ctx.table(ctx.limb_index(basis, i)), limb);
+            kernel.ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
         });
         self.with_domain()
     }
@@ -305,7 +347,10 @@ impl RnsPoly<Coeff> {
 }
 
 fn gap(n: usize, len: usize) -> usize {
-    assert!(len.is_power_of_two() && len <= n, "{len} coefficients do not spread over a ring of degree {n}");
+    assert!(
+        len.is_power_of_two() && len <= n,
+        "{len} coefficients do not spread over a ring of degree {n}"
+    );
     n / len
 }
 
@@ -315,7 +360,7 @@ impl RnsPoly<Eval> {
         let (ctx, basis) = (self.ctx.clone(), self.basis);
         let kernel = ctx.kernel();
         for_each_limb(&mut self.data, ctx.n(), |i, limb| {
-            kernel.ntt_inverse(ctx.table(ctx.limb_index(basis, i)), limb);
+            kernel.ntt_inverse(ctx.table(ctx.modulus_index(basis, i)), limb);
         });
         self.with_domain()
     }
@@ -347,7 +392,16 @@ impl RnsPoly<Eval> {
         self.same_basis(a.basis);
         self.same_basis(b.basis);
         let (kernel, log_rep) = (self.ctx.kernel(), b.log_rep());
-        self.each(|i, m, acc| kernel.dot(m, acc, Init::Accumulate, &[b.limb(i)], log_rep, &[a.limb(i)]));
+        self.each(|i, m, acc| {
+            kernel.dot(
+                m,
+                acc,
+                Init::Accumulate,
+                &[b.limb(i)],
+                log_rep,
+                &[a.limb(i)],
+            )
+        });
     }
 
     /// `self += other`, a polynomial in a power of X.
@@ -401,7 +455,8 @@ impl Automorphism {
         let mut patterns = [[0; 8]; 8];
         for (carry, pattern) in patterns.iter_mut().enumerate() {
             for (lane, source) in pattern.iter_mut().enumerate() {
-                *source = reverse_bits((carry + reverse_bits(lane, 3).wrapping_mul(g)) & 7, 3) as u64;
+                *source =
+                    reverse_bits((carry + reverse_bits(lane, 3).wrapping_mul(g)) & 7, 3) as u64;
             }
         }
         Self { blocks, patterns }
@@ -420,17 +475,27 @@ pub struct CompactPoly {
 }
 
 impl CompactPoly {
-    fn build(ctx: &Arc<Context>, basis: Basis, len: usize, fill: impl Fn(&Modulus, &mut [u64]) + Sync) -> Self {
+    fn build(
+        ctx: &Arc<Context>,
+        basis: Basis,
+        len: usize,
+        fill: impl Fn(&Modulus, &mut [u64]) + Sync,
+    ) -> Self {
         ctx.check(basis);
         gap(ctx.n(), len);
         let kernel = ctx.kernel();
         let mut data = Buffer::stale(basis.limbs() * len);
         for_each_limb(&mut data, len, |i, limb| {
-            let table = ctx.table(ctx.limb_index(basis, i));
+            let table = ctx.table(ctx.modulus_index(basis, i));
             fill(table.modulus(), limb);
             kernel.ntt_forward(table, limb);
         });
-        Self { ctx: ctx.clone(), basis, len, data }
+        Self {
+            ctx: ctx.clone(),
+            basis,
+            len,
+            data,
+        }
     }
 
     /// The polynomial Σ coefficients[j]·X^(j·N/len).
@@ -439,13 +504,17 @@ impl CompactPoly {
     /// When their number is no power of two up to N.
     pub fn from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
         let kernel = ctx.kernel();
-        Self::build(ctx, basis, coefficients.len(), |m, limb| kernel.reduce_signed(m, limb, coefficients))
+        Self::build(ctx, basis, coefficients.len(), |m, limb| {
+            kernel.reduce_signed(m, limb, coefficients)
+        })
     }
 
     /// Like [`CompactPoly::from_i64`] for larger coefficients.
     pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
         Self::build(ctx, basis, coefficients.len(), |m, limb| {
-            limb.iter_mut().zip(coefficients).for_each(|(r, &c)| *r = m.from_i128(c));
+            limb.iter_mut()
+                .zip(coefficients)
+                .for_each(|(r, &c)| *r = m.from_i128(c));
         })
     }
 

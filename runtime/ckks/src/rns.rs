@@ -46,7 +46,11 @@ impl ConversionTable {
     /// # Panics
     /// When there are no sources or more than 64.
     pub fn new(sources: &[Modulus], targets: &[Modulus]) -> Self {
-        assert!((1..=CONVERT_SOURCES).contains(&sources.len()), "{} source primes", sources.len());
+        assert!(
+            (1..=CONVERT_SOURCES).contains(&sources.len()),
+            "{} source primes",
+            sources.len()
+        );
         // Π of the sources but the skipped one, modulo m.
         let product = |m: &Modulus, skip: Option<usize>| {
             sources
@@ -80,10 +84,16 @@ impl ConversionTable {
 const CONVERT_CHUNK: usize = 1024;
 
 /// Converts whole limbs: `inputs` one per source, `outputs` one per target, in parallel over coefficients.
-fn convert_limbs(ctx: &Context, table: &ConversionTable, inputs: &[&[u64]], outputs: Vec<&mut [u64]>) {
+fn convert_limbs(
+    ctx: &Context,
+    table: &ConversionTable,
+    inputs: &[&[u64]],
+    outputs: Vec<&mut [u64]>,
+) {
     let chunk = CONVERT_CHUNK.min(ctx.n());
-    let mut columns: Vec<Vec<&mut [u64]>> =
-        (0..ctx.n() / chunk).map(|_| Vec::with_capacity(outputs.len())).collect();
+    let mut columns: Vec<Vec<&mut [u64]>> = (0..ctx.n() / chunk)
+        .map(|_| Vec::with_capacity(outputs.len()))
+        .collect();
     for output in outputs {
         for (column, part) in columns.iter_mut().zip(output.chunks_exact_mut(chunk)) {
             column.push(part);
@@ -114,10 +124,12 @@ pub fn mod_up(
     specials: usize,
 ) -> RnsPoly<Eval> {
     let ctx = coeff.context().clone();
-    let basis = Basis::qp(coeff.level(), specials);
+    let basis = Basis::new(coeff.level(), specials);
     let n = ctx.n();
-    let targets: Vec<usize> =
-        (0..basis.limbs()).filter(|i| !digit.contains(i)).map(|i| ctx.limb_index(basis, i)).collect();
+    let targets: Vec<usize> = (0..basis.limbs())
+        .filter(|i| !digit.contains(i))
+        .map(|i| ctx.modulus_index(basis, i))
+        .collect();
     let table = ctx.conversion((digit.clone(), 0..0), targets);
     let inputs: Vec<&[u64]> = digit.clone().map(|i| coeff.limb(i)).collect();
     let mut out = RnsPoly::<Eval>::stale(&ctx, basis);
@@ -126,13 +138,17 @@ pub fn mod_up(
         &ctx,
         &table,
         &inputs,
-        outputs.filter(|(i, _)| !digit.contains(i)).map(|(_, limb)| limb).collect(),
+        outputs
+            .filter(|(i, _)| !digit.contains(i))
+            .map(|(_, limb)| limb)
+            .collect(),
     );
     for_each_limb(out.data_mut(), n, |i, limb| {
         if digit.contains(&i) {
             limb.copy_from_slice(eval.limb(i));
         } else {
-            ctx.kernel().ntt_forward(ctx.table(ctx.limb_index(basis, i)), limb);
+            ctx.kernel()
+                .ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
         }
     });
     out
@@ -143,12 +159,22 @@ pub fn mod_up(
 pub fn raise(poly: &RnsPoly<Coeff>, basis: Basis) -> RnsPoly<Coeff> {
     let ctx = poly.context().clone();
     let from = poly.basis();
-    let (q, p) = (0..from.q_limbs(), ctx.special_index(0)..ctx.special_index(from.specials()));
-    let targets = (0..basis.limbs()).map(|i| ctx.limb_index(basis, i)).collect();
+    let (q, p) = (
+        0..from.q_limbs(),
+        ctx.special_index(0)..ctx.special_index(from.specials()),
+    );
+    let targets = (0..basis.limbs())
+        .map(|i| ctx.modulus_index(basis, i))
+        .collect();
     let table = ctx.conversion((q, p), targets);
     let inputs: Vec<&[u64]> = (0..from.limbs()).map(|i| poly.limb(i)).collect();
     let mut out = RnsPoly::stale(&ctx, basis);
-    convert_limbs(&ctx, &table, &inputs, out.data_mut().chunks_exact_mut(ctx.n()).collect());
+    convert_limbs(
+        &ctx,
+        &table,
+        &inputs,
+        out.data_mut().chunks_exact_mut(ctx.n()).collect(),
+    );
     out
 }
 
@@ -157,19 +183,30 @@ fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
     let ctx = poly.context().clone();
     let (from, n, kernel) = (poly.basis(), ctx.n(), ctx.kernel());
     let to = Basis::q(level);
-    assert!(to.limbs() <= from.q_limbs(), "cannot divide {from:?} down to level {level}");
+    assert!(
+        to.limbs() <= from.q_limbs(),
+        "cannot divide {from:?} down to level {level}"
+    );
     if from == to {
         return poly;
     }
-    let sources = (to.limbs()..from.q_limbs(), ctx.special_index(0)..ctx.special_index(from.specials()));
+    let sources = (
+        to.limbs()..from.q_limbs(),
+        ctx.special_index(0)..ctx.special_index(from.specials()),
+    );
     let table = ctx.conversion(sources, (0..to.limbs()).collect());
     let (kept, dropped) = poly.data_mut().split_at_mut(to.limbs() * n);
     for_each_limb(dropped, n, |i, limb| {
-        kernel.ntt_inverse(ctx.table(ctx.limb_index(from, to.limbs() + i)), limb);
+        kernel.ntt_inverse(ctx.table(ctx.modulus_index(from, to.limbs() + i)), limb);
     });
     let mut remainder = RnsPoly::<Coeff>::stale(&ctx, to);
     let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
-    convert_limbs(&ctx, &table, &inputs, remainder.data_mut().chunks_exact_mut(n).collect());
+    convert_limbs(
+        &ctx,
+        &table,
+        &inputs,
+        remainder.data_mut().chunks_exact_mut(n).collect(),
+    );
     // The quotient overwrites the remainder's buffer, which has the size of the result.
     let mut out = remainder.with_domain::<Eval>();
     for_each_limb(out.data_mut(), n, |i, limb| {
@@ -182,7 +219,9 @@ fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
 
 /// −Q^−1, since the tail subtracts the kept limb from the remainder.
 fn negated(target: &Target) -> ShoupScalar {
-    target.modulus.shoup(target.modulus.neg(target.inverse.value))
+    target
+        .modulus
+        .shoup(target.modulus.neg(target.inverse.value))
 }
 
 /// Divides by the special primes, rounding to nearest: basis QP at a level → Q at that level.
@@ -196,7 +235,11 @@ pub fn mod_down(poly: RnsPoly<Eval>) -> RnsPoly<Eval> {
 /// # Panics
 /// At level 0, or when the polynomial has special limbs.
 pub fn rescale(poly: RnsPoly<Eval>) -> RnsPoly<Eval> {
-    assert!(poly.basis().specials() == 0 && poly.level() > 0, "cannot rescale {:?}", poly.basis());
+    assert!(
+        poly.basis().specials() == 0 && poly.level() > 0,
+        "cannot rescale {:?}",
+        poly.basis()
+    );
     let level = poly.level() - 1;
     divide_to(poly, level)
 }
@@ -216,7 +259,9 @@ pub fn special_product(ctx: &Arc<Context>, level: usize, specials: usize) -> Vec
     (0..=level)
         .map(|i| {
             let m = ctx.modulus(i);
-            ctx.params().p()[..specials].iter().fold(1, |acc, &p| m.mul(acc, m.reduce(p)))
+            ctx.parameters().p()[..specials]
+                .iter()
+                .fold(1, |acc, &p| m.mul(acc, m.reduce(p)))
         })
         .collect()
 }

@@ -15,44 +15,49 @@ use zeroize::Zeroize;
 /// Standard deviation of errors.
 pub const SIGMA: f64 = 3.19;
 
+/// The generator of secrets and errors: ChaCha20.
+pub type SecureRng = ChaCha20Rng;
+
 /// A generator seeded by the operating system.
 ///
 /// # Errors
 /// When the operating system has no randomness to give.
-pub fn os_rng() -> Result<ChaCha20Rng, Error> {
+pub fn os_rng() -> Result<SecureRng, Error> {
     let mut seed = [0u8; 32];
-    OsRng.try_fill_bytes(&mut seed).map_err(|e| Error::Randomness(e.to_string()))?;
+    OsRng
+        .try_fill_bytes(&mut seed)
+        .map_err(|e| Error::Randomness(e.to_string()))?;
     let rng = ChaCha20Rng::from_seed(seed);
     seed.zeroize();
     Ok(rng)
 }
 
 /// Coefficients of a secret of the given distribution. The caller zeroises them.
-pub fn secret(rng: &mut impl RngCore, n: usize, distribution: Secret) -> Vec<i64> {
+pub fn secret(rng: &mut impl RngCore, n: usize, distribution: Secret) -> Vec<i8> {
     match distribution {
         Secret::DenseTernary => ternary(rng, n),
-        Secret::SparseTernary(weight) => ternary_of_weight(rng, n, weight as usize),
+        Secret::SparseTernary(weight) => sparse_ternary(rng, n, weight as usize),
     }
 }
 
 /// Coefficients uniform in {−1, 0, 1}, up to a bias below 2^−62.
-pub fn ternary(rng: &mut impl RngCore, n: usize) -> Vec<i64> {
-    (0..n).map(|_| below(rng, 3) as i64 - 1).collect()
+pub fn ternary(rng: &mut impl RngCore, n: usize) -> Vec<i8> {
+    (0..n).map(|_| below(rng, 3) as i8 - 1).collect()
 }
 
 /// A vector with exactly `weight` coefficients in {−1, 1}, uniform up to a bias below 2^−46 a coefficient.
 ///
 /// Selection sampling (Knuth, volume 2, algorithm S): coefficient `i` is taken with probability needed/left, and
 /// every coefficient costs the same.
-pub fn ternary_of_weight(rng: &mut impl RngCore, n: usize, weight: usize) -> Vec<i64> {
+pub fn sparse_ternary(rng: &mut impl RngCore, n: usize, weight: usize) -> Vec<i8> {
     let mut needed = weight.min(n) as u64;
     (0..n)
         .map(|i| {
             // 1 when the draw is below what is needed, without a comparison that could become a branch.
             let taken = below(rng, (n - i) as u64).wrapping_sub(needed) >> 63;
             needed -= taken;
-            let sign = (rng.next_u64() & 1) as i64 * 2 - 1;
-            sign * taken as i64
+            let sign = (rng.next_u64() & 1) as i8 * 2 - 1;
+            sign * taken as i8
         })
         .collect()
 }
@@ -93,10 +98,21 @@ pub fn gaussian(rng: &mut impl RngCore, n: usize) -> Vec<i64> {
             let draw = rng.next_u64();
             let (sign, uniform) = ((draw >> 63) as i64, draw & (u64::MAX >> 1));
             // Both are below 2^63 (or equal to it), so the difference's top bit is the comparison.
-            let magnitude: i64 = thresholds.iter().map(|&t| 1 - (uniform.wrapping_sub(t) >> 63) as i64).sum();
+            let magnitude: i64 = thresholds
+                .iter()
+                .map(|&t| 1 - (uniform.wrapping_sub(t) >> 63) as i64)
+                .sum();
             (magnitude ^ -sign) + sign
         })
         .collect()
+}
+
+/// A standard normal deviate, by the transform of Box and Muller, for noise that need not be exact to the last
+/// bits: masking a result before it is shared.
+pub fn normal(rng: &mut impl RngCore) -> f64 {
+    let mut unit = || ((rng.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+    let (radius, angle) = (unit(), unit());
+    (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
 
 /// An error polynomial in coefficients.
@@ -134,7 +150,7 @@ mod tests {
     fn ternary_samples_have_their_weight() {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         for (n, weight) in [(1024, 32), (1024, 0), (64, 64), (4096, 192)] {
-            let s = ternary_of_weight(&mut rng, n, weight);
+            let s = sparse_ternary(&mut rng, n, weight);
             assert_eq!(s.iter().filter(|&&x| x != 0).count(), weight);
             assert!(s.iter().all(|x| x.abs() <= 1));
         }
@@ -150,11 +166,14 @@ mod tests {
         let mut rng = ChaCha20Rng::seed_from_u64(8);
         let mut halves = [0usize; 2];
         for _ in 0..200 {
-            for (i, &x) in ternary_of_weight(&mut rng, 256, 32).iter().enumerate() {
+            for (i, &x) in sparse_ternary(&mut rng, 256, 32).iter().enumerate() {
                 halves[i / 128] += usize::from(x != 0);
             }
         }
-        assert!(halves.iter().all(|&h| (2_950..3_450).contains(&h)), "{halves:?}");
+        assert!(
+            halves.iter().all(|&h| (2_950..3_450).contains(&h)),
+            "{halves:?}"
+        );
     }
 
     #[test]
@@ -165,7 +184,11 @@ mod tests {
         let mean = samples.iter().sum::<i64>() as f64 / n as f64;
         let variance = samples.iter().map(|&x| (x * x) as f64).sum::<f64>() / n as f64;
         assert!(mean.abs() < 0.05, "{mean}");
-        assert!((variance.sqrt() - SIGMA).abs() < 0.03, "{}", variance.sqrt());
+        assert!(
+            (variance.sqrt() - SIGMA).abs() < 0.03,
+            "{}",
+            variance.sqrt()
+        );
         let zeros = samples.iter().filter(|&&x| x == 0).count() as f64 / n as f64;
         assert!((zeros - 0.12506).abs() < 0.004, "{zeros}");
     }

@@ -79,6 +79,12 @@ pub(super) fn mul(m: &Modulus, x: &mut [u64], y: &[u64], log_rep: u32) {
     }
 }
 
+pub(super) fn mul_sub(m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
+        *acc = m.sub(*acc, m.mul(a, b));
+    }
+}
+
 pub(super) fn mul_scalar(m: &Modulus, x: &mut [u64], s: ShoupScalar) {
     for a in x {
         *a = m.mul_shoup(*a, s);
@@ -110,7 +116,10 @@ pub(super) fn dot(
             Init::Replace => 0,
             Init::Accumulate => u128::from(*value),
         };
-        for (s, f) in shared.chunks(MAX_LAZY_PRODUCTS).zip(factors.chunks(MAX_LAZY_PRODUCTS)) {
+        for (s, f) in shared
+            .chunks(MAX_LAZY_PRODUCTS)
+            .zip(factors.chunks(MAX_LAZY_PRODUCTS))
+        {
             for (s, f) in s.iter().zip(f) {
                 acc += u128::from(s[i >> log_rep]) * u128::from(f[i]);
             }
@@ -168,8 +177,9 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
         for (target, output) in table.targets.iter().zip(outputs.iter_mut()) {
             for (e, value) in output[block.clone()].iter_mut().enumerate() {
                 let mut acc = 0u128;
-                for (y, f) in
-                    scaled[..=sources].chunks(MAX_LAZY_PRODUCTS).zip(target.factors.chunks(MAX_LAZY_PRODUCTS))
+                for (y, f) in scaled[..=sources]
+                    .chunks(MAX_LAZY_PRODUCTS)
+                    .zip(target.factors.chunks(MAX_LAZY_PRODUCTS))
                 {
                     for (y, &f) in y.iter().zip(f) {
                         acc += u128::from(y[e]) * u128::from(f);
