@@ -40,7 +40,7 @@ impl Ciphertext {
 
     /// Rescales that remain; limbs are one more.
     pub fn level(&self) -> usize {
-        self.c0.basis().level()
+        self.c0.level()
     }
 
     /// The factor between slots and the encrypted polynomial.

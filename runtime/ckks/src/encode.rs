@@ -10,11 +10,12 @@
 use std::f64::consts::PI;
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Neg, Sub, SubAssign};
-use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::poly::{Basis, Coeff, Eval, RnsPoly};
+use crate::poly::{Coeff, RnsPoly};
 
 /// A complex number in double precision.
 #[derive(Clone, Copy, PartialEq, Default)]
@@ -262,5 +263,111 @@ fn bit_reverse<T>(values: &mut [T]) {
         if i < j {
             values.swap(i, j);
         }
+    }
+}
+
+/// The compact coefficients of a polynomial over `q_0 … q_level`, as the integers nearest to zero, rounded to double
+/// precision. Coefficients of other powers than those of `X^(N/2n)` are left out.
+///
+/// Garner's algorithm gives the mixed-radix digits exactly, so that the sign is exact at every level.
+///
+/// # Errors
+/// [`Error::Operand`] when special primes are left, [`Error::SlotCount`] when the slots exceed `N/2`.
+pub fn centred_coefficients(context: &Context, poly: &RnsPoly<Coeff>, log_slots: u32) -> Result<Vec<f64>, Error> {
+    let basis = poly.basis();
+    if basis.specials() != 0 {
+        let detail = "special primes must be divided away first".into();
+        return Err(Error::Operand { op: "decode", detail });
+    }
+    if log_slots >= context.parameters().log_n() {
+        return Err(slot_count(1 << log_slots, context.n() / 2));
+    }
+    let moduli: Vec<_> = (0..basis.limbs()).map(|i| *context.modulus(i)).collect();
+    // inverses[i][j] = 1 / q_j modulo q_i
+    let inverses: Vec<Vec<u64>> = moduli
+        .iter()
+        .enumerate()
+        .map(|(i, m)| moduli[..i].iter().map(|q| m.inverse(m.reduce(q.value()))).collect())
+        .collect();
+    let count = 2usize << log_slots;
+    let step = context.n() / count;
+    let centred = |k: usize| {
+        let mut digits = Vec::with_capacity(moduli.len());
+        for (i, m) in moduli.iter().enumerate() {
+            let mut x = poly.limb(i)[k * step];
+            for (&digit, &inverse) in digits.iter().zip(&inverses[i]) {
+                x = m.mul(m.sub(x, m.reduce(digit)), inverse);
+            }
+            digits.push(x);
+        }
+        // Q is odd, so its half is (q_i - 1) / 2 in every digit.
+        let negative = digits
+            .iter()
+            .zip(&moduli)
+            .rev()
+            .map(|(&digit, m)| digit.cmp(&(m.value() / 2)))
+            .find(|order| order.is_ne())
+            .is_some_and(|order| order.is_gt());
+        // A negative value x is -(Q - x) and Q - x is the complement in every digit, plus one.
+        let magnitude = digits.iter().zip(&moduli).rev().fold(0.0, |sum, (&digit, m)| {
+            let digit = if negative { m.value() - 1 - digit } else { digit };
+            sum * m.value() as f64 + digit as f64
+        });
+        if negative { -(magnitude + 1.0) } else { magnitude }
+    };
+    Ok((0..count).into_par_iter().map(centred).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(n: usize) -> Vec<Complex64> {
+        (0..n).map(|i| Complex64::new((i as f64 * 0.7).sin(), (i as f64 * 1.3 + 0.2).cos())).collect()
+    }
+
+    #[test]
+    fn coefficients_evaluate_to_the_slots() {
+        let encoder = Encoder::new(7);
+        for log_slots in 0..=7 {
+            let n = 1usize << log_slots;
+            let slots = samples(n);
+            let coefficients = encoder.to_coefficients(&slots).unwrap();
+            let mut power = 1u64;
+            for (j, &slot) in slots.iter().enumerate() {
+                let value = coefficients.iter().enumerate().fold(Complex64::default(), |sum, (k, &c)| {
+                    let angle = PI * (power * k as u64 % (4 * n as u64)) as f64 / (2 * n) as f64;
+                    sum + Complex64::cis(angle).scale(c)
+                });
+                assert!((value - slot).abs() < 1e-10, "slot {j} of {n}");
+                power = power * 5 % (4 * n as u64);
+            }
+            let back = encoder.to_slots(&coefficients).unwrap();
+            assert!(back.iter().zip(&slots).all(|(&a, &b)| (a - b).abs() < 1e-12));
+        }
+    }
+
+    #[test]
+    fn a_periodic_vector_has_the_compact_coefficients_of_its_period() {
+        let encoder = Encoder::new(6);
+        let short = samples(8);
+        let long: Vec<_> = short.iter().copied().cycle().take(64).collect();
+        let (compact, full) = (encoder.to_coefficients(&short).unwrap(), encoder.to_coefficients(&long).unwrap());
+        for (k, &c) in full.iter().enumerate() {
+            let expected = if k % 8 == 0 { compact[k / 8] } else { 0.0 };
+            assert!((c - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_encoded_is_refused() {
+        let encoder = Encoder::new(4);
+        for length in [0, 3, 32] {
+            assert!(matches!(encoder.encode_real(&vec![0.0; length], 1.0), Err(Error::SlotCount { .. })));
+        }
+        for value in [f64::NAN, f64::INFINITY, 1e30] {
+            assert!(matches!(encoder.encode_real(&[value; 4], 1.0), Err(Error::ValueRange { .. })));
+        }
+        assert!(encoder.to_slots(&[0.0; 3]).is_err());
     }
 }

@@ -1,1 +1,237 @@
 //! Encryption and decryption.
+
+use std::sync::Arc;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::ciphertext::{Ciphertext, Plaintext};
+use crate::context::{Basis, Context};
+use crate::encode::{Complex64, Encoder, centred_coefficients};
+use crate::error::Error;
+use crate::keys::{PublicKey, SecretKey, fresh_error, fresh_seed, stream, ternary_poly, uniform};
+use crate::poly::{CompactPoly, Eval, RnsPoly};
+use crate::sample::{normal, os_rng, ternary};
+use crate::seed::{SeedExpander, StreamId};
+
+/// A freshly encrypted ciphertext whose uniform part is kept as its seed: half the size of the ciphertext.
+#[derive(Clone)]
+pub struct SeededCiphertext {
+    pub(crate) c0: RnsPoly<Eval>,
+    pub(crate) seed: [u8; 32],
+    pub(crate) scale: f64,
+    pub(crate) log_slots: u32,
+}
+
+impl SeededCiphertext {
+    /// Regenerates the uniform part.
+    pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
+        let c1 = uniform_part(context, self.c0.basis(), self.seed);
+        Ciphertext { c0: self.c0, c1, scale: self.scale, log_slots: self.log_slots }
+    }
+
+    /// The level.
+    pub fn level(&self) -> usize {
+        self.c0.level()
+    }
+}
+
+fn uniform_part(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
+    let id = StreamId { kind: stream::CIPHERTEXT, level: 0, index: 0, digit: 0, modulus: 0 };
+    uniform(context, basis, &SeedExpander::new(seed), id)
+}
+
+fn check_level(context: &Context, level: usize) -> Result<Basis, Error> {
+    let max = context.parameters().max_level();
+    if level > max {
+        return Err(heddle_params::Error::Level { level, max }.into());
+    }
+    Ok(Basis::q(level))
+}
+
+/// The limbs of a plaintext over a basis.
+///
+/// # Errors
+/// [`Error::SlotCount`] when it has more slots than the ring.
+pub(crate) fn compact(context: &Arc<Context>, basis: Basis, plaintext: &Plaintext) -> Result<CompactPoly, Error> {
+    let (found, expected) = (plaintext.coefficients.len() / 2, context.n() / 2);
+    if found > expected {
+        return Err(Error::SlotCount { op: "plaintext", found, expected });
+    }
+    Ok(CompactPoly::from_i64(context, basis, &plaintext.coefficients))
+}
+
+/// Encrypts with the secret key: the least noise, and half of the ciphertext is a seed.
+pub struct SecretEncryptor<'a> {
+    context: Arc<Context>,
+    secret: &'a SecretKey,
+}
+
+impl<'a> SecretEncryptor<'a> {
+    /// An encryptor under a secret.
+    pub fn new(context: &Arc<Context>, secret: &'a SecretKey) -> Self {
+        Self { context: Arc::clone(context), secret }
+    }
+
+    /// Encrypts at a level.
+    ///
+    /// # Errors
+    /// When the level does not exist or the plaintext has more slots than the ring.
+    pub fn encrypt(&self, plaintext: &Plaintext, level: usize) -> Result<SeededCiphertext, Error> {
+        let context = &self.context;
+        let basis = check_level(context, level)?;
+        let message = compact(context, basis, plaintext)?;
+        let seed = fresh_seed()?;
+        let c1 = uniform_part(context, basis, seed);
+        let mut c0 = self.secret.expand(context, basis).encrypt_zero(&c1, fresh_error(context, basis)?);
+        c0.add_compact_assign(&message);
+        Ok(SeededCiphertext { c0, seed, scale: plaintext.scale, log_slots: plaintext.log_slots })
+    }
+}
+
+/// Encrypts with the public key.
+pub struct Encryptor {
+    context: Arc<Context>,
+    key: Arc<PublicKey>,
+}
+
+impl Encryptor {
+    /// An encryptor to a public key.
+    pub fn new(context: &Arc<Context>, key: Arc<PublicKey>) -> Self {
+        Self { context: Arc::clone(context), key }
+    }
+
+    /// Encrypts at a level.
+    ///
+    /// # Errors
+    /// When the level does not exist or the plaintext has more slots than the ring.
+    pub fn encrypt(&self, plaintext: &Plaintext, level: usize) -> Result<Ciphertext, Error> {
+        let context = &self.context;
+        let basis = check_level(context, level)?;
+        let message = compact(context, basis, plaintext)?;
+        let coefficients = Zeroizing::new(ternary(&mut os_rng()?, context.n()));
+        let mut mask = ternary_poly(context, basis, &coefficients);
+        let (mut c0, mut c1) = (fresh_error(context, basis)?, fresh_error(context, basis)?);
+        c0.mul_add(&self.key.b.drop_to(level), &mask);
+        c1.mul_add(&self.key.a.drop_to(level), &mask);
+        mask.zeroize();
+        c0.add_compact_assign(&message);
+        Ok(Ciphertext { c0, c1, scale: plaintext.scale, log_slots: plaintext.log_slots })
+    }
+}
+
+/// Decrypts with the secret key.
+pub struct Decryptor<'a> {
+    context: Arc<Context>,
+    secret: &'a SecretKey,
+    encoder: Encoder,
+}
+
+impl<'a> Decryptor<'a> {
+    /// A decryptor with a secret.
+    pub fn new(context: &Arc<Context>, secret: &'a SecretKey) -> Self {
+        let encoder = Encoder::new(context.parameters().log_n() - 1);
+        Self { context: Arc::clone(context), secret, encoder }
+    }
+
+    /// The encrypted compact coefficients, not divided by the scale.
+    ///
+    /// # Errors
+    /// When the ciphertext claims more slots than the ring has.
+    pub fn decrypt_coefficients(&self, ciphertext: &Ciphertext) -> Result<Vec<f64>, Error> {
+        let context = &self.context;
+        let secret = self.secret.expand(context, ciphertext.c0.basis());
+        let mut message = ciphertext.c0.clone();
+        message.mul_add(&ciphertext.c1, secret.poly());
+        centred_coefficients(context, &message.into_coeff(), ciphertext.log_slots)
+    }
+
+    /// The slots, `2^log_slots` of them.
+    ///
+    /// The result shows the exact noise of the ciphertext; share it with nobody who knows the computation, or use
+    /// [`Self::decrypt_with_noise`] (Li and Micciancio, EUROCRYPT 2021).
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_coefficients`].
+    pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Vec<Complex64>, Error> {
+        self.slots(self.decrypt_coefficients(ciphertext)?, ciphertext.scale)
+    }
+
+    /// The slots with fresh Gaussian noise of standard deviation `deviation` (in slot units) added to the real and the
+    /// imaginary part of each, so that the result can be shared.
+    ///
+    /// # Errors
+    /// As [`Self::decrypt_coefficients`].
+    pub fn decrypt_with_noise(&self, ciphertext: &Ciphertext, deviation: f64) -> Result<Vec<Complex64>, Error> {
+        let mut coefficients = self.decrypt_coefficients(ciphertext)?;
+        let mut rng = os_rng()?;
+        // Each part of a slot is a sum of all coefficients with squared weights that add up to half their number.
+        let factor = deviation * ciphertext.scale / (coefficients.len() as f64 / 2.0).sqrt();
+        for coefficient in &mut coefficients {
+            *coefficient += factor * normal(&mut rng);
+        }
+        self.slots(coefficients, ciphertext.scale)
+    }
+
+    fn slots(&self, mut coefficients: Vec<f64>, scale: f64) -> Result<Vec<Complex64>, Error> {
+        for coefficient in &mut coefficients {
+            *coefficient /= scale;
+        }
+        self.encoder.to_slots(&coefficients)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::precision::Precision;
+
+    fn slots(n: usize) -> Vec<Complex64> {
+        (0..n).map(|i| Complex64::new((i as f64 * 0.37).sin(), (i as f64 * 0.91).cos())).collect()
+    }
+
+    #[test]
+    fn decryption_inverts_both_encryptions_at_every_period() {
+        let context = Context::new(heddle_params::named::toy(9).unwrap()).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let public = Arc::new(PublicKey::generate(&context, &secret).unwrap());
+        let encoder = Encoder::new(8);
+        let decryptor = Decryptor::new(&context, &secret);
+        for log_slots in [0, 1, 5, 8] {
+            for level in [0, 1, 28] {
+                let values = slots(1 << log_slots);
+                let plaintext = Plaintext::encode(&encoder, &values, 2f64.powi(40)).unwrap();
+                let by_secret =
+                    SecretEncryptor::new(&context, &secret).encrypt(&plaintext, level).unwrap().expand(&context);
+                let by_public = Encryptor::new(&context, public.clone()).encrypt(&plaintext, level).unwrap();
+                for (ciphertext, bits) in [(by_secret, 30.0), (by_public, 25.0)] {
+                    assert_eq!((ciphertext.level(), ciphertext.log_slots()), (level, log_slots));
+                    let precision = Precision::compare(&values, &decryptor.decrypt(&ciphertext).unwrap());
+                    assert!(precision.worst_bits > bits, "{precision}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn added_noise_has_the_deviation_asked_for() {
+        let context = Context::new(heddle_params::named::toy(10).unwrap()).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let values = slots(512);
+        let plaintext = Plaintext::encode(&Encoder::new(9), &values, 2f64.powi(40)).unwrap();
+        let ciphertext = SecretEncryptor::new(&context, &secret).encrypt(&plaintext, 2).unwrap().expand(&context);
+        let noisy = Decryptor::new(&context, &secret).decrypt_with_noise(&ciphertext, 0.01).unwrap();
+        let variance = noisy.iter().zip(&values).map(|(&a, &b)| (a - b).re.powi(2)).sum::<f64>() / 512.0;
+        assert!((variance.sqrt() - 0.01).abs() < 0.002, "{}", variance.sqrt());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let context = Context::new(heddle_params::named::toy(8).unwrap()).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let encryptor = SecretEncryptor::new(&context, &secret);
+        let fits = Plaintext::encode_real(&Encoder::new(8), &[0.5; 128], 2f64.powi(40)).unwrap();
+        assert!(matches!(encryptor.encrypt(&fits, 29), Err(Error::Parameters(_))));
+        let large = Plaintext::encode_real(&Encoder::new(8), &[0.5; 256], 2f64.powi(40)).unwrap();
+        assert!(matches!(encryptor.encrypt(&large, 1), Err(Error::SlotCount { .. })));
+    }
+}

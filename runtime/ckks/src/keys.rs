@@ -12,16 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heddle_params::bootstrap::{KeyKind, KeyUse};
-use heddle_params::{GaloisElement, KeySwitchLayout, Secret};
-use rand::TryRngCore;
-use rand::rngs::OsRng;
-use rayon::prelude::*;
+use heddle_params::{GaloisElement, KeySwitchLayout};
+use rand::RngCore;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::context::Context;
+use crate::context::{Basis, Context};
 use crate::error::Error;
-use crate::poly::{Basis, Eval, RnsPoly};
-use crate::sample::{self, SecureRng};
+use crate::poly::{Eval, RnsPoly};
+use crate::rns::special_product;
+use crate::sample::{gaussian_poly, os_rng, secret, sparse_ternary};
 use crate::seed::{SeedExpander, StreamId};
 
 /// Stream kinds below a seed, see [`StreamId::kind`].
@@ -41,15 +40,12 @@ pub struct SecretKey {
 
 impl SecretKey {
     /// Draws a secret of the distribution that the parameters name.
-    pub fn generate(context: &Context) -> Self {
-        let mut rng = SecureRng::from_os();
-        let n = context.n();
-        Self {
-            coefficients: Zeroizing::new(match context.parameters().secret() {
-                Secret::DenseTernary => sample::ternary(&mut rng, n),
-                Secret::SparseTernary(weight) => sample::sparse_ternary(&mut rng, n, weight as usize),
-            }),
-        }
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when the operating system gives none.
+    pub fn generate(context: &Context) -> Result<Self, Error> {
+        let coefficients = secret(&mut os_rng()?, context.n(), context.parameters().secret());
+        Ok(Self { coefficients: Zeroizing::new(coefficients) })
     }
 
     /// A secret read back from its coefficients.
@@ -71,30 +67,37 @@ impl SecretKey {
     }
 
     /// The secret over a basis.
-    pub(crate) fn expand(&self, context: &Context, basis: Basis) -> SecretPoly {
-        SecretPoly::from_ternary(context, basis, &self.coefficients)
+    pub(crate) fn expand(&self, context: &Arc<Context>, basis: Basis) -> SecretPoly {
+        SecretPoly(ternary_poly(context, basis, &self.coefficients))
     }
+}
+
+/// The values of a polynomial with ternary coefficients.
+pub(crate) fn ternary_poly(context: &Arc<Context>, basis: Basis, coefficients: &[i8]) -> RnsPoly<Eval> {
+    let wide = Zeroizing::new(coefficients.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
+    RnsPoly::from_i64(context, basis, &wide).into_eval()
 }
 
 /// A polynomial that is wiped when dropped.
 pub(crate) struct SecretPoly(RnsPoly<Eval>);
 
 impl SecretPoly {
-    fn from_ternary(context: &Context, basis: Basis, coefficients: &[i8]) -> Self {
-        let wide = Zeroizing::new(coefficients.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
-        Self(RnsPoly::from_i64(context, basis, &wide).into_eval(context))
-    }
-
     pub(crate) fn poly(&self) -> &RnsPoly<Eval> {
         &self.0
+    }
+
+    /// `error - a s`, the constant part of an encryption of zero under this secret.
+    pub(crate) fn encrypt_zero(self, a: &RnsPoly<Eval>, mut error: RnsPoly<Eval>) -> RnsPoly<Eval> {
+        let mut negated = self;
+        negated.0.neg_assign();
+        error.mul_add(a, &negated.0);
+        error
     }
 }
 
 impl Drop for SecretPoly {
     fn drop(&mut self) {
-        for limb in 0..self.0.basis().limbs() {
-            self.0.limb_mut(limb).zeroize();
-        }
+        self.0.zeroize();
     }
 }
 
@@ -108,45 +111,40 @@ pub struct PublicKey {
 
 impl PublicKey {
     /// The key that goes with a secret.
-    pub fn generate(context: &Context, secret: &SecretKey) -> Self {
-        let basis = Basis::new(context.parameters().max_level(), 0);
-        let seed = fresh_seed();
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when the operating system gives none.
+    pub fn generate(context: &Arc<Context>, secret: &SecretKey) -> Result<Self, Error> {
+        let basis = Basis::q(context.max_level());
+        let seed = fresh_seed()?;
         let a = Self::uniform(context, basis, seed);
-        let secret = secret.expand(context, basis);
-        let mut b = fresh_error(context, basis);
-        b.mul_sub_assign(context, &a, secret.poly());
-        Self { b, a, seed }
+        let b = secret.expand(context, basis).encrypt_zero(&a, fresh_error(context, basis)?);
+        Ok(Self { b, a, seed })
     }
 
-    pub(crate) fn uniform(context: &Context, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
+    pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
         let id = StreamId { kind: stream::PUBLIC_KEY, level: 0, index: 0, digit: 0, modulus: 0 };
         uniform(context, basis, &SeedExpander::new(seed), id)
     }
 }
 
 /// The uniform polynomial at an id, whose `modulus` field is filled in per limb.
-pub(crate) fn uniform(context: &Context, basis: Basis, expander: &SeedExpander, id: StreamId) -> RnsPoly<Eval> {
-    let mut poly = RnsPoly::zero(context, basis);
-    poly.par_limbs_mut().enumerate().for_each(|(i, limb)| {
-        let index = context.modulus_index(basis, i);
-        let id = StreamId { modulus: index as u8, ..id };
-        expander.fill(id, context.modulus(index).value(), limb);
-    });
-    poly
+pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, expander: &SeedExpander, id: StreamId) -> RnsPoly<Eval> {
+    RnsPoly::from_limbs(context, basis, |index, modulus, limb| {
+        expander.fill(StreamId { modulus: index as u8, ..id }, modulus.value(), limb);
+    })
 }
 
 /// A fresh error polynomial.
-pub(crate) fn fresh_error(context: &Context, basis: Basis) -> RnsPoly<Eval> {
-    let mut rng = SecureRng::from_os();
-    let error = Zeroizing::new(sample::gaussian(&mut rng, context.n()));
-    RnsPoly::from_i64(context, basis, &error).into_eval(context)
+pub(crate) fn fresh_error(context: &Arc<Context>, basis: Basis) -> Result<RnsPoly<Eval>, Error> {
+    Ok(gaussian_poly(&mut os_rng()?, context, basis).into_eval())
 }
 
 /// 32 bytes from the operating system.
-pub(crate) fn fresh_seed() -> [u8; 32] {
+pub(crate) fn fresh_seed() -> Result<[u8; 32], Error> {
     let mut seed = [0; 32];
-    OsRng.try_fill_bytes(&mut seed).expect("the operating system provides randomness");
-    seed
+    os_rng()?.fill_bytes(&mut seed);
+    Ok(seed)
 }
 
 /// Where the uniform halves of a key-switching key are.
@@ -229,7 +227,7 @@ impl KeySwitchKey {
     /// # Errors
     /// [`Error::Wire`] when they do not fit the layout of the use.
     pub(crate) fn from_halves(
-        context: &Context,
+        context: &Arc<Context>,
         key_use: KeyUse,
         expander: Arc<SeedExpander>,
         b: Vec<RnsPoly<Eval>>,
@@ -332,15 +330,20 @@ pub struct KeyGenerator {
 
 impl KeyGenerator {
     /// The generator of a secret's keys.
-    pub fn new(context: &Arc<Context>, secret: &SecretKey) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Randomness`] when the operating system gives none.
+    pub fn new(context: &Arc<Context>, secret: &SecretKey) -> Result<Self, Error> {
         let params = context.parameters();
         let full = Basis::new(params.max_level(), params.p().len());
-        let ephemeral = params.literal().encapsulation_weight.map(|weight| {
-            let mut rng = SecureRng::from_os();
-            let coefficients = Zeroizing::new(sample::sparse_ternary(&mut rng, params.n(), weight as usize));
-            SecretPoly::from_ternary(context, full, &coefficients)
-        });
-        Self { context: Arc::clone(context), secret: secret.expand(context, full), ephemeral }
+        let ephemeral = match params.literal().encapsulation_weight {
+            Some(weight) => {
+                let coefficients = Zeroizing::new(sparse_ternary(&mut os_rng()?, params.n(), weight as usize));
+                Some(SecretKey { coefficients }.expand(context, full))
+            }
+            None => None,
+        };
+        Ok(Self { context: Arc::clone(context), secret: secret.expand(context, full), ephemeral })
     }
 
     /// Generates the keys of all uses, below one fresh seed.
@@ -368,7 +371,7 @@ impl KeyGenerator {
         storage: KeyStorage,
         mut sink: impl FnMut(KeySwitchKey) -> Result<(), E>,
     ) -> Result<(), E> {
-        let expander = Arc::new(SeedExpander::new(fresh_seed()));
+        let expander = Arc::new(SeedExpander::new(fresh_seed()?));
         for key_use in uses.iter().copied().collect::<BTreeSet<_>>() {
             sink(self.generate_one(key_use, &expander, storage)?)?;
         }
@@ -381,7 +384,7 @@ impl KeyGenerator {
         expander: &Arc<SeedExpander>,
         storage: KeyStorage,
     ) -> Result<KeySwitchKey, Error> {
-        let context = &*self.context;
+        let context = &self.context;
         let layout = KeySwitchKey::layout_for(context, key_use)?;
         let basis = Basis::new(layout.level, layout.specials);
         let ephemeral = || {
@@ -391,11 +394,11 @@ impl KeyGenerator {
         // Temporaries that depend on the secret are wiped like it.
         let (from, to) = match key_use.kind {
             KeyKind::Galois(galois) => {
-                (None, Some(SecretPoly(secret.automorphism(context, galois.inverse(context.n())))))
+                (None, Some(SecretPoly(secret.automorphism(galois.inverse(context.n())))))
             }
             KeyKind::Relin => {
                 let mut square = secret.clone();
-                square.mul_assign(context, secret);
+                square.mul_assign(secret);
                 (Some(SecretPoly(square)), None)
             }
             KeyKind::Encapsulate | KeyKind::Decapsulate => (None, None),
@@ -407,23 +410,20 @@ impl KeyGenerator {
             KeyKind::Encapsulate => (secret, ephemeral()?),
             KeyKind::Decapsulate => (ephemeral()?, secret),
         };
+        let special = special_product(context, layout.level, layout.specials);
+        let kernel = context.kernel();
         let mut b = Vec::with_capacity(layout.digits.len());
         let mut halves = Vec::with_capacity(layout.digits.len());
         for (j, digit) in layout.digits.iter().enumerate() {
             let a = uniform(context, basis, expander, KeySwitchKey::stream(key_use, j));
-            let mut half = fresh_error(context, basis);
-            half.par_limbs_mut().enumerate().for_each(|(i, limb)| {
-                let index = context.modulus_index(basis, i);
-                let modulus = context.modulus(index);
-                // Secrets are over the whole chain, whose limbs are numbered like its moduli.
-                context.kernel().mul_sub(modulus, limb, a.limb(i), to.limb(index));
+            let error = fresh_error(context, basis)?;
+            let half = RnsPoly::from_limbs(context, basis, |index, modulus, limb| {
+                limb.copy_from_slice(error.limb_of(index));
+                kernel.mul_sub(modulus, limb, a.limb_of(index), to.limb_of(index));
                 // A polynomial below q_0 that was raised is its own digit modulo every limb.
-                let whole = key_use.kind == KeyKind::Decapsulate && i <= layout.level;
-                if whole || digit.contains(&i) {
-                    let p = context.parameters().p()[..layout.specials]
-                        .iter()
-                        .fold(1, |product, &p| modulus.mul(product, modulus.reduce(p)));
-                    context.kernel().mul_scalar_add(modulus, limb, from.limb(index), p);
+                let whole = key_use.kind == KeyKind::Decapsulate && index <= layout.level;
+                if whole || digit.contains(&index) {
+                    kernel.mul_scalar_add(modulus, limb, from.limb_of(index), modulus.shoup(special[index]));
                 }
             });
             b.push(half);
