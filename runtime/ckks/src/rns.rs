@@ -265,3 +265,126 @@ pub fn special_product(ctx: &Arc<Context>, level: usize, specials: usize) -> Vec
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heddle_params::named;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha20Rng;
+
+    fn context() -> Arc<Context> {
+        Context::new(named::toy(5).unwrap()).unwrap()
+    }
+
+    /// Coefficients whose quotients by `divisor` are known: `quotient·divisor + remainder`.
+    fn dividends(
+        rng: &mut ChaCha20Rng,
+        n: usize,
+        quotient_bits: u32,
+        divisor: i128,
+    ) -> (Vec<i128>, Vec<i128>) {
+        let bound = 1i128 << quotient_bits;
+        let quotients: Vec<i128> = (0..n).map(|_| rng.random_range(-bound..bound)).collect();
+        let half = divisor / 2 - 1;
+        let dividends = quotients
+            .iter()
+            .map(|q| q * divisor + rng.random_range(-half..=half))
+            .collect();
+        (dividends, quotients)
+    }
+
+    #[test]
+    fn rescaling_divides_by_the_last_prime() {
+        let ctx = context();
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        for level in [1, 4, 28] {
+            let prime = i128::from(ctx.modulus(level).value());
+            let (x, y) = dividends(&mut rng, ctx.n(), 35, prime);
+            let quotient = rescale(RnsPoly::from_i128(&ctx, Basis::q(level), &x).into_eval());
+            assert_eq!(
+                quotient.into_coeff(),
+                RnsPoly::from_i128(&ctx, Basis::q(level - 1), &y)
+            );
+        }
+    }
+
+    #[test]
+    fn mod_down_divides_by_the_special_primes() {
+        let ctx = context();
+        let mut rng = ChaCha20Rng::seed_from_u64(2);
+        let p: i128 = ctx.parameters().p()[..2]
+            .iter()
+            .map(|&p| i128::from(p))
+            .product();
+        let (x, y) = dividends(&mut rng, ctx.n(), 20, p);
+        for level in [0, 3, 20] {
+            let quotient = mod_down(RnsPoly::from_i128(&ctx, Basis::new(level, 2), &x).into_eval());
+            assert_eq!(
+                quotient.into_coeff(),
+                RnsPoly::from_i128(&ctx, Basis::q(level), &y)
+            );
+        }
+    }
+
+    #[test]
+    fn dividing_by_specials_and_the_last_prime_at_once() {
+        let ctx = context();
+        let mut rng = ChaCha20Rng::seed_from_u64(3);
+        let divisor = i128::from(ctx.parameters().p()[0]) * i128::from(ctx.parameters().q()[3]);
+        let (x, y) = dividends(&mut rng, ctx.n(), 30, divisor);
+        let quotient = mod_down_rescale(RnsPoly::from_i128(&ctx, Basis::new(3, 1), &x).into_eval());
+        assert_eq!(
+            quotient.into_coeff(),
+            RnsPoly::from_i128(&ctx, Basis::q(2), &y)
+        );
+    }
+
+    #[test]
+    fn mod_up_extends_the_centred_digit() {
+        let ctx = context();
+        let mut rng = ChaCha20Rng::seed_from_u64(4);
+        let q = ctx.parameters().q();
+        for digit in [0..1, 0..2, 2..4, 3..6] {
+            let product: i128 = q[digit.clone()].iter().map(|&q| i128::from(q)).product();
+            let bound = product / 2 - 1;
+            let x: Vec<i128> = (0..ctx.n())
+                .map(|_| rng.random_range(-bound..=bound))
+                .collect();
+            let level = 5;
+            let coeff = RnsPoly::from_i128(&ctx, Basis::q(level), &x);
+            let up = mod_up(&coeff, &coeff.clone().into_eval(), digit, 3);
+            assert_eq!(
+                up.into_coeff(),
+                RnsPoly::from_i128(&ctx, Basis::new(level, 3), &x)
+            );
+        }
+    }
+
+    #[test]
+    fn raising_keeps_the_centred_value() {
+        let ctx = context();
+        let mut rng = ChaCha20Rng::seed_from_u64(5);
+        let half = i128::from(ctx.modulus(0).value() / 2);
+        let x: Vec<i128> = (0..ctx.n())
+            .map(|_| rng.random_range(-half..=half))
+            .collect();
+        let raised = raise(
+            &RnsPoly::from_i128(&ctx, Basis::q(0), &x),
+            Basis::new(28, 2),
+        );
+        assert_eq!(raised, RnsPoly::from_i128(&ctx, Basis::new(28, 2), &x));
+    }
+
+    #[test]
+    fn special_products_are_residues_of_p() {
+        let ctx = context();
+        let p: i128 = ctx.parameters().p()[..2]
+            .iter()
+            .map(|&p| i128::from(p))
+            .product();
+        for (i, r) in special_product(&ctx, 4, 2).into_iter().enumerate() {
+            assert_eq!(r, ctx.modulus(i).from_i128(p));
+        }
+    }
+}
