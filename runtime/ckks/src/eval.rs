@@ -55,3 +55,8 @@ pub(crate) fn check_scales(op: &'static str, left: f64, right: f64) -> Result<()
         Err(Error::ScaleMismatch { op, left: left.log2(), right: right.log2() })
     }
 }
+
+/// Checks that two operands are at one level.
+pub(crate) fn check_levels(op: &'static str, left: usize, right: usize) -> Result<(), Error> {
+    if left == right { Ok(()) } else { Err(Error::LevelMismatch { op, left, right }) }
+}

@@ -1,1 +1,147 @@
-//! Ciphertext products and relinearisation.
+//! Products of ciphertexts, and rescaling.
+
+use heddle_params::bootstrap::KeyKind;
+
+use crate::ciphertext::Ciphertext;
+use crate::error::Error;
+use crate::eval::{Evaluator, check_levels};
+use crate::kernel::Init;
+use crate::keyswitch::add_times_special;
+use crate::poly::{Eval, RnsPoly, for_each_limb_pair};
+use crate::rns::{mod_down_rescale, rescale};
+
+/// A product that was not relinearised: `d0 + d1 s + d2 s^2`.
+#[derive(Clone)]
+pub struct Product {
+    pub(crate) d0: RnsPoly<Eval>,
+    pub(crate) d1: RnsPoly<Eval>,
+    pub(crate) d2: RnsPoly<Eval>,
+    pub(crate) scale: f64,
+    pub(crate) log_slots: u32,
+}
+
+impl Product {
+    /// The level.
+    pub fn level(&self) -> usize {
+        self.d0.level()
+    }
+
+    /// The scale.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Adds another product.
+    ///
+    /// # Errors
+    /// When level or scale differ.
+    pub fn add_assign(&mut self, other: &Self) -> Result<(), Error> {
+        check_levels("add products", self.level(), other.level())?;
+        super::check_scales("add products", self.scale, other.scale)?;
+        self.d0.add_assign(&other.d0);
+        self.d1.add_assign(&other.d1);
+        self.d2.add_assign(&other.d2);
+        self.log_slots = self.log_slots.max(other.log_slots);
+        Ok(())
+    }
+}
+
+impl Evaluator {
+    /// The slotwise product: levels must be equal, scales multiply, the level stays (rescale afterwards, or use
+    /// [`Self::mul_rescale`]).
+    ///
+    /// # Errors
+    /// Different levels, or a missing relinearisation key.
+    pub fn mul(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, Error> {
+        self.relinearise(self.mul_no_relin(a, b)?)
+    }
+
+    /// The slotwise square; see [`Self::mul`].
+    ///
+    /// # Errors
+    /// A missing relinearisation key.
+    pub fn square(&self, a: &Ciphertext) -> Result<Ciphertext, Error> {
+        self.mul(a, a)
+    }
+
+    /// [`Self::mul`] and [`Self::rescale`] in one division.
+    ///
+    /// # Errors
+    /// Different levels, level 0, or a missing relinearisation key.
+    pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, Error> {
+        let Product { d0, d1, d2, scale, log_slots } = self.mul_no_relin(a, b)?;
+        let dropped = self.context().modulus(a.level()).value() as f64;
+        let (c0, c1) = self.relinearise_rescale(d0, d1, d2)?;
+        Ok(Ciphertext { c0, c1, scale: scale / dropped, log_slots })
+    }
+
+    /// The product before relinearisation.
+    ///
+    /// # Errors
+    /// Different levels.
+    pub fn mul_no_relin(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Product, Error> {
+        check_levels("multiply", a.level(), b.level())?;
+        let context = self.context();
+        let (basis, kernel) = (a.c0.basis(), context.kernel());
+        let mut d1 = RnsPoly::stale(context, basis);
+        let mut d2 = RnsPoly::stale(context, basis);
+        for_each_limb_pair(d1.data_mut(), d2.data_mut(), context.n(), |i, d1, d2| {
+            let m = context.modulus(i);
+            let (a0, a1, b0, b1) = (a.c0.limb(i), a.c1.limb(i), b.c0.limb(i), b.c1.limb(i));
+            kernel.dot(m, d1, Init::Replace, &[a0, a1], 0, &[b1, b0]);
+            kernel.dot(m, d2, Init::Replace, &[a1], 0, &[b1]);
+        });
+        let d0 = RnsPoly::from_limbs(context, basis, |i, m, d0| {
+            kernel.dot(m, d0, Init::Replace, &[a.c0.limb(i)], 0, &[b.c0.limb(i)]);
+        });
+        Ok(Product { d0, d1, d2, scale: a.scale * b.scale, log_slots: a.log_slots.max(b.log_slots) })
+    }
+
+    /// Brings a product back to two parts.
+    ///
+    /// # Errors
+    /// A missing relinearisation key.
+    pub fn relinearise(&self, product: Product) -> Result<Ciphertext, Error> {
+        let key = self.keys().get(KeyKind::Relin, product.level())?;
+        let (mut c0, mut c1) = self.switch(&product.d2, key);
+        c0.add_assign(&product.d0);
+        c1.add_assign(&product.d1);
+        Ok(Ciphertext { c0, c1, scale: product.scale, log_slots: product.log_slots })
+    }
+
+    /// Relinearises and rescales the polynomials of a product in one division: level `l` to `l - 1`. The scale
+    /// divides by the dropped prime.
+    ///
+    /// # Errors
+    /// Level 0, or a missing relinearisation key.
+    pub fn relinearise_rescale(
+        &self,
+        d0: RnsPoly<Eval>,
+        d1: RnsPoly<Eval>,
+        d2: RnsPoly<Eval>,
+    ) -> Result<(RnsPoly<Eval>, RnsPoly<Eval>), Error> {
+        if d2.level() == 0 {
+            return Err(Error::NotEnoughLevels { op: "rescale", needed: 1, found: 0 });
+        }
+        let key = self.keys().get(KeyKind::Relin, d2.level())?;
+        let (mut b, mut a) = self.decompose_for(&d2, key).inner_product(key);
+        drop(d2);
+        add_times_special(&mut b, &d0);
+        add_times_special(&mut a, &d1);
+        Ok((mod_down_rescale(b), mod_down_rescale(a)))
+    }
+
+    /// Divides by the last prime: level `l` to `l - 1`, the scale divides by that prime.
+    ///
+    /// # Errors
+    /// At level 0.
+    pub fn rescale(&self, ciphertext: Ciphertext) -> Result<Ciphertext, Error> {
+        let level = ciphertext.level();
+        if level == 0 {
+            return Err(Error::NotEnoughLevels { op: "rescale", needed: 1, found: 0 });
+        }
+        let scale = ciphertext.scale / self.context().modulus(level).value() as f64;
+        let Ciphertext { c0, c1, log_slots, .. } = ciphertext;
+        Ok(Ciphertext { c0: rescale(c0), c1: rescale(c1), scale, log_slots })
+    }
+}

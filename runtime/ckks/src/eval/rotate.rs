@@ -1,1 +1,90 @@
 //! Rotations and conjugation.
+
+use heddle_params::GaloisElement;
+use heddle_params::bootstrap::KeyKind;
+
+use crate::ciphertext::Ciphertext;
+use crate::error::Error;
+use crate::eval::Evaluator;
+use crate::keys::KeySwitchKey;
+use crate::keyswitch::{Decomposed, truncate};
+use crate::poly::{Eval, RnsPoly};
+use crate::rns::mod_down;
+
+impl Evaluator {
+    /// The left rotation by `k`: slot `i` of the result is slot `(i + k) mod n`. Level and scale stay.
+    ///
+    /// # Errors
+    /// A missing key.
+    pub fn rotate(&self, ciphertext: &Ciphertext, k: i64) -> Result<Ciphertext, Error> {
+        self.apply(ciphertext, self.rotation(ciphertext.log_slots, k))
+    }
+
+    /// The complex conjugate of every slot. Level and scale stay.
+    ///
+    /// # Errors
+    /// A missing key.
+    pub fn conjugate(&self, ciphertext: &Ciphertext) -> Result<Ciphertext, Error> {
+        self.apply(ciphertext, GaloisElement::conjugation(self.context().n()))
+    }
+
+    /// Applies the automorphism `X -> X^g`. Level and scale stay.
+    ///
+    /// # Errors
+    /// A missing key.
+    pub fn apply(&self, ciphertext: &Ciphertext, galois: GaloisElement) -> Result<Ciphertext, Error> {
+        if galois == GaloisElement::IDENTITY {
+            return Ok(ciphertext.clone());
+        }
+        let key = self.keys().get(KeyKind::Galois(galois), ciphertext.level())?;
+        let decomposed = self.decompose_for(&ciphertext.c1, key);
+        Ok(self.finish(ciphertext, &decomposed, key, galois))
+    }
+
+    /// Left rotations of one ciphertext by several amounts, with one decomposition.
+    ///
+    /// # Errors
+    /// A missing key.
+    pub fn rotate_hoisted(&self, ciphertext: &Ciphertext, rotations: &[i64]) -> Result<Vec<Ciphertext>, Error> {
+        let mut shared: Option<Decomposed> = None;
+        rotations
+            .iter()
+            .map(|&k| {
+                let galois = self.rotation(ciphertext.log_slots, k);
+                if galois == GaloisElement::IDENTITY {
+                    return Ok(ciphertext.clone());
+                }
+                let key = self.keys().get(KeyKind::Galois(galois), ciphertext.level())?;
+                let layout = truncate(&key.layout, ciphertext.level());
+                let decomposed = match shared.take() {
+                    Some(shared) if shared.layout == layout => shared,
+                    _ => Decomposed::new(&ciphertext.c1, layout),
+                };
+                let rotated = self.finish(ciphertext, &decomposed, key, galois);
+                shared = Some(decomposed);
+                Ok(rotated)
+            })
+            .collect()
+    }
+
+    /// The Galois element of a left rotation of `2^log_slots` slots that repeat. Of the shifts that agree on them
+    /// the one least in absolute value is taken, as plans do.
+    pub fn rotation(&self, log_slots: u32, k: i64) -> GaloisElement {
+        let period = 1i64 << log_slots;
+        let centred = (k + period / 2).rem_euclid(period) - period / 2;
+        GaloisElement::rotation(centred, self.context().n())
+    }
+
+    fn finish(
+        &self,
+        ciphertext: &Ciphertext,
+        decomposed: &Decomposed,
+        key: &KeySwitchKey,
+        galois: GaloisElement,
+    ) -> Ciphertext {
+        let (b, a) = decomposed.inner_product(key);
+        let mut c0: RnsPoly<Eval> = mod_down(b);
+        c0.add_assign(&ciphertext.c0);
+        Ciphertext { c0: c0.automorphism(galois), c1: mod_down(a).automorphism(galois), ..*ciphertext }
+    }
+}
