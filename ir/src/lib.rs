@@ -22,6 +22,8 @@ pub mod nn;
 pub mod plan;
 pub mod preprocess;
 pub mod slot;
+#[cfg(test)]
+mod test_support;
 pub mod text;
 pub mod verify;
 pub mod weights;

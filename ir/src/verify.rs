@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::error::Error;
-use crate::graph::ValueId;
+use crate::graph::{Graph, ValueId};
 
 pub mod ckks;
+mod maps;
 pub mod nn;
 pub mod slot;
 
@@ -36,5 +37,53 @@ pub fn require(stage: &'static str, violations: &[Violation]) -> Result<(), Erro
         return Ok(());
     }
     let lines: Vec<String> = violations.iter().map(Violation::to_string).collect();
-    Err(Error::Invalid { stage, violations: lines.join("\n") })
+    Err(Error::Invalid {
+        stage,
+        violations: lines.join("\n"),
+    })
+}
+
+/// One input, one output that exists, and no value that leads nowhere.
+fn check_ends<O, T>(
+    graph: &Graph<O, T>,
+    is_input: impl Fn(&O) -> bool,
+    violations: &mut Vec<Violation>,
+) {
+    let inputs = graph
+        .values()
+        .filter(|value| is_input(&graph.node(*value).op))
+        .count();
+    for (what, count) in [("input", inputs), ("output", graph.outputs().len())] {
+        if count != 1 {
+            let message = format!("expected one {what}, found {count}");
+            violations.push(Violation {
+                value: None,
+                message,
+            });
+        }
+    }
+    for output in graph
+        .outputs()
+        .iter()
+        .filter(|output| output.index() >= graph.len())
+    {
+        let message = format!("output {output} does not exist");
+        violations.push(Violation {
+            value: None,
+            message,
+        });
+    }
+    for value in graph.values() {
+        if graph.users(value).is_empty() && !graph.outputs().contains(&value) {
+            violations.push(at(graph, value, "nobody uses this value"));
+        }
+    }
+}
+
+/// A violation by one operation, with the name of the node that it comes from.
+fn at<O, T>(graph: &Graph<O, T>, value: ValueId, message: &str) -> Violation {
+    Violation {
+        value: Some(value),
+        message: format!("`{}`: {message}", graph.node(value).name),
+    }
 }

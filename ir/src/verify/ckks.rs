@@ -1,1 +1,785 @@
-//! ckks.
+//! Verification of the schedule against the machine that will execute it.
+
+use std::collections::BTreeMap;
+
+use heddle_params::bootstrap::{self, BootstrapParameters, KeyKind};
+use heddle_params::{GaloisElement, Parameters};
+use rayon::prelude::*;
+
+use super::maps::{check_map, check_polynomial};
+use super::{Violation, at, check_ends};
+use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
+use crate::error::Error;
+use crate::graph::ValueId;
+use crate::linear::LinearMap;
+use crate::weights::Weights;
+
+/// Relative difference up to which two scales are equal, as a difference of their log2.
+const SCALE_TOLERANCE: f64 = 1.5 / (1_u64 << 40) as f64;
+
+/// The parameters that a schedule is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Ring degree and primes.
+    pub parameters: &'a Parameters,
+    /// How ciphertexts are refreshed.
+    pub bootstrap: &'a BootstrapParameters,
+}
+
+/// Everything that is wrong with a schedule: operands, levels and scales by each operation's rule,
+/// unknown maps and polynomials, keys that are missing, an output that may hold more than the
+/// logits. Chains of linear maps are followed only when the weights are given; that the steps of
+/// the transforms reach every diagonal is [`verify_diagonals`]' business. Empty for a valid
+/// schedule.
+pub fn verify(
+    schedule: &Schedule,
+    machine: Machine<'_>,
+    weights: Option<&Weights>,
+) -> Vec<Violation> {
+    let graph = &schedule.graph;
+    let mut violations = Vec::new();
+    let mut complain = |message: String| {
+        violations.push(Violation {
+            value: None,
+            message,
+        })
+    };
+    if let Err(error) = machine.bootstrap.check(machine.parameters) {
+        complain(error.to_string());
+    }
+    for (index, map) in schedule.linear_maps.iter().enumerate() {
+        for message in check_map(map, weights, machine.parameters.n() / 2) {
+            complain(format!("m{index} {message}"));
+        }
+    }
+    for (index, polynomial) in schedule.polynomials.iter().enumerate() {
+        if let Err(message) = check_polynomial(polynomial) {
+            complain(format!("p{index} {message}"));
+        }
+    }
+    if !schedule.keys.is_sorted_by(|a, b| a < b) {
+        complain("the keys are not in ascending order without repeats".to_owned());
+    }
+    check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    let sound: Vec<bool> = graph
+        .values()
+        .map(|value| {
+            let wrong = machine.check_type(graph.ty(value));
+            violations.extend(
+                wrong
+                    .as_ref()
+                    .err()
+                    .map(|message| at(graph, value, message)),
+            );
+            wrong.is_ok()
+        })
+        .collect();
+    let keys = Keys::of(schedule, machine);
+    for value in graph.values() {
+        let operands = graph.operands(value);
+        if operands
+            .iter()
+            .chain([&value])
+            .all(|value| sound[value.index()])
+        {
+            let operation = Operation::of(schedule, machine, &keys, value, &operands);
+            violations.extend(
+                operation
+                    .check()
+                    .iter()
+                    .map(|message| at(graph, value, message)),
+            );
+        }
+    }
+    for output in graph
+        .outputs()
+        .iter()
+        .filter(|output| output.index() < graph.len())
+    {
+        if output_map(schedule, *output).is_none() {
+            let message = "the output must be a linear map's result, at most rescaled since";
+            violations.push(at(graph, *output, message));
+        }
+    }
+    violations
+}
+
+/// The linear map whose result an output is, through rescales, dropped levels and that map's own
+/// bias; `None` if something else comes between, which might leave more than the map's result in
+/// the slots.
+pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
+    let mut value = output;
+    let mut bias = None;
+    loop {
+        match &schedule.graph.node(value).op {
+            Op::Rescale | Op::DropLevel => {}
+            Op::AddBias { map } => bias = Some(*map),
+            Op::LinearTransform { map, .. } => {
+                return schedule
+                    .linear_map(*map)
+                    .filter(|_| bias.is_none_or(|bias| bias == *map));
+            }
+            _ => return None,
+        }
+        value = *schedule.graph.operands(value).first()?;
+    }
+}
+
+impl Machine<'_> {
+    fn log_q(&self, limb: usize) -> f64 {
+        (self.parameters.q()[limb] as f64).log2()
+    }
+
+    fn check_type(&self, ty: &CiphertextType) -> Result<(), String> {
+        let parameters = self.parameters;
+        if ty.log_slots >= parameters.log_n() {
+            return Err(format!(
+                "{ty} does not fit a ring of degree 2^{}",
+                parameters.log_n()
+            ));
+        }
+        if ty.level > parameters.max_level() {
+            return Err(format!(
+                "level {} is above {}",
+                ty.level,
+                parameters.max_level()
+            ));
+        }
+        let modulus: f64 = (0..=ty.level).map(|limb| self.log_q(limb)).sum();
+        if !(ty.log_scale > 0.0 && ty.log_scale < modulus) {
+            let (scale, level) = (ty.log_scale, ty.level);
+            return Err(format!(
+                "scale 2^{scale} does not fit the modulus 2^{modulus:.1} of level {level}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// For every kind of key, the highest level that it is there for.
+struct Keys(BTreeMap<KeyKind, usize>);
+
+impl Keys {
+    fn of(schedule: &Schedule, machine: Machine<'_>) -> Self {
+        let mut highest = BTreeMap::new();
+        for key in &schedule.keys {
+            if key.level <= machine.parameters.max_level() {
+                let level = highest.entry(key.kind).or_insert(0);
+                *level = key.level.max(*level);
+            }
+        }
+        Self(highest)
+    }
+
+    fn has(&self, kind: KeyKind, level: usize) -> bool {
+        self.0.get(&kind).is_some_and(|highest| *highest >= level)
+    }
+}
+
+/// One operation with what its rule depends on.
+struct Operation<'a> {
+    schedule: &'a Schedule,
+    machine: Machine<'a>,
+    keys: &'a Keys,
+    op: &'a Op,
+    result: CiphertextType,
+    operands: Vec<CiphertextType>,
+}
+
+fn same_scale(a: f64, b: f64) -> bool {
+    (a - b).abs() <= SCALE_TOLERANCE
+}
+
+impl<'a> Operation<'a> {
+    fn of(
+        schedule: &'a Schedule,
+        machine: Machine<'a>,
+        keys: &'a Keys,
+        value: ValueId,
+        operands: &[ValueId],
+    ) -> Self {
+        let graph = &schedule.graph;
+        let node = graph.node(value);
+        let operands = operands.iter().map(|operand| *graph.ty(*operand)).collect();
+        Self {
+            schedule,
+            machine,
+            keys,
+            op: &node.op,
+            result: node.ty,
+            operands,
+        }
+    }
+
+    fn check(&self) -> Vec<String> {
+        let arity = match self.op {
+            Op::Input => 0,
+            Op::LinearTransform { map, .. } => match self.schedule.linear_map(*map) {
+                Some(map) => map.terms.len(),
+                None => return vec![format!("m{} is not defined", map.0)],
+            },
+            Op::Add | Op::Multiply => 2,
+            Op::AddBias { .. }
+            | Op::Rotate { .. }
+            | Op::Rescale
+            | Op::DropLevel
+            | Op::Polynomial { .. }
+            | Op::Bootstrap { .. } => 1,
+        };
+        if self.operands.len() != arity {
+            return vec![format!(
+                "expected {arity} operands, found {}",
+                self.operands.len()
+            )];
+        }
+        let mut wrong = Vec::new();
+        if let Some(message) = self.operands_disagree() {
+            wrong.push(message);
+            return wrong;
+        }
+        match self.op {
+            Op::Input => {}
+            Op::LinearTransform { map, steps } => self.check_transform(*map, steps, &mut wrong),
+            Op::AddBias { map } => {
+                self.expect(self.operands[0], &mut wrong);
+                match self.schedule.linear_map(*map) {
+                    Some(map) => self.check_period("result", map.output.period(), &mut wrong),
+                    None => wrong.push(format!("m{} is not defined", map.0)),
+                }
+            }
+            Op::Rotate { by } => {
+                self.expect(self.operands[0], &mut wrong);
+                if !(1..self.result.slots()).contains(by) {
+                    wrong.push(format!("rotates {} slots by {by}", self.result.slots()));
+                }
+                self.require_rotation(*by, &mut wrong);
+            }
+            Op::Add => self.expect(self.operands[0], &mut wrong),
+            Op::Multiply => {
+                let log_scale = self.operands.iter().map(|operand| operand.log_scale).sum();
+                self.expect(
+                    CiphertextType {
+                        log_scale,
+                        ..self.operands[0]
+                    },
+                    &mut wrong,
+                );
+                self.require(KeyKind::Relin, &mut wrong);
+            }
+            Op::Rescale => {
+                let operand = self.operands[0];
+                match operand.level.checked_sub(1) {
+                    Some(level) => {
+                        let log_scale = operand.log_scale - self.machine.log_q(operand.level);
+                        self.expect(
+                            CiphertextType {
+                                level,
+                                log_scale,
+                                ..operand
+                            },
+                            &mut wrong,
+                        );
+                    }
+                    None => wrong.push("rescales at level 0".to_owned()),
+                }
+            }
+            Op::DropLevel => {
+                let operand = self.operands[0];
+                if self.result.level >= operand.level {
+                    wrong.push(format!(
+                        "drops from level {} to {}",
+                        operand.level, self.result.level
+                    ));
+                }
+                self.expect(
+                    CiphertextType {
+                        level: self.result.level,
+                        ..operand
+                    },
+                    &mut wrong,
+                );
+            }
+            Op::Polynomial { polynomial } => match self.schedule.polynomial(*polynomial) {
+                Some(polynomial) => {
+                    let operand = self.operands[0];
+                    let depth = polynomial.depth();
+                    match operand.level.checked_sub(depth) {
+                        Some(level) => {
+                            let log_scale = self.result.log_scale;
+                            let expected = CiphertextType {
+                                level,
+                                log_scale,
+                                ..operand
+                            };
+                            self.expect(expected, &mut wrong);
+                        }
+                        None => wrong.push(format!(
+                            "a polynomial of depth {depth} at level {}",
+                            operand.level
+                        )),
+                    }
+                    if polynomial.degree() > 1 {
+                        self.require(KeyKind::Relin, &mut wrong);
+                    }
+                }
+                None => wrong.push(format!("p{} is not defined", polynomial.0)),
+            },
+            Op::Bootstrap { variant } => {
+                let Machine {
+                    parameters,
+                    bootstrap,
+                } = self.machine;
+                let (operand, lowest) = (self.operands[0], bootstrap.input_level());
+                if operand.level < lowest {
+                    wrong.push(format!(
+                        "bootstraps at level {}; SlotToCoeff starts from {lowest}",
+                        operand.level
+                    ));
+                }
+                let level = bootstrap.output_level(parameters);
+                let log_scale = f64::from(bootstrap.log_scale);
+                self.expect(
+                    CiphertextType {
+                        level,
+                        log_scale,
+                        ..operand
+                    },
+                    &mut wrong,
+                );
+                match bootstrap::required_keys(parameters, bootstrap, operand.log_slots, *variant) {
+                    Ok(keys) => {
+                        for key in keys {
+                            self.require_at(key.kind, key.level, &mut wrong);
+                        }
+                    }
+                    Err(error) => wrong.push(error.to_string()),
+                }
+            }
+        }
+        wrong
+    }
+
+    /// Operands of one operation share level, and but for products scale, and but for transforms
+    /// period.
+    fn operands_disagree(&self) -> Option<String> {
+        let (first, rest) = self.operands.split_first()?;
+        rest.iter().find_map(|other| {
+            let agrees = first.level == other.level
+                && (matches!(self.op, Op::Multiply)
+                    || same_scale(first.log_scale, other.log_scale))
+                && (matches!(self.op, Op::LinearTransform { .. })
+                    || first.log_slots == other.log_slots);
+            (!agrees).then(|| format!("operands of type {first} and {other}"))
+        })
+    }
+
+    fn expect(&self, expected: CiphertextType, wrong: &mut Vec<String>) {
+        let found = self.result;
+        let agrees = found.level == expected.level
+            && found.log_slots == expected.log_slots
+            && same_scale(found.log_scale, expected.log_scale);
+        if !agrees {
+            wrong.push(format!("expected {expected}, found {found}"));
+        }
+    }
+
+    /// A value repeats with at least the period of its layout.
+    fn check_period(&self, what: &str, period: usize, wrong: &mut Vec<String>) {
+        if self.result.slots() < period {
+            let slots = self.result.slots();
+            wrong.push(format!(
+                "{what} of {slots} slots, the map's layout has {period}"
+            ));
+        }
+    }
+
+    fn check_transform(&self, id: LinearMapId, steps: &[TransformSteps], wrong: &mut Vec<String>) {
+        let Some(map) = self.schedule.linear_map(id) else {
+            return;
+        };
+        let Some(operand) = self.operands.first() else {
+            return;
+        };
+        let CiphertextType {
+            log_slots,
+            log_scale,
+            ..
+        } = self.result;
+        self.expect(
+            CiphertextType {
+                log_slots,
+                log_scale,
+                ..*operand
+            },
+            wrong,
+        );
+        self.check_period("result", map.output.period(), wrong);
+        if log_scale <= operand.log_scale {
+            wrong.push(format!("scale 2^{log_scale} leaves none for the diagonals"));
+        }
+        if steps.len() != map.terms.len() {
+            wrong.push(format!(
+                "{} terms, rotations for {}",
+                map.terms.len(),
+                steps.len()
+            ));
+        }
+        let terms = self.operands.iter().zip(&map.terms).zip(steps);
+        for (index, ((operand, term), steps)) in terms.enumerate() {
+            let period = term.input.period();
+            if operand.slots() < period {
+                let slots = operand.slots();
+                wrong.push(format!(
+                    "operand {index} of {slots} slots, the layout has {period}"
+                ));
+            }
+            let work_period = period.max(map.output.period());
+            for (what, rotations, period) in [
+                ("baby", &steps.baby, period),
+                ("giant", &steps.giant, work_period),
+            ] {
+                if rotations.is_empty()
+                    || !rotations.is_sorted_by(|a, b| a < b)
+                    || rotations.last().is_some_and(|last| *last >= period)
+                {
+                    wrong.push(format!(
+                        "term {index}: {what} steps must ascend and stay below {period}"
+                    ));
+                }
+                for rotation in rotations.iter().filter(|rotation| **rotation != 0) {
+                    self.require_rotation(*rotation, wrong);
+                }
+            }
+        }
+    }
+
+    fn require_rotation(&self, by: usize, wrong: &mut Vec<String>) {
+        let galois = GaloisElement::rotation(by as i64, self.machine.parameters.n());
+        let level = self.operands[0].level;
+        if !self.keys.has(KeyKind::Galois(galois), level) {
+            wrong.push(format!("no key for a rotation by {by} at level {level}"));
+        }
+    }
+
+    fn require(&self, kind: KeyKind, wrong: &mut Vec<String>) {
+        self.require_at(kind, self.operands[0].level, wrong);
+    }
+
+    fn require_at(&self, kind: KeyKind, level: usize, wrong: &mut Vec<String>) {
+        if !self.keys.has(kind, level) {
+            wrong.push(format!("no key {kind:?} at level {level}"));
+        }
+    }
+}
+
+/// Checks of every transform that its baby and giant steps reach each non-zero diagonal, and that
+/// it states their number. Expands every linear map, about 50 ms for a convolution of a large
+/// network; `schedule` has passed [`verify`] with these weights.
+pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Vec<Violation> {
+    let graph = &schedule.graph;
+    let transforms: Vec<_> = graph
+        .values()
+        .filter_map(|value| match &graph.node(value).op {
+            Op::LinearTransform { map, steps } => Some((value, *map, steps)),
+            _ => None,
+        })
+        .collect();
+    let check = |(value, id, steps): &(ValueId, LinearMapId, &Vec<TransformSteps>)| {
+        let Some(map) = schedule.linear_map(*id) else {
+            return Vec::new();
+        };
+        (0..map.terms.len().min(steps.len()))
+            .filter_map(|term| match missed(map, term, weights, &steps[term]) {
+                Ok(()) => None,
+                Err(message) => Some(at(graph, *value, &format!("term {term}: {message}"))),
+            })
+            .collect()
+    };
+    transforms.par_iter().flat_map_iter(check).collect()
+}
+
+fn missed(
+    map: &LinearMap,
+    term: usize,
+    weights: &Weights,
+    steps: &TransformSteps,
+) -> Result<(), String> {
+    let diagonals = diagonal_indices(map, term, weights).map_err(|error| error.to_string())?;
+    let period = map.terms[term].input.period();
+    let mut reached = vec![false; period];
+    for giant in &steps.giant {
+        for baby in &steps.baby {
+            reached[(giant % period + baby % period) % period] = true;
+        }
+    }
+    if let Some(diagonal) = diagonals.iter().find(|diagonal| !reached[**diagonal]) {
+        return Err(format!("no baby and giant step reach diagonal {diagonal}"));
+    }
+    if diagonals.len() == steps.diagonals {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} diagonals, the steps are for {}",
+            diagonals.len(),
+            steps.diagonals
+        ))
+    }
+}
+
+/// The indices of a term's non-zero diagonals, ascending.
+fn diagonal_indices(map: &LinearMap, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
+    let matrix = map.slot_matrix(term, weights)?;
+    let period = map.terms[term].input.period();
+    let output_period = map.output.period();
+    let mut present = vec![false; period];
+    // Within the work period, a copy of the result shifts every diagonal by the result's period.
+    let copies = period.div_ceil(output_period);
+    for row in 0..output_period {
+        for (column, _) in matrix.row(row) {
+            for copy in 0..copies {
+                let slot = (copy * output_period + row) % period;
+                present[(column + period - slot) % period] = true;
+            }
+        }
+    }
+    Ok((0..period).filter(|diagonal| present[*diagonal]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ckks::PolynomialId;
+    use crate::test_support::{machine, schedule};
+    use heddle_params::bootstrap::KeyUse;
+
+    fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
+        let (mut schedule, weights) = schedule();
+        edit(&mut schedule);
+        let (parameters, bootstrap) = machine();
+        let machine = Machine {
+            parameters: &parameters,
+            bootstrap: &bootstrap,
+        };
+        verify(&schedule, machine, Some(&weights))
+            .iter()
+            .map(Violation::to_string)
+            .collect()
+    }
+
+    /// The first operation of a kind.
+    fn find(schedule: &Schedule, kind: impl Fn(&Op) -> bool) -> ValueId {
+        let graph = &schedule.graph;
+        graph
+            .values()
+            .find(|value| kind(&graph.node(*value).op))
+            .expect("it is in the schedule")
+    }
+
+    fn retype(kind: impl Fn(&Op) -> bool, edit: impl FnOnce(&mut CiphertextType)) -> Vec<String> {
+        after(|schedule| {
+            let value = find(schedule, kind);
+            edit(&mut schedule.graph.node_mut(value).ty);
+        })
+    }
+
+    #[track_caller]
+    fn assert_has(messages: &[String], expected: &str) {
+        assert!(
+            messages.iter().any(|message| message.contains(expected)),
+            "{messages:#?}"
+        );
+    }
+
+    #[test]
+    fn accepts_a_valid_schedule() {
+        assert_eq!(after(|_| {}), [""; 0]);
+        let (schedule, weights) = schedule();
+        assert_eq!(verify_diagonals(&schedule, &weights), []);
+    }
+
+    #[test]
+    fn indices_agree_with_the_diagonals() {
+        let (schedule, weights) = schedule();
+        for map in &schedule.linear_maps {
+            for term in 0..map.terms.len() {
+                let diagonals = map.diagonals(term, &weights).unwrap();
+                let expected: Vec<usize> = diagonals.entries.keys().copied().collect();
+                assert_eq!(diagonal_indices(map, term, &weights).unwrap(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn types_fit_the_machine() {
+        let input = |op: &Op| matches!(op, Op::Input);
+        assert_has(&retype(input, |ty| ty.level = 99), "level 99 is above 28");
+        assert_has(
+            &retype(input, |ty| ty.log_slots = 77),
+            "does not fit a ring of degree 2^10",
+        );
+        for scale in [f64::NAN, f64::INFINITY, -1.0, 300.0] {
+            assert_has(
+                &retype(input, |ty| ty.log_scale = scale),
+                "does not fit the modulus",
+            );
+        }
+    }
+
+    #[test]
+    fn each_operation_has_its_level_and_scale() {
+        let rescale = |op: &Op| matches!(op, Op::Rescale);
+        assert_has(
+            &retype(rescale, |ty| ty.level = 2),
+            "expected ct<slots=2^5, level=3",
+        );
+        assert_has(&retype(rescale, |ty| ty.log_scale += 1e-9), "expected ct<");
+        let multiply = |op: &Op| matches!(op, Op::Multiply);
+        assert_has(&retype(multiply, |ty| ty.log_scale = 79.0), "scale=2^80");
+        let polynomial = |op: &Op| matches!(op, Op::Polynomial { .. });
+        assert_has(&retype(polynomial, |ty| ty.level = 17), "level=16");
+        let bootstrap = |op: &Op| matches!(op, Op::Bootstrap { .. });
+        assert_has(&retype(bootstrap, |ty| ty.level = 20), "level=18");
+        assert_has(&retype(bootstrap, |ty| ty.log_scale = 41.0), "scale=2^40");
+        let drop = |op: &Op| matches!(op, Op::DropLevel);
+        assert_has(
+            &retype(drop, |ty| ty.level = 19),
+            "drops from level 18 to 19",
+        );
+        let bias = |op: &Op| matches!(op, Op::AddBias { .. });
+        assert_has(
+            &retype(bias, |ty| ty.log_slots = 4),
+            "expected ct<slots=2^5",
+        );
+        let transform = |op: &Op| matches!(op, Op::LinearTransform { .. });
+        assert_has(&retype(transform, |ty| ty.level = 3), "level=4");
+        assert_has(
+            &retype(transform, |ty| ty.log_scale = 40.0),
+            "none for the diagonals",
+        );
+        assert_has(
+            &retype(transform, |ty| ty.log_slots = 4),
+            "result of 16 slots",
+        );
+    }
+
+    #[test]
+    fn a_bootstrap_starts_high_enough() {
+        let messages = after(|schedule| {
+            let bias = find(schedule, |op| matches!(op, Op::AddBias { .. }));
+            schedule.graph.node_mut(bias).ty.level = 2;
+        });
+        assert_has(
+            &messages,
+            "bootstraps at level 2; SlotToCoeff starts from 3",
+        );
+    }
+
+    #[test]
+    fn operands_agree() {
+        let messages = after(|schedule| {
+            let drop = find(schedule, |op| matches!(op, Op::DropLevel));
+            schedule.graph.node_mut(drop).ty.level = 13;
+        });
+        assert_has(&messages, "operands of type ct<slots=2^5, level=13");
+        let messages = after(|schedule| {
+            let rescale = find(schedule, |op| matches!(op, Op::Rescale));
+            schedule.graph.node_mut(rescale).op = Op::Add;
+        });
+        assert_has(&messages, "expected 2 operands, found 1");
+    }
+
+    #[test]
+    fn references_exist() {
+        let messages = after(|schedule| {
+            let value = find(schedule, |op| matches!(op, Op::Polynomial { .. }));
+            let polynomial = PolynomialId(9);
+            schedule.graph.node_mut(value).op = Op::Polynomial { polynomial };
+            let value = find(schedule, |op| matches!(op, Op::AddBias { .. }));
+            let map = LinearMapId(7);
+            schedule.graph.node_mut(value).op = Op::AddBias { map };
+        });
+        assert_has(&messages, "p9 is not defined");
+        assert_has(&messages, "m7 is not defined");
+        let messages = after(|schedule| schedule.linear_maps.truncate(1));
+        assert_has(&messages, "m2 is not defined");
+        let messages = after(|schedule| schedule.polynomials[0].coefficients.clear());
+        assert_has(&messages, "p0 has no coefficients");
+        let messages = after(|schedule| schedule.linear_maps[0].terms[0].factor = f64::NAN);
+        assert_has(&messages, "m0 term 0: the factor is NaN");
+    }
+
+    #[test]
+    fn every_key_in_use_is_listed() {
+        let without =
+            |gone: fn(&KeyUse) -> bool| after(|schedule| schedule.keys.retain(|key| !gone(key)));
+        assert_has(
+            &without(|key| key.kind == KeyKind::Relin),
+            "no key Relin at level 18",
+        );
+        assert_has(
+            &without(|key| key.kind == KeyKind::Decapsulate),
+            "no key Decapsulate",
+        );
+        let rotations = without(|key| key.level == 4);
+        assert_has(&rotations, "no key for a rotation by 12 at level 4");
+        assert_has(
+            &after(|schedule| schedule.keys.reverse()),
+            "ascending order",
+        );
+    }
+
+    #[test]
+    fn steps_reach_every_diagonal() {
+        let edited = |edit: fn(&mut TransformSteps)| {
+            let (mut schedule, weights) = schedule();
+            let value = find(&schedule, |op| matches!(op, Op::LinearTransform { .. }));
+            match &mut schedule.graph.node_mut(value).op {
+                Op::LinearTransform { steps, .. } => edit(&mut steps[0]),
+                other => panic!("{other:?}"),
+            }
+            let (parameters, bootstrap) = machine();
+            let machine = Machine {
+                parameters: &parameters,
+                bootstrap: &bootstrap,
+            };
+            let mut violations = verify(&schedule, machine, Some(&weights));
+            violations.extend(verify_diagonals(&schedule, &weights));
+            violations
+                .iter()
+                .map(Violation::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_has(&edited(|steps| steps.baby = vec![0, 2]), "reach diagonal 1");
+        assert_has(&edited(|steps| steps.diagonals += 1), "the steps are for");
+        assert_has(
+            &edited(|steps| steps.giant.reverse()),
+            "giant steps must ascend",
+        );
+        assert_has(
+            &edited(|steps| steps.baby = vec![]),
+            "baby steps must ascend",
+        );
+        assert_has(
+            &edited(|steps| steps.baby = vec![0, usize::MAX]),
+            "stay below 16",
+        );
+    }
+
+    #[test]
+    fn the_output_holds_the_logits_alone() {
+        let messages = after(|schedule| {
+            let last = schedule.graph.outputs()[0];
+            let map = LinearMapId(0);
+            schedule.graph.node_mut(last).op = Op::AddBias { map };
+        });
+        assert_has(&messages, "the output must be a linear map's result");
+        let messages = after(|schedule| {
+            let ty = *schedule.graph.ty(schedule.graph.outputs()[0]);
+            schedule.graph.add(Op::Input, &[], ty, "");
+            schedule.graph.set_outputs(vec![]);
+        });
+        assert_has(&messages, "expected one input, found 2");
+        assert_has(&messages, "expected one output, found 0");
+        assert_has(&messages, "nobody uses this value");
+    }
+}

@@ -1,1 +1,292 @@
-//! slot.
+//! Verification of the packed graph.
+
+use super::maps::{MAX_SLOTS, check_layout, check_map, check_polynomial};
+use super::{Violation, at, check_ends};
+use crate::graph::ValueId;
+use crate::linear::LinearMap;
+use crate::nn::Activation;
+use crate::slot::{Op, SlotGraph, SlotType};
+use crate::weights::Weights;
+
+/// Relative difference up to which two factors agree.
+const FACTOR_TOLERANCE: f64 = 1e-9;
+
+/// Everything that is wrong with a packed graph: operands, layouts, ranges and the factors that
+/// follow from them, chains that do not fit their layouts, an output that does not end in a linear
+/// map (other slots would leak partial sums). Empty for a valid graph.
+pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    let sound: Vec<bool> = graph
+        .values()
+        .map(|value| {
+            let wrong = check_type(graph.ty(value)).err();
+            let sound = wrong.is_none();
+            violations.extend(wrong.map(|message| at(graph, value, &message)));
+            sound
+        })
+        .collect();
+    for value in graph.values() {
+        let operands = graph.operands(value);
+        let known = operands
+            .iter()
+            .chain([&value])
+            .all(|value| sound[value.index()]);
+        for message in check_operation(graph, value, &operands, weights, known) {
+            violations.push(at(graph, value, &message));
+        }
+    }
+    for output in graph
+        .outputs()
+        .iter()
+        .filter(|output| output.index() < graph.len())
+    {
+        if !matches!(graph.node(*output).op, Op::Linear(_)) {
+            let message = "the output must be the result of a linear map";
+            violations.push(at(graph, *output, message));
+        }
+    }
+    violations
+}
+
+fn check_type(ty: &SlotType) -> Result<(), String> {
+    check_layout(&ty.layout, MAX_SLOTS)?;
+    if ty.range.is_finite() && ty.range > 0.0 {
+        Ok(())
+    } else {
+        Err(format!("range {} is not a positive number", ty.range))
+    }
+}
+
+fn close(found: f64, expected: f64) -> bool {
+    (found - expected).abs() <= FACTOR_TOLERANCE * expected.abs()
+}
+
+fn check_operation(
+    graph: &SlotGraph,
+    value: ValueId,
+    operands: &[ValueId],
+    weights: &Weights,
+    types_are_sound: bool,
+) -> Vec<String> {
+    let node = graph.node(value);
+    let arity = match &node.op {
+        Op::Input => 0,
+        Op::Linear(map) => map.terms.len(),
+        Op::Activation(_) | Op::RotateSum { .. } => 1,
+    };
+    if operands.len() != arity {
+        return vec![format!(
+            "expected {arity} operands, found {}",
+            operands.len()
+        )];
+    }
+    let mut wrong = match &node.op {
+        Op::Linear(map) => check_map(map, Some(weights), MAX_SLOTS),
+        Op::Activation(activation) => {
+            let stages = activation.stages.iter().enumerate();
+            let mut wrong: Vec<String> = stages
+                .filter_map(|(index, stage)| {
+                    check_polynomial(stage)
+                        .err()
+                        .map(|message| format!("stage {index} {message}"))
+                })
+                .collect();
+            if activation.stages.is_empty() && activation.function == Activation::Relu {
+                wrong.push("has no stages".to_owned());
+            }
+            wrong
+        }
+        Op::Input | Op::RotateSum { .. } => Vec::new(),
+    };
+    if !types_are_sound {
+        return wrong;
+    }
+    let types: Vec<&SlotType> = operands.iter().map(|operand| graph.ty(*operand)).collect();
+    match &node.op {
+        Op::Input => {}
+        Op::Linear(map) => wrong.extend(check_linear(map, &types, &node.ty)),
+        Op::Activation(_) => {
+            if types[0] != &node.ty {
+                wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
+            }
+        }
+        Op::RotateSum { steps } => {
+            let period = types[0].layout.period();
+            if node.ty.layout.period() != period {
+                wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
+            }
+            if let Some(step) = steps.iter().find(|step| !(1..period).contains(*step)) {
+                wrong.push(format!("rotates by {step}; the period is {period}"));
+            }
+        }
+    }
+    wrong
+}
+
+fn check_linear(map: &LinearMap, operands: &[&SlotType], result: &SlotType) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if map.output != result.layout {
+        wrong.push(format!(
+            "has layout {}, its map gives {}",
+            result.layout, map.output
+        ));
+    }
+    if !close(map.bias_factor, 1.0 / result.range) {
+        wrong.push(format!(
+            "bias factor {} is not 1 / range {}",
+            map.bias_factor, result.range
+        ));
+    }
+    for (index, (term, operand)) in map.terms.iter().zip(operands).enumerate() {
+        if term.input != operand.layout {
+            let (expected, found) = (term.input, operand.layout);
+            wrong.push(format!(
+                "term {index}: expected layout {expected}, found {found}"
+            ));
+        }
+        if !close(term.factor, operand.range / result.range) {
+            wrong.push(format!(
+                "term {index}: factor {} is not the quotient of ranges {} and {}",
+                term.factor, operand.range, result.range
+            ));
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::slot_graph;
+
+    /// The messages after one edit of the valid graph.
+    fn after(edit: impl FnOnce(&mut SlotGraph)) -> Vec<String> {
+        let (mut graph, weights) = slot_graph();
+        edit(&mut graph);
+        verify(&graph, &weights)
+            .iter()
+            .map(Violation::to_string)
+            .collect()
+    }
+
+    fn edit_map(graph: &mut SlotGraph, value: u32, edit: impl FnOnce(&mut LinearMap)) {
+        match &mut graph.node_mut(ValueId(value)).op {
+            Op::Linear(map) => edit(map),
+            other => panic!("not a linear map: {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn assert_only(messages: &[String], expected: &str) {
+        assert!(
+            messages.len() == 1 && messages[0].contains(expected),
+            "{messages:#?}"
+        );
+    }
+
+    #[test]
+    fn accepts_a_valid_graph() {
+        assert_eq!(after(|_| {}), [""; 0]);
+    }
+
+    #[test]
+    fn factors_follow_from_ranges() {
+        assert_only(
+            &after(|g| edit_map(g, 1, |m| m.terms[0].factor *= 2.0)),
+            "factor",
+        );
+        assert_only(
+            &after(|g| edit_map(g, 1, |m| m.bias_factor = 3.0)),
+            "bias factor 3",
+        );
+        let infinite = after(|g| edit_map(g, 1, |m| m.terms[0].factor = f64::INFINITY));
+        assert_eq!(infinite.len(), 2, "{infinite:#?}");
+    }
+
+    #[test]
+    fn layouts_agree_and_are_consistent() {
+        let messages = after(|g| {
+            let layout = &mut g.node_mut(ValueId(2)).ty.layout;
+            layout.grid_width = 3;
+        });
+        assert_only(
+            &messages,
+            "%2: `relu1`: multiplexed<2x4x4, gap=1, grid=4x3> does not fit its grid",
+        );
+        let messages = after(|g| edit_map(g, 1, |m| m.output.gap = usize::MAX));
+        assert!(
+            messages[0].contains("an extent of 0 or above"),
+            "{messages:#?}"
+        );
+        let messages = after(|g| edit_map(g, 3, |m| m.terms[1].input.channels = 3));
+        assert!(
+            messages
+                .iter()
+                .any(|m| m.contains("term 1: expected layout")),
+            "{messages:#?}"
+        );
+    }
+
+    #[test]
+    fn ranges_are_positive() {
+        let messages = after(|g| g.node_mut(ValueId(0)).ty.range = 0.0);
+        assert_only(&messages, "%0: `image`: range 0 is not a positive number");
+    }
+
+    #[test]
+    fn chains_fit_their_layouts_and_weights() {
+        let messages = after(|g| edit_map(g, 1, |m| m.terms[0].ops.clear()));
+        assert_only(&messages, "term 0: ends in");
+        let (graph, _) = slot_graph();
+        let messages = verify(&graph, &Weights::default());
+        assert!(
+            messages
+                .iter()
+                .all(|v| v.message.contains("does not exist"))
+        );
+        assert_eq!(messages.len(), 3);
+    }
+
+    #[test]
+    fn operands_are_counted() {
+        let messages = after(|g| edit_map(g, 3, |m| m.terms.truncate(1)));
+        assert_only(&messages, "%3: `block.conv2`: expected 1 operands, found 2");
+    }
+
+    #[test]
+    fn activations_have_finite_stages() {
+        let messages = after(|g| match &mut g.node_mut(ValueId(2)).op {
+            Op::Activation(activation) => activation.stages[0].coefficients[1] = f64::NAN,
+            other => panic!("not an activation: {other:?}"),
+        });
+        assert_only(&messages, "%2: `relu1`: stage 0 has the coefficient NaN");
+        let messages = after(|g| match &mut g.node_mut(ValueId(2)).op {
+            Op::Activation(activation) => activation.stages.clear(),
+            other => panic!("not an activation: {other:?}"),
+        });
+        assert_only(&messages, "%2: `relu1`: has no stages");
+    }
+
+    #[test]
+    fn an_output_ends_in_a_linear_map_and_nothing_is_dead() {
+        let messages = after(|g| g.set_outputs(vec![ValueId(4)]));
+        assert_eq!(messages.len(), 2, "{messages:#?}");
+        assert!(messages[0].contains("%5: `fc`: nobody uses"));
+        assert!(messages[1].contains("%4: `relu2`: the output must be the result of a linear map"));
+        let messages = after(|g| {
+            let ty = g.ty(ValueId(0)).clone();
+            g.add(Op::Input, &[], ty, "second");
+        });
+        assert!(
+            messages[0].contains("expected one input, found 2"),
+            "{messages:#?}"
+        );
+        let messages = after(|g| g.set_outputs(vec![ValueId(99)]));
+        assert!(
+            messages
+                .iter()
+                .any(|m| m.contains("output %99 does not exist"))
+        );
+    }
+}

@@ -1,0 +1,268 @@
+//! A small residual network as packed graph and as schedule, for the unit tests of this crate.
+
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyKind, KeyUse};
+use heddle_params::{GaloisElement, Parameters, bootstrap, named};
+
+use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
+use crate::graph::{Graph, ValueId};
+use crate::layout::MultiplexedLayout;
+use crate::linear::{LinearMap, LinearTerm};
+use crate::nn::{Activation, LinearOp, Window};
+use crate::slot::{self, ApproximatedActivation, Chebyshev, SlotGraph, SlotType};
+use crate::weights::{Tensor, WeightId, Weights};
+
+fn ramp(len: usize, seed: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
+        .collect()
+}
+
+fn conv(weight: WeightId, bias: Option<WeightId>) -> LinearOp {
+    let window = Window {
+        kernel: [3, 3],
+        stride: [1, 1],
+        pads: [1; 4],
+        dilation: [1, 1],
+    };
+    LinearOp::Conv {
+        weight,
+        bias,
+        window,
+        groups: 1,
+    }
+}
+
+fn relu() -> ApproximatedActivation {
+    // Two odd steps towards the sign function; their shape is all that the tests need.
+    let stage = Chebyshev {
+        coefficients: vec![0.0, 1.2, 0.0, -0.2],
+    };
+    let last = Chebyshev {
+        coefficients: vec![0.0, 1.1, 0.0, -0.1],
+    };
+    ApproximatedActivation {
+        function: Activation::Relu,
+        stages: vec![stage, last],
+    }
+}
+
+/// Image 1×4×4 → convolution to 2×4×4 → ReLU → convolution plus shortcut → ReLU → pool and Gemm to
+/// three logits, with its weights.
+pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
+    let mut weights = Weights::default();
+    let mut weight = |name: &str, shape: Vec<usize>| {
+        let len = shape.iter().product();
+        weights.push(Tensor::new(name, shape, ramp(len, name.len())))
+    };
+    let conv1 = conv(
+        weight("conv1.weight", vec![2, 1, 3, 3]),
+        Some(weight("bias", vec![2])),
+    );
+    let conv2 = conv(weight("block.conv2.weight", vec![2, 2, 3, 3]), None);
+    let gemm = LinearOp::Gemm {
+        weight: weight("fc", vec![3, 2]),
+        bias: Some(weight("fc.b", vec![3])),
+    };
+    let image = MultiplexedLayout::dense(1, 4, 4);
+    let middle = image.on_same_grid(1, 2, 4, 4);
+    let logits = MultiplexedLayout::dense(3, 1, 1);
+    let (b_in, b1, b2, b_out) = (1.5, 3.0, 5.0, 4.0);
+
+    let mut graph = Graph::new();
+    let ty = |layout, range| SlotType { layout, range };
+    let linear = |terms: Vec<(MultiplexedLayout, Vec<LinearOp>, f64)>, output, range: f64| {
+        let terms = terms
+            .into_iter()
+            .map(|(input, ops, b)| LinearTerm {
+                input,
+                ops,
+                factor: b / range,
+            })
+            .collect();
+        slot::Op::Linear(LinearMap {
+            terms,
+            output,
+            bias_factor: 1.0 / range,
+        })
+    };
+    let activation = || slot::Op::Activation(relu());
+    let x = graph.add(slot::Op::Input, &[], ty(image, b_in), "image");
+    let op = linear(vec![(image, vec![conv1], b_in)], middle, b1);
+    let y = graph.add(op, &[x], ty(middle, b1), "conv1");
+    let y = graph.add(activation(), &[y], ty(middle, b1), "relu1");
+    let op = linear(
+        vec![(middle, vec![conv2], b1), (middle, vec![], b1)],
+        middle,
+        b2,
+    );
+    let z = graph.add(op, &[y, y], ty(middle, b2), "block.conv2");
+    let z = graph.add(activation(), &[z], ty(middle, b2), "relu2");
+    let pool = vec![LinearOp::GlobalAveragePool, LinearOp::Flatten, gemm];
+    let op = linear(vec![(middle, pool, b2)], logits, b_out);
+    let out = graph.add(op, &[z], ty(logits, b_out), "fc");
+    graph.set_outputs(vec![out]);
+    (graph, weights)
+}
+
+/// The machine of [`schedule`]: set B's chain at N = 2^10.
+pub(crate) fn machine() -> (Parameters, BootstrapParameters) {
+    (
+        named::toy(10).expect("the toy set exists"),
+        BootstrapParameters::default(),
+    )
+}
+
+struct Builder {
+    parameters: Parameters,
+    graph: Graph<Op, CiphertextType>,
+}
+
+impl Builder {
+    fn add(&mut self, op: Op, operands: &[ValueId], ty: CiphertextType, name: &str) -> ValueId {
+        self.graph.add(op, operands, ty, name)
+    }
+
+    /// A linear map, the rescale behind it and its bias.
+    fn linear(
+        &mut self,
+        map: u32,
+        operands: &[ValueId],
+        log_slots: u32,
+        steps: Vec<TransformSteps>,
+    ) -> ValueId {
+        let map = LinearMapId(map);
+        let operand = *self.graph.ty(operands[0]);
+        let log_q = (self.parameters.q()[operand.level] as f64).log2();
+        let ty = CiphertextType {
+            log_slots,
+            level: operand.level,
+            log_scale: 40.0 + log_q,
+        };
+        let y = self.add(Op::LinearTransform { map, steps }, operands, ty, "linear");
+        let ty = CiphertextType {
+            level: ty.level - 1,
+            log_scale: 40.0,
+            ..ty
+        };
+        let y = self.add(Op::Rescale, &[y], ty, "linear");
+        self.add(Op::AddBias { map }, &[y], ty, "linear")
+    }
+
+    /// A bootstrap and `x·(1 + s(x))/2`, down to level 4.
+    fn relu(&mut self, x: ValueId) -> ValueId {
+        let ty = CiphertextType {
+            level: 18,
+            log_scale: 40.0,
+            ..*self.graph.ty(x)
+        };
+        let x = self.add(
+            Op::Bootstrap {
+                variant: BootstrapVariant::Real,
+            },
+            &[x],
+            ty,
+            "relu",
+        );
+        let mut stage = x;
+        for polynomial in 0..2 {
+            let ty = *self.graph.ty(stage);
+            let ty = CiphertextType {
+                level: ty.level - 2,
+                ..ty
+            };
+            let polynomial = PolynomialId(polynomial);
+            stage = self.add(Op::Polynomial { polynomial }, &[stage], ty, "relu");
+        }
+        let ty = *self.graph.ty(stage);
+        let x = self.add(Op::DropLevel, &[x], ty, "relu");
+        let ty = CiphertextType {
+            log_scale: 80.0,
+            ..ty
+        };
+        let y = self.add(Op::Multiply, &[x, stage], ty, "relu");
+        let log_q = (self.parameters.q()[ty.level] as f64).log2();
+        let ty = CiphertextType {
+            level: ty.level - 1,
+            log_scale: 80.0 - log_q,
+            ..ty
+        };
+        let y = self.add(Op::Rescale, &[y], ty, "relu");
+        self.add(
+            Op::DropLevel,
+            &[y],
+            CiphertextType { level: 4, ..ty },
+            "relu",
+        )
+    }
+}
+
+/// The schedule of [`slot_graph`] on [`machine`], with the weights.
+pub(crate) fn schedule() -> (Schedule, Weights) {
+    let (graph, weights) = slot_graph();
+    let linear_maps: Vec<LinearMap> = graph
+        .values()
+        .filter_map(|value| match &graph.node(value).op {
+            slot::Op::Linear(map) => Some(map.clone()),
+            _ => None,
+        })
+        .collect();
+    let mut polynomials = relu().stages;
+    // The final product is x·(1 + s)/2, so the last stage gives (1 + s)/2.
+    for coefficient in &mut polynomials[1].coefficients {
+        *coefficient /= 2.0;
+    }
+    polynomials[1].coefficients[0] += 0.5;
+    let steps = |map: usize, term: usize| {
+        let diagonals = linear_maps[map]
+            .diagonals(term, &weights)
+            .expect("the maps fit");
+        TransformSteps {
+            diagonals: diagonals.entries.len(),
+            baby: vec![0, 1, 2, 3],
+            giant: (0..diagonals.input_period).step_by(4).collect(),
+        }
+    };
+    let (parameters, bootstrap) = machine();
+    let mut b = Builder {
+        parameters,
+        graph: Graph::new(),
+    };
+    let ty = CiphertextType {
+        log_slots: 4,
+        level: 4,
+        log_scale: 40.0,
+    };
+    let x = b.add(Op::Input, &[], ty, "image");
+    let y = b.linear(0, &[x], 5, vec![steps(0, 0)]);
+    let y = b.relu(y);
+    let z = b.linear(1, &[y, y], 5, vec![steps(1, 0), steps(1, 1)]);
+    let z = b.relu(z);
+    let out = b.linear(2, &[z], 2, vec![steps(2, 0)]);
+    b.graph.set_outputs(vec![out]);
+
+    let n = b.parameters.n();
+    let rotation = |k| KeyUse {
+        kind: KeyKind::Galois(GaloisElement::rotation(k, n)),
+        level: 4,
+    };
+    let mut keys: Vec<KeyUse> = [1, 2, 3]
+        .into_iter()
+        .chain((4..32).step_by(4))
+        .map(rotation)
+        .collect();
+    keys.extend(
+        bootstrap::required_keys(&b.parameters, &bootstrap, 5, BootstrapVariant::Real)
+            .expect("the toy set bootstraps"),
+    );
+    keys.sort_unstable();
+    keys.dedup();
+    (
+        Schedule {
+            graph: b.graph,
+            linear_maps,
+            polynomials,
+            keys,
+        },
+        weights,
+    )
+}

@@ -1,0 +1,261 @@
+//! Text form of the tensor graph.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::cursor::{Cursor, quoted, to_value};
+use super::line::{Call, lines, parse_operation, parse_outputs, print_graph};
+use super::tables::{linear_call, linear_op};
+use crate::error::Error;
+use crate::graph::Graph;
+use crate::nn::{Activation, AxisOrder, Model, Op, TensorType};
+use crate::weights::{Tensor, WeightId, Weights};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn print_weight(index: usize, tensor: &Tensor) -> String {
+    let ty = TensorType::new(tensor.shape.clone());
+    let hash = tensor.short_hash();
+    format!(
+        "weight w{index} : {ty} {{hash={}}}  @{}",
+        quoted(&hash),
+        quoted(&tensor.name)
+    )
+}
+
+/// A model as text: its notes, weights by name, shape and hash, and operations.
+pub fn print_nn(model: &Model) -> String {
+    let mut out = format!(
+        "nn graph {} {{digest={}, input_order={}}}\n",
+        quoted(&model.name),
+        quoted(&hex(&model.digest)),
+        to_value(&model.input_order).as_str().unwrap_or_default(),
+    );
+    for note in &model.notes {
+        let _ = writeln!(out, "note {}", quoted(note));
+    }
+    for (id, tensor) in model.weights.iter() {
+        let _ = writeln!(out, "{}", print_weight(id.0 as usize, tensor));
+    }
+    print_graph(&model.graph, call, |_| None, &mut out);
+    out
+}
+
+fn call(op: &Op) -> Call {
+    match op {
+        Op::Linear(linear) => linear_call(linear),
+        Op::Activation(activation) => Call::of_variant(to_value(activation)),
+        Op::Input | Op::Add | Op::Identity => Call::of_variant(to_value(op)),
+    }
+}
+
+fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
+    if call.attributes.is_none() {
+        match call.word.as_str() {
+            "input" => return Ok(Op::Input),
+            "add" => return Ok(Op::Add),
+            "identity" => return Ok(Op::Identity),
+            word => {
+                if let Ok(activation) = serde_json::from_value::<Activation>(word.into()) {
+                    return Ok(Op::Activation(activation));
+                }
+            }
+        }
+    }
+    linear_op(cursor, call).map(Op::Linear)
+}
+
+fn parse_type(cursor: &mut Cursor<'_>) -> Result<TensorType, Error> {
+    cursor.keyword("tensor")?;
+    cursor.expect("<")?;
+    let mut shape = Vec::new();
+    while !cursor.eat(">") {
+        if !shape.is_empty() {
+            cursor.expect("x")?;
+        }
+        shape.push(cursor.unsigned()?);
+    }
+    Ok(TensorType { shape })
+}
+
+fn parse_digest(cursor: &Cursor<'_>, text: &str) -> Result<[u8; 32], Error> {
+    let bytes: Option<Vec<u8>> = (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| cursor.error("the digest must be 64 hexadecimal digits"))
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Header {
+    digest: String,
+    input_order: AxisOrder,
+}
+
+/// Parses what [`print_nn`] printed.
+///
+/// # Errors
+/// [`Error::Parse`] with the line, also where `weights` are not the ones that the text names.
+pub fn parse_nn(text: &str, weights: Weights) -> Result<Model, Error> {
+    let (mut header, lines) = lines(text, &["nn", "graph"])?;
+    let name = header.string()?;
+    let attributes: Value = header.value()?;
+    header.end()?;
+    let attributes: Header = header.decode("header", attributes)?;
+    let digest = parse_digest(&header, &attributes.digest)?;
+    let mut graph = Graph::new();
+    let mut notes = Vec::new();
+    let mut stored = 0..weights.len();
+    for mut cursor in lines {
+        if cursor.keyword("note").is_ok() {
+            notes.push(cursor.string()?);
+            cursor.end()?;
+        } else if cursor.keyword("weight").is_ok() {
+            let id = stored.next().map(|index| WeightId(index as u32));
+            parse_weight(&mut cursor, id.map(|id| weights.get(id)))?;
+        } else if cursor.peek("%") {
+            parse_operation(&mut graph, &mut cursor, op, parse_type)?;
+        } else {
+            parse_outputs(&mut graph, &mut cursor)?;
+        }
+    }
+    if let Some(index) = stored.next() {
+        return Err(header.error(format!("the text lacks weight w{index}")));
+    }
+    let input_order = attributes.input_order;
+    Ok(Model {
+        name,
+        digest,
+        graph,
+        weights,
+        input_order,
+        notes,
+    })
+}
+
+fn parse_weight(cursor: &mut Cursor<'_>, stored: Option<&Tensor>) -> Result<(), Error> {
+    let index = cursor.reference('w')?;
+    cursor.expect(":")?;
+    let shape = parse_type(cursor)?.shape;
+    let hash = cursor.value()?;
+    cursor.expect("@")?;
+    let name = cursor.string()?;
+    cursor.end()?;
+    let same = stored.is_some_and(|tensor| {
+        tensor.name == name && tensor.shape == shape && hash["hash"] == tensor.short_hash()
+    });
+    if same {
+        Ok(())
+    } else {
+        Err(cursor.error(format!(
+            "w{index} `{name}` is not the weight that was given"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{LinearOp, PaddingInMean, Window};
+
+    fn model() -> Model {
+        let mut weights = Weights::default();
+        let weight = weights.push(Tensor::new(
+            "conv.weight",
+            vec![2, 1, 1, 1],
+            vec![0.5, -0.25],
+        ));
+        let bias = weights.push(Tensor::new("odd \"name\"", vec![2], vec![1.0, 2.0]));
+        let window = Window {
+            kernel: [1, 1],
+            stride: [2, 2],
+            pads: [0; 4],
+            dilation: [1, 1],
+        };
+        let mut graph = Graph::new();
+        let large = TensorType::new([1, 4, 4]);
+        let small = TensorType::new([2, 2, 2]);
+        let x = graph.add(Op::Input, &[], large, "image");
+        let conv = LinearOp::Conv {
+            weight,
+            bias: Some(bias),
+            window,
+            groups: 1,
+        };
+        let conv = graph.add(Op::Linear(conv), &[x], small.clone(), "conv1");
+        let relu = graph.add(
+            Op::Activation(Activation::Relu),
+            &[conv],
+            small.clone(),
+            "relu",
+        );
+        let norm = LinearOp::BatchNorm {
+            scale: bias,
+            bias,
+            mean: bias,
+            variance: bias,
+            epsilon: 1e-5,
+        };
+        let norm = graph.add(Op::Linear(norm), &[relu], small.clone(), "");
+        let sum = graph.add(Op::Add, &[norm, relu], small.clone(), "add");
+        let pool = LinearOp::AveragePool {
+            window,
+            padding: PaddingInMean::Excluded,
+        };
+        let pool = graph.add(Op::Linear(pool), &[sum], TensorType::new([2, 1, 1]), "pool");
+        let flat = Op::Linear(LinearOp::Flatten);
+        let flat = graph.add(
+            flat,
+            &[pool],
+            TensorType::new([2]),
+            "flatten # not a comment",
+        );
+        graph.set_outputs(vec![flat]);
+        let notes = vec!["cut `Softmax`".to_owned()];
+        let input_order = AxisOrder::Hwc;
+        Model {
+            name: "m".into(),
+            digest: [7; 32],
+            graph,
+            weights,
+            input_order,
+            notes,
+        }
+    }
+
+    #[test]
+    fn round_trips() {
+        let model = model();
+        let text = print_nn(&model);
+        assert!(
+            text.contains("%2 = relu %1 : tensor<2x2x2>  @\"relu\"\n"),
+            "{text}"
+        );
+        assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
+        assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
+    }
+
+    #[test]
+    fn other_weights_are_refused() {
+        let model = model();
+        let text = print_nn(&model);
+        let mut other = Weights::default();
+        other.push(Tensor::new(
+            "conv.weight",
+            vec![2, 1, 1, 1],
+            vec![0.5, 0.25],
+        ));
+        let message = parse_nn(&text, other).unwrap_err().to_string();
+        assert!(
+            message.contains("line 3: w0 `conv.weight` is not"),
+            "{message}"
+        );
+        let short = text.replace("weight w1", "# w1");
+        assert!(parse_nn(&short, model.weights).is_err());
+    }
+}

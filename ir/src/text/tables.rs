@@ -1,0 +1,177 @@
+//! The tables that operations refer into: linear maps and polynomials; and layouts.
+//!
+//! ```text
+//! map m0 : multiplexed<16x32x32, gap=1, grid=32x32> {bias_factor=0.125}
+//!   term multiplexed<3x32x32, gap=1, grid=32x32> {factor=0.25} conv {groups=1, weight=w0, …}
+//! polynomial p0 = [0.0, 1.25, 0.0, -0.25]
+//! ```
+
+use std::fmt::Write;
+
+use super::cursor::{Cursor, float, to_value};
+use super::line::Call;
+use crate::error::Error;
+use crate::layout::MultiplexedLayout;
+use crate::linear::{LinearMap, LinearTerm};
+use crate::nn::LinearOp;
+use crate::slot::Chebyshev;
+
+/// Linear maps and polynomials, by id.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    pub(super) maps: Vec<LinearMap>,
+    pub(super) polynomials: Vec<Chebyshev>,
+}
+
+pub(super) fn print_maps(maps: &[LinearMap], out: &mut String) {
+    for (index, map) in maps.iter().enumerate() {
+        let bias_factor = float(map.bias_factor);
+        let _ = writeln!(
+            out,
+            "map m{index} : {} {{bias_factor={bias_factor}}}",
+            map.output
+        );
+        for term in &map.terms {
+            let _ = write!(
+                out,
+                "  term {} {{factor={}}}",
+                term.input,
+                float(term.factor)
+            );
+            for (position, op) in term.ops.iter().enumerate() {
+                out.push_str(if position == 0 { " " } else { ", " });
+                linear_call(op).print(&[], out);
+            }
+            out.push('\n');
+        }
+    }
+}
+
+pub(super) fn print_polynomials(polynomials: &[Chebyshev], out: &mut String) {
+    for (index, polynomial) in polynomials.iter().enumerate() {
+        let coefficients: Vec<String> = polynomial
+            .coefficients
+            .iter()
+            .map(|coefficient| float(*coefficient))
+            .collect();
+        let _ = writeln!(out, "polynomial p{index} = [{}]", coefficients.join(", "));
+    }
+}
+
+impl Tables {
+    /// Parses the line at `cursor` if it belongs to a table.
+    pub(super) fn parse(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, Error> {
+        if cursor.keyword("map").is_ok() {
+            expect_next(cursor, 'm', self.maps.len())?;
+            cursor.expect(":")?;
+            let output = parse_layout(cursor)?;
+            let bias_factor = parse_factor(cursor, "bias_factor")?;
+            self.maps.push(LinearMap {
+                terms: Vec::new(),
+                output,
+                bias_factor,
+            });
+        } else if cursor.keyword("term").is_ok() {
+            let input = parse_layout(cursor)?;
+            let factor = parse_factor(cursor, "factor")?;
+            let mut ops = Vec::new();
+            while !cursor.at_end() {
+                if !ops.is_empty() {
+                    cursor.expect(",")?;
+                }
+                let (call, operands) = Call::parse(cursor)?;
+                if !operands.is_empty() {
+                    return Err(cursor.error("an operation of a linear map has no operands"));
+                }
+                ops.push(linear_op(cursor, call)?);
+            }
+            let map = self
+                .maps
+                .last_mut()
+                .ok_or_else(|| cursor.error("a term without a map"))?;
+            map.terms.push(LinearTerm { input, ops, factor });
+        } else if cursor.keyword("polynomial").is_ok() {
+            expect_next(cursor, 'p', self.polynomials.len())?;
+            cursor.expect("=")?;
+            cursor.expect("[")?;
+            let mut coefficients = Vec::new();
+            while !cursor.eat("]") {
+                if !coefficients.is_empty() {
+                    cursor.expect(",")?;
+                }
+                coefficients.push(cursor.float()?);
+            }
+            self.polynomials.push(Chebyshev { coefficients });
+        } else {
+            return Ok(false);
+        }
+        cursor.end()?;
+        Ok(true)
+    }
+}
+
+fn expect_next(cursor: &mut Cursor<'_>, prefix: char, next: usize) -> Result<(), Error> {
+    let found = cursor.reference(prefix)?;
+    if found == next {
+        Ok(())
+    } else {
+        Err(cursor.error(format!(
+            "defines {prefix}{found}, but {prefix}{next} comes next"
+        )))
+    }
+}
+
+fn parse_factor(cursor: &mut Cursor<'_>, name: &str) -> Result<f64, Error> {
+    cursor.expect("{")?;
+    cursor.keyword(name)?;
+    cursor.expect("=")?;
+    let factor = cursor.float()?;
+    cursor.expect("}")?;
+    Ok(factor)
+}
+
+/// An affine operation as a word and attributes.
+pub(super) fn linear_call(op: &LinearOp) -> Call {
+    Call::of_variant(to_value(op))
+}
+
+/// The inverse of [`linear_call`].
+pub(super) fn linear_op(cursor: &Cursor<'_>, call: Call) -> Result<LinearOp, Error> {
+    let what = format!("`{}`", call.word);
+    cursor.decode(&what, call.into_variant())
+}
+
+/// Parses a layout as it displays.
+pub(super) fn parse_layout(cursor: &mut Cursor<'_>) -> Result<MultiplexedLayout, Error> {
+    cursor.keyword("multiplexed")?;
+    cursor.expect("<")?;
+    let [channels, height, width] = parse_extents(cursor)?;
+    cursor.expect(",")?;
+    cursor.keyword("gap")?;
+    cursor.expect("=")?;
+    let gap = cursor.unsigned()?;
+    cursor.expect(",")?;
+    cursor.keyword("grid")?;
+    cursor.expect("=")?;
+    let [grid_height, grid_width] = parse_extents(cursor)?;
+    cursor.expect(">")?;
+    Ok(MultiplexedLayout {
+        gap,
+        height,
+        width,
+        channels,
+        grid_height,
+        grid_width,
+    })
+}
+
+fn parse_extents<const COUNT: usize>(cursor: &mut Cursor<'_>) -> Result<[usize; COUNT], Error> {
+    let mut extents = [0; COUNT];
+    for (axis, extent) in extents.iter_mut().enumerate() {
+        if axis > 0 {
+            cursor.expect("x")?;
+        }
+        *extent = cursor.unsigned()?;
+    }
+    Ok(extents)
+}
