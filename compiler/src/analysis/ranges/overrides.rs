@@ -1,0 +1,142 @@
+//! Ranges that the user gives: `--range PATTERN=B`.
+
+use std::str::FromStr;
+
+use heddle_ir::nn::Model;
+
+use super::Target;
+use crate::error::Error;
+
+/// Names that an error message lists at most.
+const LISTED: usize = 12;
+
+/// A bound for every activation whose name matches a pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeOverride {
+    /// The name of the activation's node or of the node that it follows, or of the last node for
+    /// the logits. `*` stands for any number of characters.
+    pub pattern: String,
+    /// The bound, positive and finite.
+    pub bound: f64,
+}
+
+impl FromStr for RangeOverride {
+    type Err = Error;
+
+    /// Parses `PATTERN=B`; the pattern may itself contain `=`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let error = |reason| Error::RangeSyntax { text: text.to_owned(), reason };
+        let (pattern, bound) = text.rsplit_once('=').ok_or_else(|| error("it has no `=`"))?;
+        if pattern.is_empty() {
+            return Err(error("the pattern is empty"));
+        }
+        let bound: f64 = bound.trim().parse().map_err(|_| error("the bound is not a number"))?;
+        if !(bound > 0.0 && bound.is_finite()) {
+            return Err(error("the bound is not positive and finite"));
+        }
+        Ok(Self { pattern: pattern.to_owned(), bound })
+    }
+}
+
+/// The given bound of every target; where several patterns match, the last counts.
+pub(super) fn resolve(
+    overrides: &[RangeOverride],
+    model: &Model,
+    targets: &[Target],
+) -> Result<Vec<Option<f64>>, Error> {
+    let mut bounds = vec![None; targets.len()];
+    for RangeOverride { pattern, bound } in overrides {
+        if !(*bound > 0.0 && bound.is_finite()) {
+            return Err(Error::RangeSyntax {
+                text: format!("{pattern}={bound}"),
+                reason: "the bound is not positive and finite",
+            });
+        }
+        let mut matched = false;
+        for (target, slot) in targets.iter().zip(&mut bounds) {
+            let followed = &model.graph.node(target.value).name;
+            if matches(pattern, &target.name) || matches(pattern, followed) {
+                *slot = Some(*bound);
+                matched = true;
+            }
+        }
+        if !matched {
+            let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+            return Err(Error::RangeUnmatched {
+                pattern: pattern.clone(),
+                bound: *bound,
+                names: abbreviate(&names),
+            });
+        }
+    }
+    Ok(bounds)
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for any characters, none included.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((prefix, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut name) = name.strip_prefix(prefix) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    // The part behind the last star is anchored at the end; every other is taken as early as it comes.
+    let suffix = parts.pop().unwrap_or_default();
+    for part in parts {
+        match name.find(part) {
+            Some(at) => name = &name[at + part.len()..],
+            None => return false,
+        }
+    }
+    name.ends_with(suffix)
+}
+
+/// The names in quotes, with a count in place of those beyond the first dozen.
+pub(super) fn abbreviate(names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    match names.len().checked_sub(LISTED) {
+        Some(more) if more > 0 => format!("{} and {more} more", quoted.join(", ")),
+        _ => quoted.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_match_any_characters() {
+        for (pattern, name, expected) in [
+            ("relu", "relu", true),
+            ("relu", "relu_1", false),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("layer1.*", "layer1.0/relu", true),
+            ("layer1.*", "layer2.0/relu", false),
+            ("*/relu*", "a/b/relu_1", true),
+            ("*relu", "relu_relu", true),
+            ("a*b*a", "aba", true),
+            ("a*a", "a", false),
+            ("a*b*c", "a-c-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("**ü*", "xüy", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} on {name}");
+        }
+    }
+
+    #[test]
+    fn overrides_parse() {
+        let parsed: RangeOverride = "a=b*=2.5e1".parse().unwrap();
+        assert_eq!(parsed, RangeOverride { pattern: "a=b*".to_owned(), bound: 25.0 });
+        for text in ["relu", "=3", "relu=", "relu=x", "relu=0", "relu=-1", "relu=inf", "relu=NaN"] {
+            let error = text.parse::<RangeOverride>().unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("PATTERN=B"), "{error}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names = vec!["x"; 15];
+        assert!(abbreviate(&names).ends_with("`x` and 3 more"));
+        assert_eq!(abbreviate(&names[..2]), "`x`, `x`");
+        assert!(!abbreviate(&names[..12]).contains("more"));
+    }
+}

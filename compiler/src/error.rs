@@ -1,0 +1,117 @@
+//! The crate's error type.
+
+/// Why a model does not compile.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A graph is invalid, or a weight or shape does not fit its use.
+    #[error(transparent)]
+    Ir(#[from] heddle_ir::Error),
+    /// The parameters are unsound or too weak.
+    #[error(transparent)]
+    Parameters(#[from] heddle_params::Error),
+    /// No polynomial fits what was asked for.
+    #[error("no approximation: {0}")]
+    Approximation(String),
+    /// A feature map does not fit one ciphertext.
+    #[error(
+        "`{node}` needs a layout of {layout}, which does not fit the {slots} slots of a ciphertext\n\
+         help: use a model with smaller feature maps"
+    )]
+    TooLarge {
+        /// The node's name.
+        node: String,
+        /// The layout that it needs.
+        layout: String,
+        /// The slots that there are.
+        slots: usize,
+    },
+    /// An operation consumes more levels than lie between two bootstraps.
+    #[error(
+        "`{node}` consumes {depth} levels, but only {levels} lie between two bootstraps\n\
+         help: use a parameter set with more levels"
+    )]
+    TooDeep {
+        /// The node's name.
+        node: String,
+        /// Levels that it consumes.
+        depth: usize,
+        /// Levels that a bootstrap gives.
+        levels: usize,
+    },
+    /// Neither samples, nor batch-norm statistics, nor the user tell the range of an activation.
+    #[error(
+        "the range of `{node}` is unknown: there are no sample images, and no batch normalisation in \
+         front of it tells its statistics\n\
+         help: give sample images with `--calibrate IMAGES`, or a bound for every such activation with \
+         `--range PATTERN=B`; affected: {affected}"
+    )]
+    UnknownRange {
+        /// The first activation without a range.
+        node: String,
+        /// The names of all of them.
+        affected: String,
+    },
+    /// `--range` is not of the form `PATTERN=B`.
+    #[error(
+        "`{text}` is not a range: {reason}\n\
+         help: write `--range PATTERN=B`, for instance `--range 'layer1.*=12.5'`"
+    )]
+    RangeSyntax {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// `--range` names no activation.
+    #[error(
+        "`--range {pattern}={bound}` matches no activation\n\
+         help: the names are: {names}"
+    )]
+    RangeUnmatched {
+        /// The pattern.
+        pattern: String,
+        /// Its bound.
+        bound: f64,
+        /// The names that could be matched.
+        names: String,
+    },
+    /// `--range` is below what the samples show.
+    #[error(
+        "the range {bound} for `{node}` is too small: the sample images reach {observed:.4}\n\
+         help: give at least {observed:.4}, better 1.5 times as much, or leave the range out"
+    )]
+    RangeTooSmall {
+        /// The activation's name.
+        node: String,
+        /// The bound that was given.
+        bound: f64,
+        /// The largest |value| that the samples show.
+        observed: f64,
+    },
+    /// A sample image leads to an infinite value or a NaN.
+    #[error(
+        "sample image {image} makes `{node}` infinite or not a number\n\
+         help: check the preprocessing and the image"
+    )]
+    NotFinite {
+        /// Index of the image among the samples.
+        image: usize,
+        /// The node's name.
+        node: String,
+    },
+    /// A batch normalisation divides by the root of something that is not positive.
+    #[error(
+        "batch normalisation `{node}`: variance + epsilon is {value} in channel {channel}; it must be \
+         positive and finite\n\
+         help: export the model again from its trained weights"
+    )]
+    BatchNorm {
+        /// The node's name.
+        node: String,
+        /// The first such channel.
+        channel: usize,
+        /// The value found.
+        value: f64,
+    },
+}

@@ -1,0 +1,229 @@
+//! Batch-norm folding: a batch normalisation behind a convolution or matrix product becomes part of
+//! its weights, and any other becomes one multiplier and one offset a channel.
+//!
+//! New weights are computed in double precision and rounded once. The ranges that batch-norm
+//! statistics tell must be taken before this pass; it keeps number and order of activations.
+
+use heddle_ir::nn::{LinearOp, Model, Op, TensorType};
+use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
+
+use crate::error::Error;
+use crate::pass::Changed;
+
+/// The pass's name.
+pub const NAME: &str = "fold-batch-norm";
+
+/// Folds every [`LinearOp::BatchNorm`] and [`LinearOp::ChannelAffine`] into the operation in front
+/// of it where that has no other user; drops weights that nothing refers to any more.
+///
+/// # Errors
+/// [`Error::BatchNorm`] if a variance plus epsilon is not positive and finite.
+pub fn run(model: Model) -> Result<(Model, Changed), Error> {
+    let is_affine = |op: &Op| {
+        matches!(op, Op::Linear(LinearOp::BatchNorm { .. } | LinearOp::ChannelAffine { .. }))
+    };
+    if !model.graph.values().any(|value| is_affine(&model.graph.node(value).op)) {
+        return Ok((model, Changed::No));
+    }
+    let mut folder =
+        Folder { source: &model, graph: Graph::new(), weights: model.weights.clone() };
+    let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
+    for value in model.graph.values() {
+        let node = model.graph.node(value);
+        let sources = model.graph.operands(value);
+        let operands: Vec<ValueId> =
+            sources.iter().map(|operand| renumbered[operand.index()]).collect();
+        let Some(affine) = folder.affine(value)? else {
+            renumbered.push(folder.graph.add(
+                node.op.clone(),
+                &operands,
+                node.ty.clone(),
+                node.name.clone(),
+            ));
+            continue;
+        };
+        let is_single_use = model.graph.users(sources[0]) == [value]
+            && !model.graph.outputs().contains(&sources[0]);
+        let folded = if is_single_use { folder.fold(operands[0], &affine) } else { None };
+        renumbered.push(match folded {
+            Some(op) => {
+                folder.graph.node_mut(operands[0]).op = Op::Linear(op);
+                operands[0]
+            }
+            None => {
+                let op = match &node.op {
+                    Op::Linear(LinearOp::BatchNorm { .. }) => {
+                        Op::Linear(folder.channel_affine(&affine, &node.name))
+                    }
+                    op => op.clone(),
+                };
+                folder.graph.add(op, &operands, node.ty.clone(), node.name.clone())
+            }
+        });
+    }
+    let Folder { mut graph, weights, .. } = folder;
+    let outputs = model.graph.outputs();
+    graph.set_outputs(outputs.iter().map(|output| renumbered[output.index()]).collect());
+    let weights = keep_referenced(&mut graph, &weights);
+    let changed =
+        if graph == model.graph && weights == model.weights { Changed::No } else { Changed::Yes };
+    Ok((Model { graph, weights, ..model }, changed))
+}
+
+/// `scale[c]·x + shift[c]`.
+struct Affine {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+struct Folder<'a> {
+    source: &'a Model,
+    graph: Graph<Op, TensorType>,
+    weights: Weights,
+}
+
+impl Folder<'_> {
+    /// What `value` of the source does to its channels, if that is all it does.
+    fn affine(&self, value: ValueId) -> Result<Option<Affine>, Error> {
+        let node = self.source.graph.node(value);
+        let data = |id: &WeightId| self.source.weights.get(*id).data.iter().copied().map(f64::from);
+        match &node.op {
+            Op::Linear(LinearOp::BatchNorm { scale, bias, mean, variance, epsilon }) => {
+                let divisors = data(variance)
+                    .enumerate()
+                    .map(|(channel, variance)| {
+                        let value = variance + epsilon;
+                        if value > 0.0 && value.is_finite() {
+                            Ok(value.sqrt())
+                        } else {
+                            Err(Error::BatchNorm { node: node.name.clone(), channel, value })
+                        }
+                    })
+                    .collect::<Result<Vec<f64>, Error>>()?;
+                let scale: Vec<f64> = data(scale).zip(divisors).map(|(g, d)| g / d).collect();
+                let shift = data(bias).zip(data(mean)).zip(&scale).map(|((b, m), s)| b - m * s);
+                let shift = shift.collect();
+                Ok(Some(Affine { scale, shift }))
+            }
+            Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
+                let channels = node.ty.chw()[0];
+                let or = |id: &Option<WeightId>, default| {
+                    id.as_ref().map_or_else(|| vec![default; channels], |id| data(id).collect())
+                };
+                Ok(Some(Affine { scale: or(scale, 1.0), shift: or(shift, 0.0) }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The operation that defines `value`, followed by `affine`, as one operation.
+    fn fold(&mut self, value: ValueId, affine: &Affine) -> Option<LinearOp> {
+        let Op::Linear(op) = self.graph.node(value).op.clone() else { return None };
+        match op {
+            LinearOp::Conv { weight, bias, window, groups } => {
+                let (weight, bias) = self.scale_rows(weight, bias, affine);
+                Some(LinearOp::Conv { weight, bias, window, groups })
+            }
+            LinearOp::Gemm { weight, bias } => {
+                let (weight, bias) = self.scale_rows(weight, bias, affine);
+                Some(LinearOp::Gemm { weight, bias })
+            }
+            LinearOp::ChannelAffine { scale, shift } => {
+                let channels = affine.scale.len();
+                let data = |id: Option<WeightId>, default: f64| match id {
+                    Some(id) => self.weights.get(id).data.iter().copied().map(f64::from).collect(),
+                    None => vec![default; channels],
+                };
+                let scales = data(scale, 1.0).into_iter().zip(&affine.scale);
+                let shifts = data(shift, 0.0).into_iter().zip(&affine.scale).zip(&affine.shift);
+                let both = Affine {
+                    scale: scales.map(|(inner, outer)| inner * outer).collect(),
+                    shift: shifts.map(|((inner, scale), shift)| inner * scale + shift).collect(),
+                };
+                let name = self.graph.node(value).name.clone();
+                Some(self.channel_affine(&both, &name))
+            }
+            _ => None,
+        }
+    }
+
+    /// Weight and bias with every output row scaled and shifted.
+    fn scale_rows(
+        &mut self,
+        weight: WeightId,
+        bias: Option<WeightId>,
+        affine: &Affine,
+    ) -> (WeightId, Option<WeightId>) {
+        let rows = affine.scale.len();
+        let tensor = self.weights.get(weight);
+        let row_length = (tensor.data.len() / rows.max(1)).max(1);
+        let data = tensor
+            .data
+            .chunks(row_length)
+            .zip(&affine.scale)
+            .flat_map(|(row, scale)| row.iter().map(move |w| (f64::from(*w) * scale) as f32))
+            .collect();
+        let folded = Tensor::new(format!("{}.folded", tensor.name), tensor.shape.clone(), data);
+        let bias_name = bias.map_or_else(
+            || format!("{}.folded_bias", tensor.name),
+            |id| format!("{}.folded", self.weights.get(id).name),
+        );
+        let old = bias.map(|id| self.weights.get(id).data.clone());
+        let shifts = (0..rows).map(|row| {
+            let old = old.as_ref().map_or(0.0, |old| f64::from(old[row]));
+            (old * affine.scale[row] + affine.shift[row]) as f32
+        });
+        let shifts = Tensor::new(bias_name, vec![rows], shifts.collect());
+        (self.weights.push(folded), Some(self.weights.push(shifts)))
+    }
+
+    fn channel_affine(&mut self, affine: &Affine, name: &str) -> LinearOp {
+        let mut push = |part: &str, values: &[f64]| {
+            let data = values.iter().map(|value| *value as f32).collect();
+            self.weights.push(Tensor::new(format!("{name}.{part}"), vec![values.len()], data))
+        };
+        let scale = Some(push("scale", &affine.scale));
+        let shift = Some(push("shift", &affine.shift));
+        LinearOp::ChannelAffine { scale, shift }
+    }
+}
+
+/// The weights that `graph` refers to, in their old order; the graph is renumbered.
+fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
+    let mut renumbered: Vec<Option<WeightId>> = vec![None; weights.len()];
+    let mut ops: Vec<Op> = graph.values().map(|value| graph.node(value).op.clone()).collect();
+    for id in ops.iter_mut().flat_map(weight_ids) {
+        renumbered[id.0 as usize] = Some(*id);
+    }
+    let mut kept = Weights::default();
+    for (id, tensor) in weights.iter() {
+        if let Some(new) = &mut renumbered[id.0 as usize] {
+            *new = kept.push(tensor.clone());
+        }
+    }
+    for id in ops.iter_mut().flat_map(weight_ids) {
+        *id = renumbered[id.0 as usize].unwrap_or(*id);
+    }
+    for (value, op) in graph.values().zip(ops) {
+        graph.node_mut(value).op = op;
+    }
+    kept
+}
+
+fn weight_ids(op: &mut Op) -> Vec<&mut WeightId> {
+    let Op::Linear(linear) = op else { return Vec::new() };
+    match linear {
+        LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
+            [weight].into_iter().chain(bias).collect()
+        }
+        LinearOp::BatchNorm { scale, bias, mean, variance, .. } => {
+            vec![scale, bias, mean, variance]
+        }
+        LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
+        LinearOp::AveragePool { .. }
+        | LinearOp::GlobalAveragePool
+        | LinearOp::Flatten
+        | LinearOp::Slice { .. }
+        | LinearOp::Pad { .. } => Vec::new(),
+    }
+}

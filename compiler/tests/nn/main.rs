@@ -1,0 +1,5 @@
+//! Passes and analyses of the tensor graph, checked by running models before and after.
+
+mod build;
+mod passes;
+mod ranges;

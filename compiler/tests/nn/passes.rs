@@ -1,0 +1,178 @@
+//! Batch-norm folding and identity removal keep what a model computes.
+
+use heddle_compiler::error::Error;
+use heddle_compiler::pass::Changed;
+use heddle_compiler::passes::{fold_batch_norm, remove_identity};
+use heddle_ir::eval::nn::run;
+use heddle_ir::nn::{LinearOp, Model, Op};
+use heddle_ir::{ValueId, verify};
+
+use crate::build::{Builder, images, residual};
+
+fn assert_same(before: &Model, after: &Model) {
+    assert!(verify::nn::verify(after).is_empty());
+    for image in images(3, before.graph.ty(before.input()).elements()) {
+        let (expected, found) = (run(before, &image).unwrap(), run(after, &image).unwrap());
+        assert_eq!(expected.len(), found.len());
+        for (expected, found) in expected.iter().zip(&found) {
+            assert!((expected - found).abs() < 1e-5, "{expected} vs {found}");
+        }
+    }
+}
+
+fn count(model: &Model, is: impl Fn(&Op) -> bool) -> usize {
+    model.graph.values().filter(|value| is(&model.graph.node(*value).op)).count()
+}
+
+fn is_batch_norm(op: &Op) -> bool {
+    matches!(op, Op::Linear(LinearOp::BatchNorm { .. }))
+}
+
+fn is_affine(op: &Op) -> bool {
+    matches!(op, Op::Linear(LinearOp::ChannelAffine { .. }))
+}
+
+#[test]
+fn batch_norms_fold_into_convolutions() {
+    let model = residual();
+    assert_eq!(count(&model, is_batch_norm), 3);
+    let (folded, changed) = fold_batch_norm::run(model.clone()).unwrap();
+    assert_eq!(changed, Changed::Yes);
+    assert_eq!(folded.graph.len(), model.graph.len() - 3);
+    assert_eq!(count(&folded, |op| is_batch_norm(op) || is_affine(op)), 0);
+    // Four weights and biases are left, and none that nobody uses.
+    assert_eq!(folded.weights.len(), 8);
+    assert_same(&model, &folded);
+    let (again, changed) = fold_batch_norm::run(folded.clone()).unwrap();
+    assert_eq!((again, changed), (folded, Changed::No));
+}
+
+#[test]
+fn a_shared_convolution_keeps_its_weights() {
+    let mut b = Builder::new([3, 6, 6]);
+    let conv = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
+    let norm = b.batch_norm(conv, "bn");
+    let sum = b.keep(Op::Add, &[conv, norm], "add");
+    let out = b.head(sum, 3);
+    let model = b.finish(out);
+    let (folded, changed) = fold_batch_norm::run(model.clone()).unwrap();
+    assert_eq!(changed, Changed::Yes);
+    assert_eq!((count(&folded, is_batch_norm), count(&folded, is_affine)), (0, 1));
+    assert_same(&model, &folded);
+    let (again, changed) = fold_batch_norm::run(folded.clone()).unwrap();
+    assert_eq!((again, changed), (folded, Changed::No));
+}
+
+#[test]
+fn batch_norms_in_front_of_activations_become_affine() {
+    let mut b = Builder::new([4, 6, 6]);
+    let norm = b.batch_norm(ValueId(0), "bn1");
+    let x = b.relu(norm, "relu1");
+    let x = b.batch_norm(x, "bn2");
+    let x = b.affine(x, "affine");
+    let x = b.conv(x, [4, 1, 1, 1], "conv");
+    let out = b.head(x, 3);
+    let model = b.finish(out);
+    let (folded, _) = fold_batch_norm::run(model.clone()).unwrap();
+    // bn2 and the affine behind it are one.
+    assert_eq!((count(&folded, is_batch_norm), count(&folded, is_affine)), (0, 2));
+    assert_same(&model, &folded);
+}
+
+#[test]
+fn affine_operations_fold_into_matrix_products() {
+    let mut b = Builder::new([3, 4, 4]);
+    let x = b.head(ValueId(0), 6);
+    let x = b.affine(x, "affine");
+    let out = b.batch_norm(x, "bn");
+    let model = b.finish(out);
+    let (folded, _) = fold_batch_norm::run(model.clone()).unwrap();
+    assert_eq!(folded.graph.len(), model.graph.len() - 2);
+    assert_same(&model, &folded);
+}
+
+#[test]
+fn a_convolution_without_bias_gets_one() {
+    let mut b = Builder::new([3, 6, 6]);
+    let weight = b.weight("w", &[4, 3, 1, 1], 0.0, 1.0);
+    let window = heddle_ir::nn::Window {
+        kernel: [1, 1],
+        stride: [2, 1],
+        pads: [0; 4],
+        dilation: [1; 2],
+    };
+    let op = LinearOp::Conv { weight, bias: None, window, groups: 1 };
+    let x = b.add(Op::Linear(op), &[ValueId(0)], &[4, 3, 6], "conv");
+    let x = b.batch_norm(x, "bn");
+    let out = b.head(x, 2);
+    let model = b.finish(out);
+    let (folded, _) = fold_batch_norm::run(model.clone()).unwrap();
+    assert_eq!(folded.graph.len(), model.graph.len() - 1);
+    assert_same(&model, &folded);
+}
+
+#[test]
+fn an_output_in_front_of_a_batch_norm_stays_what_it_is() {
+    let mut b = Builder::new([3, 6, 6]);
+    let conv = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
+    b.batch_norm(conv, "dead");
+    let model = b.finish(conv);
+    let (folded, _) = fold_batch_norm::run(model.clone()).unwrap();
+    let image = &images(1, 108)[0];
+    assert_eq!(run(&folded, image).unwrap(), run(&model, image).unwrap());
+}
+
+#[test]
+fn a_negative_variance_is_refused_by_name() {
+    for bad in [-1.0, f32::NAN, -1e-5] {
+        let mut b = Builder::new([3, 6, 6]);
+        let x = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
+        let out = b.batch_norm(x, "bn");
+        let model = b.finish(out);
+        let Op::Linear(LinearOp::BatchNorm { variance, .. }) = model.graph.node(out).op else {
+            unreachable!("the last operation is a batch normalisation")
+        };
+        let mut b = Builder::from(model);
+        b.set(variance, |tensor| tensor.data[2] = bad);
+        match fold_batch_norm::run(b.finish(out)) {
+            Err(Error::BatchNorm { node, channel: 2, .. }) => assert_eq!(node, "bn"),
+            other => panic!("{bad}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn identities_vanish() {
+    let model = residual();
+    let (removed, changed) = remove_identity::run(model.clone()).unwrap();
+    assert_eq!(changed, Changed::Yes);
+    assert_eq!(count(&removed, |op| *op == Op::Identity), 0);
+    assert_eq!(removed.graph.len(), model.graph.len() - 1);
+    assert_same(&model, &removed);
+    let (again, changed) = remove_identity::run(removed.clone()).unwrap();
+    assert_eq!((again, changed), (removed, Changed::No));
+}
+
+#[test]
+fn identities_at_the_end_and_in_chains_vanish() {
+    let mut b = Builder::new([3, 6, 6]);
+    let x = b.keep(Op::Identity, &[ValueId(0)], "cast");
+    let x = b.keep(Op::Identity, &[x], "dropout");
+    let x = b.keep(Op::Add, &[x, x], "double");
+    let out = b.keep(Op::Identity, &[x], "output");
+    let model = b.finish(out);
+    let (removed, _) = remove_identity::run(model.clone()).unwrap();
+    assert_eq!(removed.graph.len(), 2);
+    assert_same(&model, &removed);
+}
+
+#[test]
+fn an_image_that_is_the_output_keeps_one_identity() {
+    let mut b = Builder::new([3, 6, 6]);
+    let x = b.keep(Op::Identity, &[ValueId(0)], "cast");
+    let out = b.keep(Op::Identity, &[x], "output");
+    let model = b.finish(out);
+    let (removed, _) = remove_identity::run(model.clone()).unwrap();
+    assert_eq!(removed.graph.len(), 2);
+    assert_same(&model, &removed);
+}

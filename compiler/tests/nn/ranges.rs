@@ -1,0 +1,203 @@
+//! Ranges cover what the interpreter shows, whatever they come from.
+
+use heddle_compiler::analysis::ranges::{
+    FLOOR, RangeOverride, SAMPLE_MARGIN, Source, calibrate, calibrate_with_progress,
+};
+use heddle_compiler::error::Error;
+use heddle_compiler::passes::{fold_batch_norm, remove_identity};
+use heddle_ir::ValueId;
+use heddle_ir::eval::nn::run_all;
+use heddle_ir::nn::{LinearOp, Model, Op};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::build::{Builder, images, residual};
+
+/// The largest |operand| of every activation, in order, and the largest |logit|.
+fn observed(model: &Model, samples: &[Vec<f32>]) -> Vec<f64> {
+    let graph = &model.graph;
+    let activations =
+        graph.values().filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
+    let targets: Vec<ValueId> =
+        activations.map(|value| graph.operands(value)[0]).chain([model.output()]).collect();
+    let mut largest = vec![0.0_f64; targets.len()];
+    for sample in samples {
+        let values = run_all(model, sample).unwrap();
+        for (max, target) in largest.iter_mut().zip(&targets) {
+            for x in &values[target.index()] {
+                *max = max.max(f64::from(x.abs()));
+            }
+        }
+    }
+    largest
+}
+
+fn given(text: &[&str]) -> Vec<RangeOverride> {
+    text.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+/// A model without statistics.
+fn folded() -> Model {
+    fold_batch_norm::run(residual()).unwrap().0
+}
+
+#[test]
+fn samples_give_their_maximum_times_the_margin() {
+    let (model, samples) = (residual(), images(20, 192));
+    let calls = AtomicUsize::new(0);
+    let count = || {
+        calls.fetch_add(1, Ordering::Relaxed);
+    };
+    let ranges = calibrate_with_progress(&model, &samples, &[], 2.5, &count).unwrap();
+    assert_eq!(calls.into_inner(), 20);
+    assert_eq!(ranges.input(), 2.5);
+    let expected = observed(&model, &samples);
+    let names: Vec<&str> = ranges.details().map(|range| range.name.as_str()).collect();
+    assert_eq!(names, ["stem.relu", "block.relu1", "block.relu2", "fc"]);
+    for (range, expected) in ranges.details().zip(&expected) {
+        assert_eq!(range.source, Source::Samples);
+        assert_eq!(range.observed, Some(*expected));
+        assert_eq!(range.bound, SAMPLE_MARGIN * expected);
+        assert!((range.used().unwrap() - 1.0 / SAMPLE_MARGIN).abs() < 1e-12);
+    }
+    let bounds: Vec<f64> = ranges.activations().copied().chain([ranges.output()]).collect();
+    assert_eq!(bounds, ranges.details().map(|range| range.bound).collect::<Vec<f64>>());
+    assert!(ranges.notes().iter().any(|note| note.contains("20 sample images")));
+}
+
+#[test]
+fn ranges_do_not_depend_on_earlier_passes() {
+    let samples = images(8, 192);
+    let model = residual();
+    let before = calibrate(&model, &samples, &[], 1.0).unwrap();
+    let (model, _) = remove_identity::run(model).unwrap();
+    let (model, _) = fold_batch_norm::run(model).unwrap();
+    let after = calibrate(&model, &samples, &[], 1.0).unwrap();
+    for (before, after) in before.activations().zip(after.activations()) {
+        assert!((before / after - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn many_samples_need_no_note_and_a_large_image_widens_the_input() {
+    let mut samples = images(100, 192);
+    samples[99][5] = -9.0;
+    let ranges = calibrate(&residual(), &samples, &[], 1.0).unwrap();
+    assert_eq!(ranges.input(), 9.0);
+    assert!(ranges.notes().is_empty(), "{:?}", ranges.notes());
+}
+
+#[test]
+fn statistics_cover_what_samples_show() {
+    let model = residual();
+    let ranges = calibrate(&model, &[], &[], 1.0).unwrap();
+    let observed = observed(&model, &images(50, 192));
+    for (range, observed) in ranges.details().zip(observed) {
+        assert_eq!((range.source, range.observed), (Source::Statistics, None));
+        assert!(range.bound > observed, "{}: {} < {observed}", range.name, range.bound);
+        assert!(range.bound < 100.0 * observed, "{}: {}", range.name, range.bound);
+    }
+    assert!(ranges.notes()[0].contains("--calibrate"), "{:?}", ranges.notes());
+}
+
+#[test]
+fn without_samples_and_statistics_the_error_names_the_ways_out() {
+    let message = calibrate(&folded(), &[], &[], 1.0).unwrap_err().to_string();
+    for part in ["`stem.relu`", "`block.relu2`", "--calibrate", "--range"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // One activation is not enough.
+    let error = calibrate(&folded(), &[], &given(&["stem*=3"]), 1.0).unwrap_err();
+    assert!(matches!(&error, Error::UnknownRange { node, .. } if node == "block.relu1"), "{error}");
+}
+
+#[test]
+fn overrides_for_every_activation_are_enough() {
+    let model = folded();
+    let ranges = calibrate(&model, &[], &given(&["*=40"]), 1.0).unwrap();
+    assert!(ranges.details().all(|range| range.bound == 40.0 && range.source == Source::User));
+
+    let ranges = calibrate(&model, &[], &given(&["*relu*=40", "block.*=9"]), 1.0).unwrap();
+    assert_eq!(ranges.activations().copied().collect::<Vec<f64>>(), [40.0, 9.0, 9.0]);
+    let logits = ranges.details().last().unwrap();
+    assert_eq!(logits.source, Source::WorstCase);
+    // A mean of eight features below 9, weights below 1, offset below 0.3.
+    assert!(logits.bound > 9.0 && logits.bound < 8.0 * 9.0 + 0.3, "{}", logits.bound);
+    assert!(ranges.notes().iter().any(|note| note.contains("worst case")));
+}
+
+#[test]
+fn overrides_match_the_node_in_front_too() {
+    let samples = images(4, 192);
+    let ranges = calibrate(&residual(), &samples, &given(&["block.add=50"]), 1.0).unwrap();
+    assert_eq!(ranges.activations().nth(2), Some(&50.0));
+    assert_eq!(ranges.details().nth(2).unwrap().source, Source::User);
+}
+
+#[test]
+fn an_override_that_matches_nothing_is_an_error() {
+    let error = calibrate(&residual(), &[], &given(&["layer9*=3"]), 1.0).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, Error::RangeUnmatched { .. }));
+    assert!(message.contains("`--range layer9*=3`") && message.contains("`stem.relu`"), "{message}");
+    let bad = RangeOverride { pattern: "*".to_owned(), bound: f64::NAN };
+    assert!(matches!(calibrate(&residual(), &[], &[bad], 1.0), Err(Error::RangeSyntax { .. })));
+}
+
+#[test]
+fn an_override_below_the_samples_is_an_error_with_their_figure() {
+    let samples = images(4, 192);
+    let figure = observed(&residual(), &samples)[1];
+    let error = calibrate(&residual(), &samples, &given(&["block.relu1=0.125"]), 1.0).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, Error::RangeTooSmall { bound: 0.125, .. }));
+    assert!(
+        message.contains("`block.relu1`") && message.contains(&format!("{figure:.4}")),
+        "{message}"
+    );
+}
+
+#[test]
+fn nearly_dead_activations_get_a_floor() {
+    let mut b = Builder::new([3, 8, 8]);
+    let x = b.conv(ValueId(0), [4, 3, 1, 1], "stem");
+    let x = b.relu(x, "relu1");
+    let dead = LinearOp::ChannelAffine {
+        scale: Some(b.weight("zero", &[4], 0.0, 0.0)),
+        shift: Some(b.weight("tiny", &[4], 1e-9, 0.0)),
+    };
+    let y = b.keep(Op::Linear(dead), &[x], "dead");
+    let y = b.relu(y, "relu2");
+    let z = b.keep(Op::Add, &[x, y], "add");
+    let z = b.relu(z, "relu3");
+    let out = b.head(z, 3);
+    let model = b.finish(out);
+    let ranges = calibrate(&model, &images(5, 192), &[], 1.0).unwrap();
+    let dead = ranges.details().nth(1).unwrap();
+    assert_eq!(dead.source, Source::Floor);
+    assert!(dead.bound >= FLOOR * ranges.output().min(*ranges.activations().next().unwrap()));
+    assert!(ranges.notes().iter().any(|note| note.contains("`relu2` is nearly dead")));
+}
+
+#[test]
+fn a_network_of_zeros_still_has_ranges() {
+    let mut b = Builder::new([1, 2, 2]);
+    let x = b.relu(ValueId(0), "relu");
+    let out = b.head(x, 2);
+    let model = b.finish(out);
+    let ranges = calibrate(&model, &[vec![0.0; 4]], &[], 1.0).unwrap();
+    assert!(ranges.activations().all(|bound| *bound > 0.0));
+    assert!(ranges.output() > 0.0);
+}
+
+#[test]
+fn samples_of_the_wrong_size_or_with_nan_are_errors() {
+    let model = residual();
+    assert!(matches!(calibrate(&model, &images(1, 3), &[], 1.0), Err(Error::Ir(_))));
+    let mut samples = images(4, 192);
+    samples[1][0] = f32::NAN;
+    samples[3][0] = f32::INFINITY;
+    match calibrate(&model, &samples, &[], 1.0) {
+        Err(Error::NotFinite { image: 1, node }) => assert_eq!(node, "stem.bn"),
+        other => panic!("{other:?}"),
+    }
+}
