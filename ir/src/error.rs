@@ -38,6 +38,17 @@ pub enum Error {
         /// One line for every violation.
         violations: String,
     },
+    /// A preprocessing set is unknown or unsound.
+    #[error(
+        "`--preprocess {name}` {reason}\n\
+         help: use cifar10, cifar100, imagenet, mnist, unit, none, or a JSON file {{scale, mean, std, channels}}"
+    )]
+    Preprocess {
+        /// The set's name or file.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A plan file is not one, is damaged, or is of another version.
     #[error("`{file}` {message}")]
     Plan {
