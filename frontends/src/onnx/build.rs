@@ -1,0 +1,350 @@
+//! What the builders of operators work with: values, a node's inputs, the graph under construction.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use heddle_ir::nn::{LinearOp, Op, TensorType};
+use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
+
+use super::attr::Attributes;
+use super::tensor::Const;
+use super::view::View;
+
+/// What an ONNX tensor is to the importer.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Known without an image.
+    Const(Rc<Const>),
+    /// Depends on the image.
+    Traced(Traced),
+}
+
+impl Value {
+    /// The ONNX tensor's shape.
+    pub(super) fn dims(&self) -> &[usize] {
+        match self {
+            Self::Const(constant) => &constant.shape,
+            Self::Traced(traced) => traced.view.dims(),
+        }
+    }
+}
+
+/// A value of the graph, seen as an ONNX tensor.
+#[derive(Clone, Debug)]
+pub(super) struct Traced {
+    pub(super) id: ValueId,
+    pub(super) view: View,
+}
+
+/// One ONNX node with its inputs resolved.
+pub(super) struct Call<'a> {
+    /// The node's name, or its first output's.
+    pub(super) name: &'a str,
+    pub(super) op: &'a str,
+    /// Version of the default operator set.
+    pub(super) opset: i64,
+    pub(super) attributes: Attributes<'a>,
+    /// One entry an input; `None` where an optional one is left out.
+    pub(super) inputs: Vec<Option<Value>>,
+}
+
+impl Call<'_> {
+    fn optional(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index).and_then(Option::as_ref)
+    }
+
+    pub(super) fn input(&self, index: usize) -> Result<&Value, String> {
+        self.optional(index)
+            .ok_or_else(|| format!("input {index} is missing"))
+    }
+
+    /// An input that depends on the image.
+    pub(super) fn traced(&self, index: usize) -> Result<&Traced, String> {
+        match self.input(index)? {
+            Value::Traced(traced) => Ok(traced),
+            Value::Const(constant) => {
+                Err(format!("input {index} (`{}`) is a constant", constant.name))
+            }
+        }
+    }
+
+    /// An input that must be known without an image; `role` says what it is to the operator.
+    pub(super) fn constant(&self, index: usize, role: &str) -> Result<&Rc<Const>, String> {
+        self.optional_constant(index, role)?
+            .ok_or_else(|| format!("input {index} ({role}) is missing"))
+    }
+
+    pub(super) fn optional_constant(
+        &self,
+        index: usize,
+        role: &str,
+    ) -> Result<Option<&Rc<Const>>, String> {
+        match self.optional(index) {
+            None => Ok(None),
+            Some(Value::Const(constant)) => Ok(Some(constant)),
+            Some(Value::Traced(_)) => Err(format!(
+                "input {index} ({role}) depends on the image; it must be constant"
+            )),
+        }
+    }
+
+    pub(super) fn optional_ints(
+        &self,
+        index: usize,
+        role: &str,
+    ) -> Result<Option<Vec<i64>>, String> {
+        let constant = self.optional_constant(index, role)?;
+        constant
+            .map(|constant| constant.as_ints().map(<[i64]>::to_vec))
+            .transpose()
+    }
+
+    pub(super) fn ints(&self, index: usize, role: &str) -> Result<Vec<i64>, String> {
+        Ok(self.constant(index, role)?.as_ints()?.to_vec())
+    }
+
+    /// Axes that are an attribute before operator set `since` and input `index` from there on.
+    pub(super) fn axes_since(&self, since: i64, index: usize) -> Result<Option<Vec<i64>>, String> {
+        if self.opset < since {
+            return Ok(self.attributes.ints("axes")?.map(<[i64]>::to_vec));
+        }
+        self.optional_ints(index, "the axes")
+    }
+
+    /// An input seen as `[1, C, H, W]`.
+    pub(super) fn feature_map(&self, graph: &Graph, index: usize) -> Result<ValueId, String> {
+        let Traced { id, view } = self.traced(index)?;
+        let ty = graph.ty(*id);
+        if ty.shape.len() == 3 && *view == View::standard(ty) {
+            return Ok(*id);
+        }
+        Err(format!(
+            "expects [batch, channels, height, width], found {:?}{}",
+            view.dims(),
+            if view.is_natural() {
+                ""
+            } else {
+                " in another axis order"
+            }
+        ))
+    }
+
+    /// An input whose second axis is the channels, and how it is seen.
+    pub(super) fn channels_second(
+        &self,
+        graph: &Graph,
+        index: usize,
+    ) -> Result<(ValueId, View), String> {
+        let Traced { id, view } = self.traced(index)?;
+        let channels = graph.chw(*id)[0];
+        let second = view.dims().len() >= 2
+            && view.dims()[1] == channels
+            && (channels == 1 || view.axes(1) == [0]);
+        if second {
+            return Ok((*id, view.clone()));
+        }
+        Err(format!(
+            "expects the channels on axis 1, found {:?}",
+            view.dims()
+        ))
+    }
+}
+
+/// The tensor graph under construction.
+#[derive(Default)]
+pub(super) struct Graph {
+    pub(super) inner: heddle_ir::Graph<Op, TensorType>,
+    pub(super) weights: Weights,
+    /// Stored weights by name, so that one used twice is stored once.
+    by_name: HashMap<String, WeightId>,
+}
+
+impl Graph {
+    pub(super) fn ty(&self, id: ValueId) -> &TensorType {
+        self.inner.ty(id)
+    }
+
+    /// Channels, height and width of a value.
+    pub(super) fn chw(&self, id: ValueId) -> [usize; 3] {
+        self.ty(id).chw()
+    }
+
+    pub(super) fn name(&self, id: ValueId) -> &str {
+        &self.inner.node(id).name
+    }
+
+    /// Appends an operation whose type follows from its operands.
+    pub(super) fn emit(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        name: &str,
+    ) -> Result<ValueId, String> {
+        let types: Vec<&TensorType> = operands.iter().map(|operand| self.ty(*operand)).collect();
+        let ty = verify::nn::infer(&op, &types, &self.weights)?;
+        Ok(self.inner.add(op, operands, ty, name))
+    }
+
+    /// Appends an operation whose result is seen as `[1, C, H, W]` or `[1, F]`.
+    pub(super) fn standard(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        name: &str,
+    ) -> Result<Value, String> {
+        let id = self.emit(op, operands, name)?;
+        let view = View::standard(self.ty(id));
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// Appends an operation whose result is seen as its operand is.
+    pub(super) fn traced(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        view: View,
+        name: &str,
+    ) -> Result<Value, String> {
+        let id = self.emit(op, operands, name)?;
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// Appends an operation that changes extents, but not which axis is which.
+    pub(super) fn resized(&mut self, op: Op, x: &Traced, name: &str) -> Result<Value, String> {
+        let id = self.emit(op, &[x.id], name)?;
+        let view = x.view.resized(self.ty(id));
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// The same value in another shape.
+    pub(super) fn reshaped(
+        &mut self,
+        x: &Traced,
+        dims: &[usize],
+        name: &str,
+    ) -> Result<Value, String> {
+        // Behind a flattening the axes are still known, so that it can be undone.
+        let (id, view) = match self.inner.node(x.id).op {
+            Op::Linear(LinearOp::Flatten) => {
+                let operand = self.inner.operands(x.id)[0];
+                (operand, x.view.unflattened(self.ty(operand)))
+            }
+            _ => (x.id, x.view.clone()),
+        };
+        let view = view.reshaped(self.ty(id), dims)?;
+        self.flattened(Traced { id, view }, name)
+    }
+
+    /// `x`, made a vector of the graph if it has become one of the model.
+    pub(super) fn flattened(&mut self, x: Traced, name: &str) -> Result<Value, String> {
+        if !(x.view.is_vector() && x.view.is_natural()) {
+            return Ok(Value::Traced(x));
+        }
+        let dims = x.view.dims().to_vec();
+        let id = self.flat(x.id, name)?;
+        let view = View::standard(self.ty(id)).reshaped(self.ty(id), &dims)?;
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// The value as a vector in the graph's own order.
+    pub(super) fn flat(&mut self, id: ValueId, name: &str) -> Result<ValueId, String> {
+        if self.ty(id).shape.len() == 1 {
+            return Ok(id);
+        }
+        self.emit(Op::Linear(LinearOp::Flatten), &[id], name)
+    }
+
+    /// Stores a constant as it is.
+    pub(super) fn weight(&mut self, constant: &Const) -> Result<WeightId, String> {
+        self.push_weight(
+            &constant.name,
+            constant.shape.clone(),
+            constant.to_weights()?,
+        )
+    }
+
+    /// Stores a constant of `extent` elements as a vector.
+    pub(super) fn vector_weight(
+        &mut self,
+        constant: &Const,
+        extent: usize,
+    ) -> Result<WeightId, String> {
+        if constant.len() != extent {
+            return Err(format!(
+                "`{}` has shape {:?}, expected {extent} elements",
+                constant.name, constant.shape
+            ));
+        }
+        self.push_weight(&constant.name, vec![extent], constant.to_weights()?)
+    }
+
+    /// Stores a tensor, unless the same one is stored already.
+    pub(super) fn push_weight(
+        &mut self,
+        name: &str,
+        shape: Vec<usize>,
+        data: Vec<f32>,
+    ) -> Result<WeightId, String> {
+        if let Some(bad) = data.iter().find(|x| !x.is_finite()) {
+            return Err(format!(
+                "weights made from `{name}` hold {bad}; they must be finite"
+            ));
+        }
+        let tensor = Tensor::new(name, shape, data);
+        if let Some(known) = self.by_name.get(name)
+            && *self.weights.get(*known) == tensor
+        {
+            return Ok(*known);
+        }
+        let id = self.weights.push(tensor);
+        self.by_name.insert(name.to_string(), id);
+        Ok(id)
+    }
+
+    /// A constant that is broadcast to `x`, as one number per channel.
+    pub(super) fn per_channel(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
+        let dims = x.view.dims();
+        let elements = constant.to_weights()?;
+        let misfit = || {
+            format!(
+                "the constant `{}` of shape {:?} does not broadcast to {dims:?}",
+                constant.name, constant.shape
+            )
+        };
+        let offset = dims
+            .len()
+            .checked_sub(constant.shape.len())
+            .ok_or_else(misfit)?;
+        for (axis, extent) in constant.shape.iter().enumerate() {
+            let axis = axis + offset;
+            if *extent == 1 {
+                continue;
+            }
+            if *extent != dims[axis] {
+                return Err(misfit());
+            }
+            if x.view.axes(axis) != [0] {
+                return Err(format!(
+                    "the constant `{}` varies over height or width; one number per channel is \
+                     supported",
+                    constant.name
+                ));
+            }
+        }
+        let channels = self.chw(x.id)[0];
+        match elements[..] {
+            [element] => Ok(vec![element; channels]),
+            _ => Ok(elements),
+        }
+    }
+
+    /// Weight and operand of the matrix product that defines `id`, if it has no bias yet.
+    pub(super) fn unbiased_gemm(&self, id: ValueId) -> Option<(WeightId, ValueId)> {
+        match self.inner.node(id).op {
+            Op::Linear(LinearOp::Gemm { weight, bias: None }) => {
+                Some((weight, self.inner.operands(id)[0]))
+            }
+            _ => None,
+        }
+    }
+}

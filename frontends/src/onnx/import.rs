@@ -1,0 +1,533 @@
+//! From a parsed file to a model: what is needed, in which order, and all that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
+use heddle_ir::verify;
+use indexmap::IndexSet;
+use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use onnx_protobuf::{tensor_shape_proto, type_proto};
+use sha2::{Digest, Sha256};
+
+use super::ImportOptions;
+use super::attr::Attributes;
+use super::build::{Call, Graph, Traced, Value};
+use super::external::ExternalData;
+use super::tensor::{Const, ElementType};
+use super::view::View;
+use super::{fold, ops, opset};
+use crate::error::{Problem, Problems};
+
+/// Imports a parsed model. `digest` has seen the model's bytes.
+pub(super) fn import(
+    name: &str,
+    proto: &ModelProto,
+    mut digest: Sha256,
+    external: ExternalData,
+    options: &ImportOptions,
+) -> Result<Model, Problems> {
+    let mut importer = Importer::new(proto, external, options);
+    importer.run(proto);
+    if !importer.problems.is_empty() {
+        return Err(Problems(importer.problems.into_iter().collect()));
+    }
+    for file in importer.external.files() {
+        digest.update(file);
+    }
+    let graph_name = proto.graph.name.as_str();
+    let model = Model {
+        name: if graph_name.is_empty() {
+            name
+        } else {
+            graph_name
+        }
+        .to_string(),
+        digest: digest.finalize().into(),
+        graph: importer.graph.inner.pruned(|op| matches!(op, Op::Input)),
+        weights: importer.graph.weights,
+        input_order: importer.input_order,
+        notes: importer.notes,
+    };
+    let violations = verify::nn::verify(&model);
+    if violations.is_empty() {
+        return Ok(model);
+    }
+    let problem = |violation: verify::Violation| Problem {
+        subject: violation
+            .value
+            .map_or_else(|| "graph".into(), |value| value.to_string()),
+        kind: "model".into(),
+        message: violation.message,
+    };
+    Err(Problems(violations.into_iter().map(problem).collect()))
+}
+
+/// What has become of an ONNX tensor.
+enum Slot {
+    Ready(Value),
+    /// Something that it depends on has been reported.
+    Failed,
+}
+
+struct Importer<'a> {
+    options: &'a ImportOptions,
+    external: ExternalData,
+    proto: &'a GraphProto,
+    opset: i64,
+    graph: Graph,
+    slots: HashMap<&'a str, Slot>,
+    /// Elements of folded constants so far.
+    folded: usize,
+    input_order: AxisOrder,
+    notes: Vec<String>,
+    problems: IndexSet<Problem>,
+}
+
+impl<'a> Importer<'a> {
+    fn new(proto: &'a ModelProto, external: ExternalData, options: &'a ImportOptions) -> Self {
+        Self {
+            options,
+            external,
+            proto: &proto.graph,
+            opset: opset::NEWEST,
+            graph: Graph::default(),
+            slots: HashMap::new(),
+            folded: 0,
+            input_order: AxisOrder::Chw,
+            notes: Vec::new(),
+            problems: IndexSet::new(),
+        }
+    }
+
+    fn problem(&mut self, subject: &str, kind: &str, message: impl Into<String>) {
+        self.problems.insert(Problem {
+            subject: subject.into(),
+            kind: kind.into(),
+            message: message.into(),
+        });
+    }
+
+    fn run(&mut self, model: &'a ModelProto) {
+        match opset::version(model) {
+            Ok(version) => {
+                if version > opset::NEWEST {
+                    self.notes.push(format!(
+                        "operator set {version} is newer than {0}, and is read as {0}",
+                        opset::NEWEST
+                    ));
+                }
+                self.opset = version.min(opset::NEWEST);
+            }
+            Err(message) => return self.problem("opset_import", "model", message),
+        }
+        let producers = self.producers();
+        let Some(output) = self.output(&producers) else {
+            return;
+        };
+        let live = self.live(&producers, output);
+        self.load_initializers(&live.tensors);
+        self.bind_inputs(&live.tensors);
+        for index in self.in_order(&producers, &live.nodes) {
+            self.node(&self.proto.node[index]);
+        }
+        if self.problems.is_empty() {
+            self.finish(output);
+        }
+    }
+
+    /// The node that produces each tensor.
+    fn producers(&mut self) -> HashMap<&'a str, usize> {
+        let mut producers = HashMap::new();
+        for (index, node) in self.proto.node.iter().enumerate() {
+            for output in node.output.iter().filter(|output| !output.is_empty()) {
+                if producers.insert(output.as_str(), index).is_some() {
+                    self.problem(output, "tensor", "is produced by two nodes");
+                }
+            }
+        }
+        producers
+    }
+
+    /// The one tensor that the model is about: its output, classification layers cut off.
+    fn output(&mut self, producers: &HashMap<&'a str, usize>) -> Option<&'a str> {
+        let mut logits: Vec<&str> = Vec::new();
+        for output in &self.proto.output {
+            let logit = self.cut(output.name.as_str(), producers);
+            if !logits.contains(&logit) {
+                logits.push(logit);
+            }
+        }
+        match logits[..] {
+            [output] => Some(output),
+            [] => {
+                self.problem("graph", "model", "has no output");
+                None
+            }
+            _ => {
+                let names: Vec<String> = logits.iter().map(|name| format!("`{name}`")).collect();
+                let message = format!("has {} outputs; one is supported", names.join(", "));
+                self.problem("graph", "model", message);
+                None
+            }
+        }
+    }
+
+    /// Goes back from an output over softmax and the like to the logits.
+    fn cut(&mut self, output: &'a str, producers: &HashMap<&'a str, usize>) -> &'a str {
+        let (mut name, mut logits) = (output, output);
+        // Every step goes to another node unless the graph is cyclic.
+        for _ in 0..producers.len() {
+            let Some(node) = producers.get(name).map(|index| &self.proto.node[*index]) else {
+                break;
+            };
+            let Some(input) = node.input.first() else {
+                break;
+            };
+            match node.op_type.as_str() {
+                "Softmax" | "LogSoftmax" | "ArgMax" if opset::is_default(&node.domain) => {
+                    let note = format!(
+                        "the final {} `{}` is cut off: results are logits",
+                        node.op_type,
+                        node_name(node)
+                    );
+                    if !self.notes.contains(&note) {
+                        self.notes.push(note);
+                    }
+                    logits = input;
+                }
+                "Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => {}
+                _ => break,
+            }
+            name = input;
+        }
+        logits
+    }
+
+    /// Nodes and tensors that `output` depends on.
+    fn live(&self, producers: &HashMap<&'a str, usize>, output: &'a str) -> Live<'a> {
+        let mut live = Live {
+            nodes: BTreeSet::new(),
+            tensors: BTreeSet::from([output]),
+        };
+        let mut pending = vec![output];
+        while let Some(tensor) = pending.pop() {
+            let Some(index) = producers.get(tensor) else {
+                continue;
+            };
+            if live.nodes.insert(*index) {
+                for input in self.proto.node[*index]
+                    .input
+                    .iter()
+                    .filter(|name| !name.is_empty())
+                {
+                    if live.tensors.insert(input) {
+                        pending.push(input);
+                    }
+                }
+            }
+        }
+        live
+    }
+
+    /// The live nodes, every one behind those that it depends on, else as in the file.
+    fn in_order(
+        &mut self,
+        producers: &HashMap<&'a str, usize>,
+        live: &BTreeSet<usize>,
+    ) -> Vec<usize> {
+        let mut waiting: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for index in live {
+            let inputs = self.proto.node[*index].input.iter();
+            let needed: BTreeSet<usize> = inputs
+                .filter_map(|input| producers.get(input.as_str()).copied())
+                .collect();
+            waiting.insert(*index, needed.len());
+            for needed in needed {
+                users.entry(needed).or_default().push(*index);
+            }
+        }
+        let mut ready: BTreeSet<usize> = waiting
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(index, _)| *index)
+            .collect();
+        let mut order = Vec::with_capacity(live.len());
+        while let Some(index) = ready.pop_first() {
+            order.push(index);
+            for user in users.remove(&index).unwrap_or_default() {
+                if let Some(count) = waiting.get_mut(&user) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.insert(user);
+                    }
+                }
+            }
+        }
+        if let Some((stuck, _)) = waiting.iter().find(|(_, count)| **count > 0) {
+            let node = &self.proto.node[*stuck];
+            self.problem(node_name(node), &node.op_type, "depends on its own output");
+        }
+        order
+    }
+
+    fn load_initializers(&mut self, live: &BTreeSet<&'a str>) {
+        for proto in &self.proto.initializer {
+            if live.contains(proto.name.as_str()) {
+                match self.load(proto) {
+                    Some(constant) => self.define(&proto.name, Value::Const(Rc::new(constant))),
+                    None => {
+                        self.slots.insert(&proto.name, Slot::Failed);
+                    }
+                }
+            }
+        }
+        for sparse in &self.proto.sparse_initializer {
+            let name = sparse.values.name.as_str();
+            if live.contains(name) {
+                self.problem(name, "initializer", "is sparse; store it densely");
+                self.slots.insert(name, Slot::Failed);
+            }
+        }
+    }
+
+    /// Reads a tensor of the file, or reports why it cannot be read.
+    fn load(&mut self, proto: &TensorProto) -> Option<Const> {
+        let (subject, kind, message) = match self.external.bytes(proto) {
+            Ok(bytes) => match Const::load(proto, bytes) {
+                Ok(constant) => return Some(constant),
+                Err(message) => (proto.name.clone(), "initializer", message),
+            },
+            Err(failure) => match failure.file {
+                Some(file) => (file, "external data", failure.message),
+                None => (proto.name.clone(), "initializer", failure.message),
+            },
+        };
+        self.problem(&subject, kind, message);
+        None
+    }
+
+    fn define(&mut self, name: &'a str, value: Value) {
+        self.slots.insert(name, Slot::Ready(value));
+    }
+
+    /// Makes the image of the one graph input that is not an initialiser.
+    fn bind_inputs(&mut self, live: &BTreeSet<&'a str>) {
+        let inputs: Vec<&'a ValueInfoProto> = self
+            .proto
+            .input
+            .iter()
+            .filter(|input| !self.slots.contains_key(input.name.as_str()))
+            .filter(|input| live.contains(input.name.as_str()))
+            .collect();
+        if let [input] = inputs[..] {
+            match self.image(input) {
+                Ok(value) => self.define(&input.name, value),
+                Err(message) => {
+                    self.problem(&input.name, "input", message);
+                    self.slots.insert(&input.name, Slot::Failed);
+                }
+            }
+            return;
+        }
+        for input in &inputs {
+            self.slots.insert(&input.name, Slot::Failed);
+        }
+        let names: Vec<String> = inputs
+            .iter()
+            .map(|input| format!("`{}`", input.name))
+            .collect();
+        let message = if names.is_empty() {
+            "the output does not depend on any input".into()
+        } else {
+            format!("has inputs {}; one image is supported", names.join(", "))
+        };
+        self.problem("graph", "model", message);
+    }
+
+    fn image(&mut self, input: &ValueInfoProto) -> Result<Value, String> {
+        let Some(type_proto::Value::TensorType(tensor)) = &input.type_.value else {
+            return Err("is not a tensor".into());
+        };
+        if !ElementType::from_onnx(tensor.elem_type.into()).is_ok_and(ElementType::is_float) {
+            return Err("does not hold floats; export the network with a float input".into());
+        }
+        let shape = tensor.shape.as_ref().ok_or("declares no shape")?;
+        let extents: Vec<Option<usize>> = shape.dim.iter().map(extent).collect();
+        let shown = || {
+            let dims: Vec<String> = shape.dim.iter().map(show_dim).collect();
+            format!("[{}]", dims.join(", "))
+        };
+        let (batch, rest) = match &extents[..] {
+            [batch, rest @ ..] if rest.len() == 3 => (Some(batch), rest),
+            rest if rest.len() == 3 => (None, rest),
+            _ => {
+                return Err(format!(
+                    "has shape {}; an image of [batch, channels, height, width] is expected",
+                    shown()
+                ));
+            }
+        };
+        let [Some(a), Some(b), Some(c)] = rest[..] else {
+            return Err(format!(
+                "has shape {}; channels, height and width must be fixed: export the network for \
+                 one image size",
+                shown()
+            ));
+        };
+        match batch {
+            None | Some(Some(1)) => {}
+            Some(None) => {
+                self.notes
+                    .push(format!("the batch of input `{}` is fixed to 1", input.name));
+            }
+            Some(Some(batch)) => {
+                return Err(format!(
+                    "has a batch of {batch}; export the network with a batch of 1 or a dynamic one"
+                ));
+            }
+        }
+        // An image has few channels and larger planes.
+        let last = c <= 4 && a > 4;
+        let (order, shape) = if last {
+            (AxisOrder::Hwc, [c, a, b])
+        } else {
+            (AxisOrder::Chw, [a, b, c])
+        };
+        let ty = TensorType::new(shape);
+        // The input's own type is checked as that of an operation that leaves it alone.
+        verify::nn::infer(&Op::Identity, &[&ty], &self.graph.weights)?;
+        let id = self
+            .graph
+            .inner
+            .add(Op::Input, &[], ty.clone(), &*input.name);
+        self.input_order = order;
+        let batch: &[usize] = if batch.is_some() { &[1] } else { &[] };
+        Ok(Value::Traced(Traced {
+            id,
+            view: View::image(&ty, order, batch),
+        }))
+    }
+
+    fn node(&mut self, node: &'a NodeProto) {
+        let name = node_name(node);
+        let supported = opset::is_default(&node.domain)
+            && (ops::builder(&node.op_type).is_some() || fold::evaluator(&node.op_type).is_some());
+        let result = if supported {
+            self.inputs(node)
+                .and_then(|inputs| self.apply(node, inputs).map_err(Some))
+        } else {
+            Err(Some(opset::refusal(&node.domain, &node.op_type)))
+        };
+        match result {
+            Ok(value) => {
+                if let Some(output) = node.output.first() {
+                    self.define(output, value);
+                }
+            }
+            Err(message) => {
+                if let Some(message) = message {
+                    self.problem(name, &node.op_type, message);
+                }
+                if let Some(output) = node.output.first() {
+                    self.slots.insert(output, Slot::Failed);
+                }
+            }
+        }
+    }
+
+    /// The node's inputs; `Err(None)` if one has failed, which has been reported.
+    fn inputs(&self, node: &'a NodeProto) -> Result<Vec<Option<Value>>, Option<String>> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        for name in &node.input {
+            inputs.push(match self.slots.get(name.as_str()) {
+                _ if name.is_empty() => None,
+                Some(Slot::Ready(value)) => Some(value.clone()),
+                Some(Slot::Failed) => return Err(None),
+                None => return Err(Some(format!("input `{name}` is not available"))),
+            });
+        }
+        Ok(inputs)
+    }
+
+    fn apply(&mut self, node: &'a NodeProto, inputs: Vec<Option<Value>>) -> Result<Value, String> {
+        let constant = inputs
+            .iter()
+            .flatten()
+            .all(|input| matches!(input, Value::Const(_)));
+        let call = Call {
+            name: node_name(node),
+            op: &node.op_type,
+            opset: self.opset,
+            attributes: Attributes::new(node),
+            inputs,
+        };
+        let value = match (fold::evaluator(call.op), ops::builder(call.op)) {
+            (Some(evaluate), _) if constant => {
+                let left = self.options.max_folded_elements.saturating_sub(self.folded);
+                let mut result = evaluate(&call, left)?;
+                self.folded += result.len();
+                if result.name.is_empty() {
+                    result.name = node.output.first().cloned().unwrap_or_default();
+                }
+                Value::Const(Rc::new(result))
+            }
+            (_, Some(build)) => build(&mut self.graph, &call)?,
+            _ => return Err("supported on constants only, but depends on the image".into()),
+        };
+        call.attributes.finish()?;
+        Ok(value)
+    }
+
+    fn finish(&mut self, output: &'a str) {
+        match self.slots.get(output) {
+            Some(Slot::Ready(Value::Traced(x))) if x.view.is_natural() => {
+                self.graph.inner.set_outputs(vec![x.id]);
+            }
+            Some(Slot::Ready(Value::Traced(x))) => {
+                let message = format!(
+                    "ends in another axis order than channels first ({:?})",
+                    x.view.dims()
+                );
+                self.problem(output, "output", message);
+            }
+            Some(Slot::Ready(Value::Const(_))) => {
+                self.problem(output, "output", "does not depend on the image");
+            }
+            _ => self.problem(output, "output", "is not produced by any node"),
+        }
+    }
+}
+
+/// What an output depends on.
+struct Live<'a> {
+    nodes: BTreeSet<usize>,
+    tensors: BTreeSet<&'a str>,
+}
+
+fn node_name(node: &NodeProto) -> &str {
+    if node.name.is_empty() {
+        node.output.first().map_or("", String::as_str)
+    } else {
+        &node.name
+    }
+}
+
+/// An extent, if it is fixed.
+fn extent(dim: &tensor_shape_proto::Dimension) -> Option<usize> {
+    match &dim.value {
+        Some(tensor_shape_proto::dimension::Value::DimValue(extent)) => {
+            usize::try_from(*extent).ok().filter(|extent| *extent > 0)
+        }
+        _ => None,
+    }
+}
+
+fn show_dim(dim: &tensor_shape_proto::Dimension) -> String {
+    match &dim.value {
+        Some(tensor_shape_proto::dimension::Value::DimValue(extent)) => extent.to_string(),
+        Some(tensor_shape_proto::dimension::Value::DimParam(name)) => name.clone(),
+        _ => "?".into(),
+    }
+}

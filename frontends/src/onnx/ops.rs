@@ -1,0 +1,72 @@
+//! From operator names to builders.
+
+mod activation;
+mod arithmetic;
+mod conv;
+mod dense;
+mod identity;
+mod norm;
+mod pad;
+mod pool;
+mod shape;
+mod slice;
+
+pub(super) use slice::spans;
+
+use super::build::{Call, Graph, Value};
+
+/// Adds one ONNX node to the graph and returns its first output.
+///
+/// # Errors
+/// A sentence that says what about the node is not supported, and what is.
+pub(super) type Builder = fn(&mut Graph, &Call<'_>) -> Result<Value, String>;
+
+/// Every operator that is supported on values that depend on the image.
+pub(super) const BUILDERS: &[(&str, Builder)] = &[
+    ("Add", arithmetic::add),
+    ("AveragePool", pool::average_pool),
+    ("BatchNormalization", norm::batch_normalization),
+    ("Cast", identity::cast),
+    ("CastLike", identity::cast),
+    ("Clip", activation::clip),
+    ("Concat", pad::concat),
+    ("Conv", conv::conv),
+    ("Div", arithmetic::div),
+    ("Dropout", identity::dropout),
+    ("Flatten", shape::flatten),
+    ("Gemm", dense::gemm),
+    ("GlobalAveragePool", pool::global_average_pool),
+    ("Identity", identity::identity),
+    ("MatMul", dense::matmul),
+    ("Max", activation::max),
+    ("Mul", arithmetic::mul),
+    ("Neg", arithmetic::neg),
+    ("Pad", pad::pad),
+    ("ReduceMean", pool::reduce_mean),
+    ("Relu", activation::relu),
+    ("Reshape", shape::reshape),
+    ("Shape", shape::shape),
+    ("Size", shape::size),
+    ("Slice", slice::slice),
+    ("Squeeze", shape::squeeze),
+    ("Sub", arithmetic::sub),
+    ("Sum", arithmetic::sum),
+    ("Transpose", shape::transpose),
+    ("Unsqueeze", shape::unsqueeze),
+];
+
+/// The builder of an operator of the default operator set.
+pub(super) fn builder(op: &str) -> Option<Builder> {
+    let index = BUILDERS.binary_search_by_key(&op, |(name, _)| name).ok()?;
+    Some(BUILDERS[index].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(BUILDERS.is_sorted_by(|a, b| a.0 < b.0));
+    }
+}

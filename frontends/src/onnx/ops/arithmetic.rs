@@ -1,0 +1,169 @@
+//! Sums of values, and arithmetic with constants per channel.
+
+use heddle_ir::ValueId;
+use heddle_ir::nn::{LinearOp, Op};
+
+use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::tensor::Const;
+
+pub(super) fn add(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Traced(y)) => sum_of(graph, call, x, y),
+        (Value::Traced(x), Value::Const(shift)) | (Value::Const(shift), Value::Traced(x)) => {
+            shifted(graph, call, x, shift)
+        }
+        (Value::Const(_), Value::Const(_)) => Err("constants that were not folded".into()),
+    }
+}
+
+/// `Sum` of one or two values.
+pub(super) fn sum(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    match call.inputs.len() {
+        1 => super::identity::identity(graph, call),
+        2 => add(graph, call),
+        count => Err(format!(
+            "a sum of {count} values; chains of two are supported"
+        )),
+    }
+}
+
+pub(super) fn sub(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Traced(y)) => {
+            let negative = negated(graph, call, y, None)?;
+            let negative = Traced {
+                id: negative,
+                view: y.view.clone(),
+            };
+            sum_of(graph, call, x, &negative)
+        }
+        (Value::Traced(x), Value::Const(shift)) => {
+            let shift = graph
+                .per_channel(x, shift)?
+                .into_iter()
+                .map(|x| -x)
+                .collect();
+            affine(graph, call, x, None, Some(shift))
+        }
+        (Value::Const(minuend), Value::Traced(x)) => {
+            let minuend = graph.per_channel(x, minuend)?;
+            let id = negated(graph, call, x, Some(minuend))?;
+            Ok(Value::Traced(Traced {
+                id,
+                view: x.view.clone(),
+            }))
+        }
+        (Value::Const(_), Value::Const(_)) => Err("constants that were not folded".into()),
+    }
+}
+
+pub(super) fn neg(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let x = call.traced(0)?;
+    let id = negated(graph, call, x, None)?;
+    Ok(Value::Traced(Traced {
+        id,
+        view: x.view.clone(),
+    }))
+}
+
+pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Const(scale)) | (Value::Const(scale), Value::Traced(x)) => {
+            let scale = graph.per_channel(x, scale)?;
+            affine(graph, call, x, Some(scale), None)
+        }
+        _ => Err(
+            "a product of two values that depend on the image; products with constants are \
+             supported"
+                .into(),
+        ),
+    }
+}
+
+pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let (Value::Traced(x), Value::Const(divisor)) = (call.input(0)?, call.input(1)?) else {
+        return Err("a division by a value that depends on the image".into());
+    };
+    let divisor = graph.per_channel(x, divisor)?;
+    if divisor.contains(&0.0) {
+        return Err("a division by zero".into());
+    }
+    let scale = divisor
+        .into_iter()
+        .map(|x| (1.0 / f64::from(x)) as f32)
+        .collect();
+    affine(graph, call, x, Some(scale), None)
+}
+
+fn sum_of(graph: &mut Graph, call: &Call<'_>, x: &Traced, y: &Traced) -> Result<Value, String> {
+    if x.view != y.view {
+        return Err(format!(
+            "adds {:?} and {:?}; sums need two values of the same shape and axis order",
+            x.view.dims(),
+            y.view.dims()
+        ));
+    }
+    graph.traced(Op::Add, &[x.id, y.id], x.view.clone(), call.name)
+}
+
+/// Adds a constant; a matrix product without a bias takes it as its own.
+fn shifted(graph: &mut Graph, call: &Call<'_>, x: &Traced, shift: &Const) -> Result<Value, String> {
+    let vector = graph.per_channel(x, shift)?;
+    if let Some((weight, operand)) = graph.unbiased_gemm(x.id) {
+        let bias = Some(graph.push_weight(&shift.name, vec![vector.len()], vector)?);
+        let op = Op::Linear(LinearOp::Gemm { weight, bias });
+        let name = graph.name(x.id).to_string();
+        return graph.traced(op, &[operand], x.view.clone(), &name);
+    }
+    affine(graph, call, x, None, Some(vector))
+}
+
+fn negated(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    shift: Option<Vec<f32>>,
+) -> Result<ValueId, String> {
+    let scale = vec![-1.0; graph.chw(x.id)[0]];
+    channel_affine(graph, call, x, Some(scale), shift)
+}
+
+fn affine(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    scale: Option<Vec<f32>>,
+    shift: Option<Vec<f32>>,
+) -> Result<Value, String> {
+    let id = channel_affine(graph, call, x, scale, shift)?;
+    Ok(Value::Traced(Traced {
+        id,
+        view: x.view.clone(),
+    }))
+}
+
+fn channel_affine(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    scale: Option<Vec<f32>>,
+    shift: Option<Vec<f32>>,
+) -> Result<ValueId, String> {
+    // The constant's name says more than the node's where there is one.
+    let constant = call.inputs.iter().flatten().find_map(|input| match input {
+        Value::Const(constant) => Some(constant.name.as_str()),
+        Value::Traced(_) => None,
+    });
+    let stem = constant.unwrap_or(call.name);
+    let mut stored = |vector: Option<Vec<f32>>, suffix: &str| {
+        vector
+            .map(|vector| graph.push_weight(&format!("{stem}{suffix}"), vec![vector.len()], vector))
+            .transpose()
+    };
+    let (scale, shift) = (stored(scale, ".scale")?, stored(shift, ".shift")?);
+    graph.emit(
+        Op::Linear(LinearOp::ChannelAffine { scale, shift }),
+        &[x.id],
+        call.name,
+    )
+}

@@ -1,0 +1,127 @@
+//! Matrix products with constant matrices.
+
+use heddle_ir::nn::{LinearOp, Op, TensorType};
+
+use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::tensor::Const;
+use crate::onnx::view::View;
+
+pub(super) fn gemm(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let x = call.traced(0)?;
+    let weight = call.constant(1, "the matrix")?;
+    if call.attributes.flag("transA", false)? && x.view.dims().iter().any(|extent| *extent != 1) {
+        return Err("`transA` is not supported on the image's side".into());
+    }
+    let transposed = call.attributes.flag("transB", false)?;
+    let alpha = call.attributes.float("alpha")?.unwrap_or(1.0);
+    let beta = call.attributes.float("beta")?.unwrap_or(1.0);
+    let rows = if transposed {
+        Rows::Outputs
+    } else {
+        Rows::Inputs
+    };
+    let bias = match call.optional_constant(2, "the bias")? {
+        Some(bias) => Some((&**bias, beta)),
+        None => None,
+    };
+    dense(graph, call, x, weight, rows, alpha, bias)
+}
+
+pub(super) fn matmul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Const(weight)) => {
+            dense(graph, call, x, weight, Rows::Inputs, 1.0, None)
+        }
+        _ => Err(
+            "a matrix product is supported as image-dependent vector times constant matrix \
+                  only"
+                .into(),
+        ),
+    }
+}
+
+/// What the rows of the model's matrix stand for.
+#[derive(Clone, Copy, PartialEq)]
+enum Rows {
+    Inputs,
+    Outputs,
+}
+
+fn dense(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    weight: &Const,
+    rows: Rows,
+    alpha: f32,
+    bias: Option<(&Const, f32)>,
+) -> Result<Value, String> {
+    let [first, second] = weight.shape[..] else {
+        return Err(format!(
+            "the matrix `{}` has shape {:?}",
+            weight.name, weight.shape
+        ));
+    };
+    let (inputs, outputs) = if rows == Rows::Inputs {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    if !x.view.is_vector() || x.view.dims().last() != Some(&inputs) {
+        return Err(format!(
+            "multiplies {:?} with a matrix for {inputs} features; flatten to [1, {inputs}] first",
+            x.view.dims()
+        ));
+    }
+    // An ONNX vector may run through the axes in another order than the graph's flattening.
+    let shape = graph.ty(x.id).shape.clone();
+    let columns = flat_positions(&shape, &x.view);
+    let elements = weight.to_weights()?;
+    let mut matrix = vec![0.0; elements.len()];
+    for output in 0..outputs {
+        for (position, column) in columns.iter().enumerate() {
+            let index = match rows {
+                Rows::Inputs => position * outputs + output,
+                Rows::Outputs => output * inputs + position,
+            };
+            matrix[output * inputs + column] = alpha * elements[index];
+        }
+    }
+    let name = match (rows, x.view.is_natural(), alpha == 1.0) {
+        (Rows::Outputs, true, true) => weight.name.clone(),
+        (Rows::Inputs, true, true) => format!("{}.transposed", weight.name),
+        _ => format!("{}.reordered", weight.name),
+    };
+    let weight = graph.push_weight(&name, vec![outputs, inputs], matrix)?;
+    let bias = match bias {
+        Some((bias, beta)) => {
+            let vector = bias.expanded(outputs)?;
+            let vector: Vec<f32> = vector.into_iter().map(|x| beta * x).collect();
+            Some(graph.push_weight(&bias.name, vec![outputs], vector)?)
+        }
+        None => None,
+    };
+    let operand = graph.flat(x.id, call.name)?;
+    let id = graph.emit(
+        Op::Linear(LinearOp::Gemm { weight, bias }),
+        &[operand],
+        call.name,
+    )?;
+    let ty = TensorType::new([outputs]);
+    let dims = [&x.view.dims()[..x.view.dims().len() - 1], &[outputs]].concat();
+    let view = View::standard(&ty).reshaped(&ty, &dims)?;
+    Ok(Value::Traced(Traced { id, view }))
+}
+
+/// For every element of the ONNX vector its index in the graph's row-major flattening.
+fn flat_positions(shape: &[usize], view: &View) -> Vec<usize> {
+    let mut positions = vec![0];
+    for axis in view.order() {
+        let stride: usize = shape[axis + 1..].iter().product();
+        positions = positions
+            .iter()
+            .flat_map(|base| (0..shape[axis]).map(move |index| base + index * stride))
+            .collect();
+    }
+    positions
+}

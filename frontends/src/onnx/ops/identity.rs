@@ -1,0 +1,43 @@
+//! Operators that do nothing at inference.
+
+use heddle_ir::nn::Op;
+
+use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::tensor::ElementType;
+
+pub(super) fn identity(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let x = call.traced(0)?;
+    graph.traced(Op::Identity, &[x.id], x.view.clone(), call.name)
+}
+
+/// Dropout in evaluation mode.
+pub(super) fn dropout(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    call.attributes.ignore(&["ratio", "seed", "is_test"]);
+    if let Some(mode) = call.optional_constant(2, "`training_mode`")?
+        && !mode.is_all(0.0)
+    {
+        return Err("dropout in training mode; export the network in evaluation mode".into());
+    }
+    identity(graph, call)
+}
+
+/// A cast between float types.
+pub(super) fn cast(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    call.attributes.ignore(&["saturate", "round_mode"]);
+    let to = if call.op == "CastLike" {
+        match call.input(1)? {
+            Value::Const(like) => like.element_type(),
+            Value::Traced(_) => ElementType::Float,
+        }
+    } else {
+        ElementType::from_onnx(
+            call.attributes
+                .int("to")?
+                .ok_or("attribute `to` is missing")?,
+        )?
+    };
+    if !to.is_float() {
+        return Err("a cast to integers or booleans is supported on constants only".into());
+    }
+    identity(graph, call)
+}

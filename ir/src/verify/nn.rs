@@ -1,0 +1,465 @@
+//! Shape inference and verification of the tensor graph.
+
+use crate::graph::{Graph, ValueId};
+use crate::nn::{LinearOp, Model, Op, TensorType, Window};
+use crate::verify::Violation;
+use crate::weights::{Tensor, WeightId, Weights};
+
+/// Most elements that one value may have; keeps every product of extents far from overflow.
+pub const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Largest stride, dilation, kernel extent or padding of a window.
+const MAX_WINDOW: usize = 1 << 16;
+
+/// The type of `op`'s result for operands of the given types.
+///
+/// # Errors
+/// A sentence that says which operand, weight or option does not fit.
+pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<TensorType, String> {
+    let arity = match op {
+        Op::Input => 0,
+        Op::Add => 2,
+        Op::Linear(_) | Op::Activation(_) | Op::Identity => 1,
+    };
+    if operands.len() != arity {
+        return Err(format!(
+            "expected {arity} operands, found {}",
+            operands.len()
+        ));
+    }
+    for operand in operands {
+        check_type(operand)?;
+    }
+    let result = match op {
+        Op::Input => return Err("the type of the input cannot be inferred".into()),
+        Op::Activation(_) | Op::Identity => operands[0].clone(),
+        Op::Add if operands[0] == operands[1] => operands[0].clone(),
+        Op::Add => {
+            return Err(format!("cannot add {} and {}", operands[0], operands[1]));
+        }
+        Op::Linear(linear) => infer_linear(linear, operands[0], weights)?,
+    };
+    check_type(&result)?;
+    Ok(result)
+}
+
+fn check_type(ty: &TensorType) -> Result<(), String> {
+    if !matches!(ty.shape.len(), 1 | 3) {
+        return Err(format!("{ty} is neither `C×H×W` nor a vector"));
+    }
+    let elements = ty
+        .shape
+        .iter()
+        .try_fold(1_usize, |all, extent| all.checked_mul(*extent));
+    match elements {
+        Some(0) => Err(format!("{ty} is empty")),
+        Some(1..=MAX_ELEMENTS) => Ok(()),
+        _ => Err(format!("{ty} has more than {MAX_ELEMENTS} elements")),
+    }
+}
+
+fn infer_linear(
+    linear: &LinearOp,
+    operand: &TensorType,
+    weights: &Weights,
+) -> Result<TensorType, String> {
+    let [c, h, w] = operand.chw();
+    match linear {
+        LinearOp::Conv {
+            weight,
+            bias,
+            window,
+            groups,
+        } => {
+            feature_map(operand)?;
+            let [m, channels, rows, columns] = tensor(weights, *weight)?.shape[..] else {
+                return Err("a convolution's kernel needs four axes".into());
+            };
+            let kernel = [rows, columns];
+            if kernel != window.kernel {
+                return Err(format!(
+                    "kernel {kernel:?} and window {:?} differ",
+                    window.kernel
+                ));
+            }
+            let groups = *groups;
+            if groups == 0 || !c.is_multiple_of(groups) || !m.is_multiple_of(groups) {
+                return Err(format!(
+                    "{groups} groups divide neither {c} nor {m} channels"
+                ));
+            }
+            if channels != c / groups {
+                return Err(format!(
+                    "the kernel takes {channels} channels a group, the operand has {}",
+                    c / groups
+                ));
+            }
+            optional_vector(weights, *bias, m, "bias")?;
+            let [h, w] = slide(window, [c, h, w])?;
+            Ok(TensorType::new([m, h, w]))
+        }
+        LinearOp::BatchNorm {
+            scale,
+            bias,
+            mean,
+            variance,
+            epsilon,
+        } => {
+            for (id, role) in [
+                (scale, "scale"),
+                (bias, "bias"),
+                (mean, "mean"),
+                (variance, "variance"),
+            ] {
+                optional_vector(weights, Some(*id), c, role)?;
+            }
+            if !(epsilon.is_finite() && *epsilon >= 0.0) {
+                return Err(format!("epsilon {epsilon} is not a small positive number"));
+            }
+            let smallest = tensor(weights, *variance)?
+                .data
+                .iter()
+                .copied()
+                .fold(f32::INFINITY, f32::min);
+            if f64::from(smallest) + epsilon <= 0.0 {
+                return Err(format!("variance {smallest} plus epsilon is not positive"));
+            }
+            Ok(operand.clone())
+        }
+        LinearOp::ChannelAffine { scale, shift } => {
+            optional_vector(weights, *scale, c, "scale")?;
+            optional_vector(weights, *shift, c, "shift")?;
+            Ok(operand.clone())
+        }
+        LinearOp::AveragePool { window, .. } => {
+            feature_map(operand)?;
+            if window.dilation != [1, 1] {
+                return Err(format!(
+                    "average pooling with dilation {:?}",
+                    window.dilation
+                ));
+            }
+            let [top, left, bottom, right] = window.pads;
+            if top.max(bottom) >= window.kernel[0] || left.max(right) >= window.kernel[1] {
+                return Err(format!(
+                    "pads {:?} reach past a window of {:?}",
+                    window.pads, window.kernel
+                ));
+            }
+            let [h, w] = slide(window, [c, h, w])?;
+            Ok(TensorType::new([c, h, w]))
+        }
+        LinearOp::GlobalAveragePool => {
+            feature_map(operand)?;
+            Ok(TensorType::new([c, 1, 1]))
+        }
+        LinearOp::Flatten => Ok(TensorType::new([operand.elements()])),
+        LinearOp::Gemm { weight, bias } => {
+            let [out, inner] = tensor(weights, *weight)?.shape[..] else {
+                return Err("a dense layer's weight needs two axes".into());
+            };
+            if operand.shape != [inner] {
+                return Err(format!(
+                    "the weight takes {inner} features, the operand is {operand}"
+                ));
+            }
+            optional_vector(weights, *bias, out, "bias")?;
+            Ok(TensorType::new([out]))
+        }
+        LinearOp::Slice { start, end, step } => {
+            let mut shape = [0; 3];
+            for (axis, extent) in [c, h, w].into_iter().enumerate() {
+                let (start, end, step) = (start[axis], end[axis], step[axis]);
+                if step == 0 || start >= end || end > extent {
+                    return Err(format!(
+                        "slice {start}..{end} by {step} does not fit axis {axis} of {operand}"
+                    ));
+                }
+                shape[axis] = (end - start).div_ceil(step);
+            }
+            with_extents(operand, shape)
+        }
+        LinearOp::Pad { before, after } => {
+            let mut shape = [0; 3];
+            for (axis, extent) in [c, h, w].into_iter().enumerate() {
+                shape[axis] = extent
+                    .checked_add(before[axis])
+                    .and_then(|sum| sum.checked_add(after[axis]))
+                    .ok_or_else(|| format!("padding of axis {axis} overflows"))?;
+            }
+            with_extents(operand, shape)
+        }
+    }
+}
+
+/// The operand's rank with new extents; a vector must stay one.
+fn with_extents(operand: &TensorType, shape: [usize; 3]) -> Result<TensorType, String> {
+    match (operand.shape.len(), shape) {
+        (3, _) => Ok(TensorType::new(shape)),
+        (_, [features, 1, 1]) => Ok(TensorType::new([features])),
+        _ => Err(format!("{operand} has no height and width")),
+    }
+}
+
+fn feature_map(operand: &TensorType) -> Result<(), String> {
+    if operand.shape.len() == 3 {
+        Ok(())
+    } else {
+        Err(format!("expected a `C×H×W` operand, found {operand}"))
+    }
+}
+
+fn slide(window: &Window, [c, height, width]: [usize; 3]) -> Result<[usize; 2], String> {
+    let sizes = window
+        .kernel
+        .iter()
+        .chain(&window.stride)
+        .chain(&window.dilation);
+    if sizes.clone().any(|size| *size == 0)
+        || sizes.chain(&window.pads).any(|size| *size > MAX_WINDOW)
+    {
+        return Err(format!(
+            "a window with an extent of 0 or above {MAX_WINDOW}"
+        ));
+    }
+    let [top, left, bottom, right] = window.pads;
+    check_type(&TensorType::new([
+        c,
+        height + top + bottom,
+        width + left + right,
+    ]))?;
+    window.output(height, width).ok_or_else(|| {
+        format!(
+            "a window of {:?} does not fit into {height}×{width}",
+            window.kernel
+        )
+    })
+}
+
+fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, String> {
+    weights
+        .try_get(id)
+        .ok_or_else(|| format!("weight {id} does not exist"))
+}
+
+fn optional_vector(
+    weights: &Weights,
+    id: Option<WeightId>,
+    extent: usize,
+    role: &str,
+) -> Result<(), String> {
+    let Some(id) = id else { return Ok(()) };
+    let found = tensor(weights, id)?;
+    if found.shape == [extent] {
+        Ok(())
+    } else {
+        Err(format!(
+            "{role} `{}` has shape {:?}, expected [{extent}]",
+            found.name, found.shape
+        ))
+    }
+}
+
+/// Recomputes the type of every value but the input's from its operands' types.
+///
+/// Values whose type cannot be inferred keep the one they have and are reported.
+pub fn infer_shapes(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for value in graph.values() {
+        if matches!(graph.node(value).op, Op::Input) {
+            continue;
+        }
+        match inferred(graph, weights, value) {
+            Ok(ty) => graph.node_mut(value).ty = ty,
+            Err(message) => violations.push(violation(graph, value, message)),
+        }
+    }
+    violations
+}
+
+fn inferred(
+    graph: &Graph<Op, TensorType>,
+    weights: &Weights,
+    value: ValueId,
+) -> Result<TensorType, String> {
+    let operands = graph.operands(value);
+    let types: Vec<&TensorType> = operands.iter().map(|operand| graph.ty(*operand)).collect();
+    infer(&graph.node(value).op, &types, weights)
+}
+
+fn violation(graph: &Graph<Op, TensorType>, value: ValueId, message: String) -> Violation {
+    Violation {
+        value: Some(value),
+        message: format!("`{}`: {message}", graph.node(value).name),
+    }
+}
+
+/// Everything that is wrong with a model: types that do not follow from the operands, weights that
+/// are missing or not finite, more or fewer than one input or output. Empty for a valid model.
+pub fn verify(model: &Model) -> Vec<Violation> {
+    let graph = &model.graph;
+    let mut violations = Vec::new();
+    let mut inputs = 0;
+    for value in graph.values() {
+        let node = graph.node(value);
+        if matches!(node.op, Op::Input) {
+            inputs += 1;
+            let rank = if node.ty.shape.len() == 3 {
+                Ok(())
+            } else {
+                Err(format!("the input must be `C×H×W`, found {}", node.ty))
+            };
+            if let Err(message) = check_type(&node.ty).and(rank) {
+                violations.push(violation(graph, value, message));
+            }
+            continue;
+        }
+        match inferred(graph, &model.weights, value) {
+            Ok(ty) if ty == node.ty => {}
+            Ok(ty) => violations.push(violation(
+                graph,
+                value,
+                format!("has type {}, but its operands give {ty}", node.ty),
+            )),
+            Err(message) => violations.push(violation(graph, value, message)),
+        }
+    }
+    let outputs = graph.outputs();
+    for (what, count) in [("input", inputs), ("output", outputs.len())] {
+        if count != 1 {
+            let message = format!("expected one {what}, found {count}");
+            violations.push(Violation {
+                value: None,
+                message,
+            });
+        }
+    }
+    for output in outputs
+        .iter()
+        .filter(|output| output.index() >= graph.len())
+    {
+        let message = format!("output {output} does not exist");
+        violations.push(Violation {
+            value: None,
+            message,
+        });
+    }
+    for (id, tensor) in model.weights.iter() {
+        if tensor.data.iter().any(|element| !element.is_finite()) {
+            let message = format!("weight {id} `{}` holds NaN or an infinity", tensor.name);
+            violations.push(Violation {
+                value: None,
+                message,
+            });
+        }
+    }
+    violations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Activation, AxisOrder};
+
+    fn model() -> Model {
+        let mut weights = Weights::default();
+        let weight = weights.push(Tensor::new("w", vec![4, 3, 3, 3], vec![0.5; 108]));
+        let window = Window {
+            kernel: [3, 3],
+            stride: [2, 2],
+            pads: [1, 1, 1, 1],
+            dilation: [1, 1],
+        };
+        let mut graph = Graph::new();
+        let x = graph.add(Op::Input, &[], TensorType::new([3, 8, 8]), "x");
+        let conv = LinearOp::Conv {
+            weight,
+            bias: None,
+            window,
+            groups: 1,
+        };
+        let y = graph.add(Op::Linear(conv), &[x], TensorType::new([4, 4, 4]), "conv");
+        let relu = Op::Activation(Activation::Relu);
+        let z = graph.add(relu, &[y], TensorType::new([4, 4, 4]), "relu");
+        graph.set_outputs(vec![z]);
+        Model {
+            name: "m".into(),
+            digest: [0; 32],
+            graph,
+            weights,
+            input_order: AxisOrder::Chw,
+            notes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn accepts_a_valid_model() {
+        assert!(verify(&model()).is_empty());
+    }
+
+    #[test]
+    fn collects_every_violation() {
+        let mut model = model();
+        let nan = model
+            .weights
+            .push(Tensor::new("poisoned", vec![1], vec![f32::NAN]));
+        let [conv, relu] = [ValueId(1), ValueId(2)];
+        model.graph.node_mut(relu).ty = TensorType::new([4, 4, 5]);
+        model.graph.node_mut(conv).op = Op::Linear(LinearOp::ChannelAffine {
+            scale: Some(nan),
+            shift: None,
+        });
+        model.graph.set_outputs(Vec::new());
+        let messages: Vec<String> = verify(&model)
+            .into_iter()
+            .map(|violation| violation.message)
+            .collect();
+        assert_eq!(messages.len(), 4, "{messages:#?}");
+        assert!(messages[0].contains("`conv`") && messages[0].contains("expected [3]"));
+        assert!(messages[1].contains("tensor<4x4x5>"));
+        assert!(messages[2].contains("expected one output"));
+        assert!(messages[3].contains("`poisoned`"));
+    }
+
+    #[test]
+    fn infers_what_was_erased() {
+        let mut model = model();
+        let want = model.graph.clone();
+        for value in [ValueId(1), ValueId(2)] {
+            model.graph.node_mut(value).ty = TensorType::new([1]);
+        }
+        assert!(infer_shapes(&mut model.graph, &model.weights).is_empty());
+        assert_eq!(model.graph, want);
+    }
+
+    #[test]
+    fn refuses_windows_and_slices_that_do_not_fit() {
+        let weights = Weights::default();
+        let x = TensorType::new([2, 4, 4]);
+        let pool = |kernel, pads| {
+            let window = Window {
+                kernel,
+                stride: [1, 1],
+                pads,
+                dilation: [1, 1],
+            };
+            Op::Linear(LinearOp::AveragePool {
+                window,
+                padding: crate::nn::PaddingInMean::Counted,
+            })
+        };
+        assert!(infer(&pool([5, 5], [0; 4]), &[&x], &weights).is_err());
+        assert!(infer(&pool([2, 2], [2; 4]), &[&x], &weights).is_err());
+        assert!(infer(&pool([0, 2], [0; 4]), &[&x], &weights).is_err());
+        let slice = |end| {
+            Op::Linear(LinearOp::Slice {
+                start: [0; 3],
+                end: [2, end, 4],
+                step: [1, 3, 2],
+            })
+        };
+        assert_eq!(infer(&slice(4), &[&x], &weights).unwrap().shape, [2, 2, 2]);
+        assert!(infer(&slice(5), &[&x], &weights).is_err());
+        assert!(infer(&Op::Add, &[&x, &TensorType::new([32])], &weights).is_err());
+    }
+}
