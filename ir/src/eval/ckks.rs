@@ -1,1 +1,522 @@
-//! ckks.
+//! The schedule on plain numbers: same layouts, same linear maps, same polynomials, and the sine
+//! that stands for modular reduction in a bootstrap, so that an encrypted run differs from it by
+//! noise alone.
+//!
+//! A value is one period of slots. Several images are interleaved, so that every entry of a linear
+//! map is read once for all of them and the loops over images become vector instructions.
+
+use heddle_params::bootstrap::BootstrapParameters;
+use rayon::prelude::*;
+
+use crate::ckks::{LinearMapId, Op, Schedule};
+use crate::error::Error;
+use crate::graph::ValueId;
+use crate::linear::{AffineMatrix, LinearMap};
+use crate::slot::Chebyshev;
+use crate::weights::Weights;
+
+/// Images that are computed together in a batch.
+const LANES: usize = 8;
+
+/// A period of slots of `L` interleaved images.
+type Lanes<const L: usize> = Vec<[f64; L]>;
+
+/// A schedule with its linear maps expanded, ready to run on plain numbers.
+#[derive(Clone, Debug)]
+pub struct ClearMachine {
+    schedule: Schedule,
+    maps: Vec<ExpandedMap>,
+    frees: Vec<Vec<ValueId>>,
+    watched: Vec<ValueId>,
+    message_ratio: f64,
+}
+
+#[derive(Clone, Debug)]
+struct ExpandedMap {
+    terms: Vec<AffineMatrix>,
+    bias: Option<Vec<f64>>,
+}
+
+impl ExpandedMap {
+    fn new(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
+        let terms = (0..map.terms.len())
+            .map(|term| map.slot_matrix(term, weights))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { terms, bias: map.bias(weights)? })
+    }
+}
+
+/// How far the slots before one non-linear function stay from its interval's ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeStatistic {
+    /// The value that the function takes.
+    pub value: ValueId,
+    /// The name of the node that made it.
+    pub name: String,
+    /// Largest magnitude of a slot; above 1 the approximation no longer holds.
+    pub worst: f64,
+    /// Slots of magnitude above 1, over all images.
+    pub overflows: u64,
+}
+
+impl RangeStatistic {
+    /// Takes in what another run saw of the same value.
+    pub fn merge(&mut self, other: &Self) {
+        // `max` would drop a NaN, which is the worst of all.
+        if other.worst.is_nan() || other.worst > self.worst {
+            self.worst = other.worst;
+        }
+        self.overflows += other.overflows;
+    }
+}
+
+/// Results of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchResult {
+    /// One period of the output's slots for every image.
+    pub outputs: Vec<Vec<f64>>,
+    /// One entry for every non-linear function, in schedule order.
+    pub ranges: Vec<RangeStatistic>,
+}
+
+impl ClearMachine {
+    /// Expands every linear map once; `schedule` has passed its verifier with these weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or does not fit, or an operation refers to an unknown map or
+    /// polynomial.
+    pub fn new(
+        schedule: &Schedule,
+        weights: &Weights,
+        bootstrap: &BootstrapParameters,
+    ) -> Result<Self, Error> {
+        let graph = &schedule.graph;
+        for value in graph.values() {
+            let known = match &graph.node(value).op {
+                Op::LinearTransform { map, .. } | Op::AddBias { map } => {
+                    schedule.linear_map(*map).is_some()
+                }
+                Op::Polynomial { polynomial } => schedule.polynomial(*polynomial).is_some(),
+                _ => true,
+            };
+            if !known {
+                let violations = format!("{value}: refers to a map or polynomial that is missing");
+                return Err(Error::Invalid { stage: "ckks", violations });
+            }
+        }
+        let maps = schedule
+            .linear_maps
+            .par_iter()
+            .map(|map| ExpandedMap::new(map, weights))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            maps,
+            frees: schedule.frees(),
+            watched: watched(schedule),
+            message_ratio: f64::from(bootstrap.log_message_ratio).exp2(),
+            schedule: schedule.clone(),
+        })
+    }
+
+    /// The schedule that runs.
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The values whose slots must lie in [−1, 1]: what bootstraps and the first polynomial of
+    /// every chain take.
+    pub fn watched(&self) -> &[ValueId] {
+        &self.watched
+    }
+
+    /// The result of one operation, one period of slots, from those of its operands; the input's
+    /// result is its only operand.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if an operand does not have its type's number of slots.
+    pub fn apply(&self, value: ValueId, operands: &[&[f64]]) -> Result<Vec<f64>, Error> {
+        let operands: Vec<&[[f64; 1]]> =
+            operands.iter().map(|operand| operand.as_chunks().0).collect();
+        let graph = &self.schedule.graph;
+        let ids = match graph.node(value).op {
+            Op::Input => vec![value],
+            _ => graph.operands(value),
+        };
+        if operands.len() != ids.len() {
+            return Err(self.misfit(value, "operands", ids.len(), operands.len()));
+        }
+        for (id, operand) in ids.into_iter().zip(&operands) {
+            let slots = graph.ty(id).slots();
+            if operand.len() != slots {
+                return Err(self.misfit(value, "slots", slots, operand.len()));
+            }
+        }
+        Ok(self.apply_lanes(value, &operands).into_flattened())
+    }
+
+    /// The output's slots for one period of the input's slots; `observe` sees every value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the input does not have its type's number of slots, or nothing is an
+    /// output.
+    pub fn run(
+        &self,
+        input: &[f64],
+        mut observe: impl FnMut(ValueId, &[f64]),
+    ) -> Result<Vec<f64>, Error> {
+        self.check_input(input)?;
+        let input = input.as_chunks().0;
+        let output = self.run_lanes::<1>(input, |value, slots| observe(value, slots.as_flattened()));
+        Ok(output.into_flattened())
+    }
+
+    /// The output's slots for every one of several inputs, eight at a time on every thread, with
+    /// the slots' ranges before every non-linear function.
+    ///
+    /// # Errors
+    /// As in [`run`](Self::run).
+    pub fn run_batch<I: AsRef<[f64]> + Sync>(&self, inputs: &[I]) -> Result<BatchResult, Error> {
+        for input in inputs {
+            self.check_input(input.as_ref())?;
+        }
+        let results: Vec<_> =
+            inputs.par_chunks(LANES).map(|inputs| self.run_chunk(inputs)).collect();
+        let mut ranges = self.fresh_statistics();
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for (chunk, statistics) in results {
+            outputs.extend(chunk);
+            for (range, statistic) in ranges.iter_mut().zip(&statistics) {
+                range.merge(statistic);
+            }
+        }
+        Ok(BatchResult { outputs, ranges })
+    }
+
+    fn fresh_statistics(&self) -> Vec<RangeStatistic> {
+        let graph = &self.schedule.graph;
+        let fresh = |value: &ValueId| RangeStatistic {
+            value: *value,
+            name: graph.node(*value).name.clone(),
+            worst: 0.0,
+            overflows: 0,
+        };
+        self.watched.iter().map(fresh).collect()
+    }
+
+    fn run_chunk<I: AsRef<[f64]>>(&self, inputs: &[I]) -> (Vec<Vec<f64>>, Vec<RangeStatistic>) {
+        let mut packed: Lanes<LANES> = vec![[0.0; LANES]; inputs[0].as_ref().len()];
+        for (lane, input) in inputs.iter().enumerate() {
+            for (slot, value) in packed.iter_mut().zip(input.as_ref()) {
+                slot[lane] = *value;
+            }
+        }
+        let mut statistics = self.fresh_statistics();
+        let output = self.run_lanes(&packed, |value, slots| {
+            if let Ok(index) = self.watched.binary_search(&value) {
+                for slot in slots.as_flattened() {
+                    let magnitude = slot.abs();
+                    let statistic = &mut statistics[index];
+                    // Negated so that NaN counts as an overflow.
+                    if !(magnitude <= 1.0) {
+                        statistic.overflows += 1;
+                    }
+                    if !(magnitude <= statistic.worst) {
+                        statistic.worst = magnitude;
+                    }
+                }
+            }
+        });
+        let lane = |lane: usize| output.iter().map(|slot| slot[lane]).collect();
+        ((0..inputs.len()).map(lane).collect(), statistics)
+    }
+
+    fn misfit(&self, value: ValueId, what: &str, expected: usize, found: usize) -> Error {
+        Error::Shape {
+            what: format!("{value} `{}`", self.schedule.graph.node(value).name),
+            expected: format!("{expected} {what}"),
+            found: found.to_string(),
+        }
+    }
+
+    fn check_input(&self, input: &[f64]) -> Result<(), Error> {
+        let graph = &self.schedule.graph;
+        let value = graph.values().find(|value| matches!(graph.node(*value).op, Op::Input));
+        if graph.outputs().is_empty() || value.is_none() {
+            let violations = "a schedule needs an input and an output".to_owned();
+            return Err(Error::Invalid { stage: "ckks", violations });
+        }
+        let slots = value.map_or(0, |value| graph.ty(value).slots());
+        match value {
+            Some(value) if input.len() != slots => {
+                Err(self.misfit(value, "slots", slots, input.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn run_lanes<const L: usize>(
+        &self,
+        input: &[[f64; L]],
+        mut observe: impl FnMut(ValueId, &[[f64; L]]),
+    ) -> Lanes<L> {
+        let graph = &self.schedule.graph;
+        let mut values: Vec<Lanes<L>> = vec![Vec::new(); graph.len()];
+        for value in graph.values() {
+            let operands = graph.operands(value);
+            let slots = match graph.node(value).op {
+                Op::Input => self.apply_lanes(value, &[input]),
+                _ => {
+                    let operands: Vec<&[[f64; L]]> =
+                        operands.iter().map(|operand| &*values[operand.index()]).collect();
+                    self.apply_lanes(value, &operands)
+                }
+            };
+            observe(value, &slots);
+            values[value.index()] = slots;
+            for freed in &self.frees[value.index()] {
+                values[freed.index()] = Vec::new();
+            }
+        }
+        std::mem::take(&mut values[graph.outputs()[0].index()])
+    }
+
+    fn expanded(&self, map: LinearMapId) -> &ExpandedMap {
+        &self.maps[map.0 as usize]
+    }
+
+    fn apply_lanes<const L: usize>(&self, value: ValueId, operands: &[&[[f64; L]]]) -> Lanes<L> {
+        let node = self.schedule.graph.node(value);
+        let elementwise = |f: fn(f64, f64) -> f64| -> Lanes<L> {
+            let pairs = operands[0].iter().zip(operands[1]);
+            pairs.map(|(a, b)| std::array::from_fn(|lane| f(a[lane], b[lane]))).collect()
+        };
+        match &node.op {
+            Op::Input | Op::Rescale | Op::DropLevel => operands[0].to_vec(),
+            Op::LinearTransform { map, .. } => {
+                let terms = &self.expanded(*map).terms;
+                let mut sum = vec![[0.0; L]; terms[0].rows()];
+                for (term, operand) in terms.iter().zip(operands) {
+                    term.apply_add_lanes(&operand[..term.columns()], &mut sum);
+                }
+                repeated(sum, node.ty.slots())
+            }
+            Op::AddBias { map } => {
+                let mut sum = operands[0].to_vec();
+                if let Some(bias) = &self.expanded(*map).bias {
+                    for (slot, bias) in sum.iter_mut().zip(bias.iter().cycle()) {
+                        slot.iter_mut().for_each(|value| *value += bias);
+                    }
+                }
+                sum
+            }
+            Op::Rotate { by } => {
+                let mut rotated = operands[0].to_vec();
+                let by = by % rotated.len();
+                rotated.rotate_left(by);
+                rotated
+            }
+            Op::Add => elementwise(|a, b| a + b),
+            Op::Multiply => elementwise(|a, b| a * b),
+            Op::Polynomial { polynomial } => {
+                let mut slots = operands[0].to_vec();
+                let polynomial = &self.schedule.polynomials[polynomial.0 as usize];
+                eval_polynomial(polynomial, slots.as_flattened_mut());
+                slots
+            }
+            Op::Bootstrap { .. } => {
+                let ratio = self.message_ratio;
+                let (inner, outer) = (std::f64::consts::TAU / ratio, ratio / std::f64::consts::TAU);
+                let sine = |v: &f64| outer * (inner * v).sin();
+                operands[0].iter().map(|slot| slot.each_ref().map(sine)).collect()
+            }
+        }
+    }
+}
+
+/// The vector repeated up to `slots`; both lengths are powers of two.
+fn repeated<const L: usize>(mut period: Lanes<L>, slots: usize) -> Lanes<L> {
+    while period.len() < slots {
+        period.extend_from_within(..);
+    }
+    period
+}
+
+/// What bootstraps take, and polynomials that do not follow on a bootstrap or another polynomial.
+fn watched(schedule: &Schedule) -> Vec<ValueId> {
+    let graph = &schedule.graph;
+    // Whether a value lies behind a non-linear function's range check already.
+    let mut inside = vec![false; graph.len()];
+    let mut watched = Vec::new();
+    for value in graph.values() {
+        let operands = graph.operands(value);
+        let follows = operands.iter().any(|operand| inside[operand.index()]);
+        match graph.node(value).op {
+            Op::Bootstrap { .. } => {
+                watched.extend(operands);
+                inside[value.index()] = true;
+            }
+            Op::Polynomial { .. } => {
+                if !follows {
+                    watched.extend(operands);
+                }
+                inside[value.index()] = true;
+            }
+            Op::Input | Op::LinearTransform { .. } => {}
+            _ => inside[value.index()] = follows,
+        }
+    }
+    watched.sort_unstable();
+    watched.dedup();
+    watched
+}
+
+/// Slots that Clenshaw's recurrence takes at once; its state stays in the first-level cache.
+const BLOCK: usize = 128;
+
+/// Replaces every element by the polynomial's value, by Clenshaw's recurrence; an odd polynomial
+/// takes half the steps, by the recurrence `T_{k+2} = 2·T_2·T_k − T_{k−2}`.
+fn eval_polynomial(polynomial: &Chebyshev, elements: &mut [f64]) {
+    let coefficients = &polynomial.coefficients;
+    let is_odd = coefficients.iter().step_by(2).all(|even| *even == 0.0);
+    let odd: Vec<f64> = coefficients.iter().skip(1).step_by(2).copied().collect();
+    for block in elements.chunks_mut(BLOCK) {
+        let (mut twice, mut b1, mut b2) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+        let (twice, b1, b2) =
+            (&mut twice[..block.len()], &mut b1[..block.len()], &mut b2[..block.len()]);
+        if is_odd {
+            for (twice, x) in twice.iter_mut().zip(&*block) {
+                *twice = 4.0 * x * x - 2.0;
+            }
+            clenshaw(&odd, twice, b1, b2);
+            for ((x, b1), b2) in block.iter_mut().zip(b1).zip(b2) {
+                *x *= *b1 - *b2;
+            }
+        } else {
+            for (twice, x) in twice.iter_mut().zip(&*block) {
+                *twice = 2.0 * x;
+            }
+            clenshaw(coefficients, twice, b1, b2);
+            for ((x, b1), b2) in block.iter_mut().zip(b1).zip(b2) {
+                *x = *b1 - *x * *b2;
+            }
+        }
+    }
+}
+
+/// Runs `b_k = c_k + twice·b_{k+1} − b_{k+2}` down to 0, so that `b1` ends as `b_0` and `b2` as
+/// `b_1`.
+fn clenshaw(coefficients: &[f64], twice: &[f64], b1: &mut [f64], b2: &mut [f64]) {
+    for coefficient in coefficients.iter().rev() {
+        for ((twice, b1), b2) in twice.iter().zip(&mut *b1).zip(&mut *b2) {
+            let next = coefficient + twice * *b1 - *b2;
+            *b2 = *b1;
+            *b1 = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{machine, schedule};
+
+    fn clear() -> ClearMachine {
+        let (schedule, weights) = schedule();
+        ClearMachine::new(&schedule, &weights, &machine().1).unwrap()
+    }
+
+    fn image(seed: usize) -> Vec<f64> {
+        (0..16).map(|i| ((i * 7 + seed * 5) % 13) as f64 / 6.5 - 0.95).collect()
+    }
+
+    #[test]
+    fn clenshaw_agrees_for_both_parities() {
+        for degree in 0..20 {
+            for parity in [1, 2] {
+                let mut coefficients = vec![0.0; degree + 1];
+                for index in (degree % 2..=degree).step_by(parity) {
+                    coefficients[index] = 1.0 / (index as f64 + 2.0);
+                }
+                let polynomial = Chebyshev { coefficients };
+                let points: Vec<f64> = (0..300).map(|i| f64::from(i) / 150.0 - 1.0).collect();
+                let mut found = points.clone();
+                eval_polynomial(&polynomial, &mut found);
+                for (x, y) in points.iter().zip(&found) {
+                    assert!((y - polynomial.eval(*x)).abs() < 1e-12, "{degree} {x}");
+                }
+            }
+        }
+        let mut empty = [0.5];
+        eval_polynomial(&Chebyshev { coefficients: vec![] }, &mut empty);
+        assert_eq!(empty, [0.0]);
+    }
+
+    #[test]
+    fn a_run_is_its_operations_one_by_one() {
+        let machine = clear();
+        let graph = &machine.schedule.graph;
+        let mut seen: Vec<Vec<f64>> = Vec::new();
+        let input = image(1);
+        let output = machine.run(&input, |_, slots| seen.push(slots.to_vec())).unwrap();
+        for value in graph.values() {
+            let operands = graph.operands(value);
+            let mut operands: Vec<&[f64]> =
+                operands.iter().map(|operand| &*seen[operand.index()]).collect();
+            if operands.is_empty() {
+                operands.push(&input);
+            }
+            assert_eq!(machine.apply(value, &operands).unwrap(), seen[value.index()]);
+        }
+        assert_eq!(&output, seen.last().unwrap());
+        assert_eq!(output.len(), 4);
+        assert_eq!(output[3], 0.0);
+    }
+
+    #[test]
+    fn a_batch_agrees_with_single_runs() {
+        let machine = clear();
+        let images: Vec<Vec<f64>> = (0..19).map(image).collect();
+        let batch = machine.run_batch(&images).unwrap();
+        assert_eq!(batch.outputs.len(), 19);
+        for (image, output) in images.iter().zip(&batch.outputs) {
+            let single = machine.run(image, |_, _| {}).unwrap();
+            for (a, b) in single.iter().zip(output) {
+                assert!((a - b).abs() < 1e-12);
+            }
+        }
+        assert_eq!(machine.run_batch::<Vec<f64>>(&[]).unwrap().outputs.len(), 0);
+    }
+
+    #[test]
+    fn overflows_are_counted_before_every_activation() {
+        let machine = clear();
+        assert_eq!(machine.watched().len(), 2);
+        let calm = machine.run_batch(&[image(0)]).unwrap();
+        assert!(calm.ranges.iter().all(|range| range.overflows == 0 && range.worst > 0.0));
+        let loud: Vec<f64> = image(0).iter().map(|x| x * 40.0).collect();
+        let mut worst: f64 = 0.0;
+        let first = machine.watched()[0];
+        machine
+            .run(&loud, |value, slots| {
+                if value == first {
+                    worst = slots.iter().fold(0.0, |worst, slot| worst.max(slot.abs()));
+                }
+            })
+            .unwrap();
+        let ranges = machine.run_batch(&[image(0), loud]).unwrap().ranges;
+        assert!(ranges[0].overflows > 0 && worst > 1.0, "{ranges:?}");
+        assert!((ranges[0].worst - worst).abs() < 1e-12);
+    }
+
+    #[test]
+    fn wrong_lengths_are_errors() {
+        let machine = clear();
+        assert!(machine.run(&[0.0; 3], |_, _| {}).is_err());
+        assert!(machine.run_batch(&[vec![0.0; 16], vec![]]).is_err());
+        assert!(machine.apply(ValueId(1), &[&[0.0; 8]]).is_err());
+        assert!(machine.apply(ValueId(1), &[]).is_err());
+        let (schedule, _) = schedule();
+        let parameters = BootstrapParameters::default();
+        assert!(ClearMachine::new(&schedule, &Weights::default(), &parameters).is_err());
+    }
+}

@@ -71,7 +71,11 @@ impl AffineMatrix {
     /// # Panics
     /// If the lengths are not the matrix's.
     pub fn apply_add(&self, x: &[f64], y: &mut [f64]) {
-        assert_eq!((x.len(), y.len()), (self.columns, self.rows()), "lengths disagree");
+        assert_eq!(
+            (x.len(), y.len()),
+            (self.columns, self.rows()),
+            "lengths disagree"
+        );
         for (row, result) in y.iter_mut().enumerate() {
             let range = self.row_starts[row]..self.row_starts[row + 1];
             let columns = &self.column_indices[range.clone()];
@@ -80,6 +84,29 @@ impl AffineMatrix {
                 sum += value * x[*column as usize];
             }
             *result += sum;
+        }
+    }
+
+    /// As [`apply_add`](Self::apply_add) on `L` interleaved vectors: each entry is read once for
+    /// all of them.
+    ///
+    /// # Panics
+    /// If the lengths are not the matrix's.
+    pub fn apply_add_lanes<const L: usize>(&self, x: &[[f64; L]], y: &mut [[f64; L]]) {
+        assert_eq!((x.len(), y.len()), (self.columns, self.rows()), "lengths disagree");
+        for (row, result) in y.iter_mut().enumerate() {
+            let range = self.row_starts[row]..self.row_starts[row + 1];
+            let columns = &self.column_indices[range.clone()];
+            let mut sum = [0.0; L];
+            for (column, value) in columns.iter().zip(&self.values[range]) {
+                let operand = &x[*column as usize];
+                for lane in 0..L {
+                    sum[lane] += value * operand[lane];
+                }
+            }
+            for lane in 0..L {
+                result[lane] += sum[lane];
+            }
         }
     }
 
@@ -149,11 +176,7 @@ impl AffineMatrix {
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
-    pub fn of_chain(
-        ops: &[LinearOp],
-        weights: &Weights,
-        shape: [usize; 3],
-    ) -> Result<Self, Error> {
+    pub fn of_chain(ops: &[LinearOp], weights: &Weights, shape: [usize; 3]) -> Result<Self, Error> {
         let mut shape = shape;
         let mut chain: Option<Self> = None;
         for op in ops {
@@ -175,10 +198,19 @@ impl AffineMatrix {
     ) -> Result<(Self, [usize; 3]), Error> {
         let [channels, height, width] = shape;
         match op {
-            LinearOp::Conv { weight, bias, window, groups } => {
-                conv(weights, *weight, *bias, window, *groups, shape)
-            }
-            LinearOp::BatchNorm { scale, bias, mean, variance, epsilon } => {
+            LinearOp::Conv {
+                weight,
+                bias,
+                window,
+                groups,
+            } => conv(weights, *weight, *bias, window, *groups, shape),
+            LinearOp::BatchNorm {
+                scale,
+                bias,
+                mean,
+                variance,
+                epsilon,
+            } => {
                 let read = |id| vector(weights, id, channels);
                 let (scale, bias) = (read(*scale)?, read(*bias)?);
                 let (mean, variance) = (read(*mean)?, read(*variance)?);
@@ -189,9 +221,8 @@ impl AffineMatrix {
                 Ok((per_channel(shape, affine), shape))
             }
             LinearOp::ChannelAffine { scale, shift } => {
-                let read = |id: Option<WeightId>| {
-                    id.map(|id| vector(weights, id, channels)).transpose()
-                };
+                let read =
+                    |id: Option<WeightId>| id.map(|id| vector(weights, id, channels)).transpose();
                 let (scale, shift) = (read(*scale)?, read(*shift)?);
                 let affine = |c: usize| {
                     (
@@ -258,10 +289,13 @@ impl AffineMatrix {
                 Ok((picked, [axis(0).count(), axis(1).count(), axis(2).count()]))
             }
             LinearOp::Pad { before, after } => {
-                let extents: Vec<usize> =
-                    (0..3).map(|axis| before[axis] + shape[axis] + after[axis]).collect();
+                let extents: Vec<usize> = (0..3)
+                    .map(|axis| before[axis] + shape[axis] + after[axis])
+                    .collect();
                 let source = |axis: usize, index: usize| {
-                    index.checked_sub(before[axis]).filter(|index| *index < shape[axis])
+                    index
+                        .checked_sub(before[axis])
+                        .filter(|index| *index < shape[axis])
                 };
                 let mut padded = Self::with_columns(channels * height * width);
                 for channel in 0..extents[0] {
@@ -283,7 +317,9 @@ impl AffineMatrix {
 }
 
 fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, Error> {
-    weights.try_get(id).ok_or(Error::MissingWeight { weight: id })
+    weights
+        .try_get(id)
+        .ok_or(Error::MissingWeight { weight: id })
 }
 
 fn misfit(tensor: &Tensor, expected: String) -> Error {
@@ -351,9 +387,13 @@ fn conv(
                     let taps = (output * per_group + inner) * kernel_height * kernel_width;
                     let plane = (first_channel + inner) * height;
                     for ky in 0..kernel_height {
-                        let Some(y) = window.source(0, row, ky, height) else { continue };
+                        let Some(y) = window.source(0, row, ky, height) else {
+                            continue;
+                        };
                         for kx in 0..kernel_width {
-                            let Some(x) = window.source(1, column, kx, width) else { continue };
+                            let Some(x) = window.source(1, column, kx, width) else {
+                                continue;
+                            };
                             let tap = kernel.data[taps + ky * kernel_width + kx];
                             matrix.push((plane + y) * width + x, f64::from(tap));
                         }
