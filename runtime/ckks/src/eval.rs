@@ -5,6 +5,8 @@ pub mod linear;
 pub mod mul;
 pub mod polynomial;
 pub mod rotate;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -12,12 +12,15 @@ use crate::poly::{Eval, RnsPoly};
 use crate::rns::mod_down;
 
 impl Evaluator {
-    /// The left rotation by `k`: slot `i` of the result is slot `(i + k) mod n`. Level and scale stay.
+    /// The left rotation by `k`: slot `i` of the result is slot `(i + k) mod N/2`. Level and scale stay.
+    ///
+    /// Shifts that agree modulo the period of the slots give the same result with different keys; the key of just
+    /// this shift modulo `N/2` is used.
     ///
     /// # Errors
     /// A missing key.
     pub fn rotate(&self, ciphertext: &Ciphertext, k: i64) -> Result<Ciphertext, Error> {
-        self.apply(ciphertext, self.rotation(ciphertext.log_slots, k))
+        self.apply(ciphertext, GaloisElement::rotation(k, self.context().n()))
     }
 
     /// The complex conjugate of every slot. Level and scale stay.
@@ -50,7 +53,7 @@ impl Evaluator {
         rotations
             .iter()
             .map(|&k| {
-                let galois = self.rotation(ciphertext.log_slots, k);
+                let galois = GaloisElement::rotation(k, self.context().n());
                 if galois == GaloisElement::IDENTITY {
                     return Ok(ciphertext.clone());
                 }
@@ -65,14 +68,6 @@ impl Evaluator {
                 Ok(rotated)
             })
             .collect()
-    }
-
-    /// The Galois element of a left rotation of `2^log_slots` slots that repeat. Of the shifts that agree on them
-    /// the one least in absolute value is taken, as plans do.
-    pub fn rotation(&self, log_slots: u32, k: i64) -> GaloisElement {
-        let period = 1i64 << log_slots;
-        let centred = (k + period / 2).rem_euclid(period) - period / 2;
-        GaloisElement::rotation(centred, self.context().n())
     }
 
     fn finish(
