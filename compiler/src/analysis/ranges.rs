@@ -140,15 +140,20 @@ pub fn calibrate_with_progress(
     let input = samples
         .iter()
         .flatten()
-        .fold(input_bound, |bound, element| bound.max(f64::from(element.abs())));
+        .fold(input_bound, |bound, element| {
+            bound.max(f64::from(element.abs()))
+        });
     let estimated: Vec<Option<(f64, Source)>> = match &observed {
-        Some(observed) => {
-            observed.iter().map(|max| Some((SAMPLE_MARGIN * max, Source::Samples))).collect()
-        }
+        Some(observed) => observed
+            .iter()
+            .map(|max| Some((SAMPLE_MARGIN * max, Source::Samples)))
+            .collect(),
         None => {
             let bounds = statistics::bounds(model);
             let target_bounds = targets.iter().map(|target| bounds[target.value.index()]);
-            target_bounds.map(|bound| bound.map(|bound| (bound, Source::Statistics))).collect()
+            target_bounds
+                .map(|bound| bound.map(|bound| (bound, Source::Statistics)))
+                .collect()
         }
     };
     let floor = FLOOR * median(estimated.iter().flatten().map(|(bound, _)| *bound), input);
@@ -186,14 +191,28 @@ pub fn calibrate_with_progress(
         let name = target.name;
         match observed {
             Some(observed) if observed > bound => {
-                return Err(Error::RangeTooSmall { node: name, bound, observed });
+                return Err(Error::RangeTooSmall {
+                    node: name,
+                    bound,
+                    observed,
+                });
             }
-            _ => ranges.push(Range { name, bound, source, observed }),
+            _ => ranges.push(Range {
+                name,
+                bound,
+                source,
+                observed,
+            }),
         }
     }
     let notes = notes(&ranges, samples.len());
     let output = ranges.pop().expect("the logits are a target");
-    Ok(Ranges { input, activations: ranges, output, notes })
+    Ok(Ranges {
+        input,
+        activations: ranges,
+        output,
+        notes,
+    })
 }
 
 /// A value that needs a bound.
@@ -211,8 +230,14 @@ fn targets(model: &Model) -> Vec<Target> {
     graph
         .values()
         .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)))
-        .map(|value| Target { value: graph.operands(value)[0], name: name(value) })
-        .chain([Target { value: model.output(), name: name(model.output()) }])
+        .map(|value| Target {
+            value: graph.operands(value)[0],
+            name: name(value),
+        })
+        .chain([Target {
+            value: model.output(),
+            name: name(model.output()),
+        }])
         .collect()
 }
 
@@ -227,7 +252,9 @@ fn observe(
         return Ok(None);
     }
     let mut is_target = vec![false; model.graph.len()];
-    targets.iter().for_each(|target| is_target[target.value.index()] = true);
+    targets
+        .iter()
+        .for_each(|target| is_target[target.value.index()] = true);
     let per_sample = |(image, sample): (usize, &Vec<f32>)| -> Result<Vec<f64>, Error> {
         let mut largest = vec![0.0_f32; model.graph.len()];
         let mut broken = None;
@@ -241,9 +268,10 @@ fn observe(
         })?;
         on_sample();
         match broken {
-            Some(value) => {
-                Err(Error::NotFinite { image, node: model.graph.node(value).name.clone() })
-            }
+            Some(value) => Err(Error::NotFinite {
+                image,
+                node: model.graph.node(value).name.clone(),
+            }),
             None => {
                 let of_target = |target: &Target| f64::from(largest[target.value.index()]);
                 Ok(targets.iter().map(of_target).collect())
@@ -255,7 +283,10 @@ fn observe(
         samples.par_iter().enumerate().map(per_sample).collect();
     let mut largest = vec![0.0_f64; targets.len()];
     for sample in all {
-        largest.iter_mut().zip(sample?).for_each(|(max, x)| *max = max.max(x));
+        largest
+            .iter_mut()
+            .zip(sample?)
+            .for_each(|(max, x)| *max = max.max(x));
     }
     Ok(Some(largest))
 }
@@ -275,14 +306,20 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<String> {
              better 1,000, so that no image overflows"
         ));
     }
-    let statistical = ranges.iter().filter(|range| range.source == Source::Statistics).count();
+    let statistical = ranges
+        .iter()
+        .filter(|range| range.source == Source::Statistics)
+        .count();
     if statistical > 0 {
         notes.push(format!(
             "{statistical} ranges are estimates from batch-norm statistics; `--calibrate IMAGES` \
              makes them tighter and the result more precise"
         ));
     }
-    if let Some(range) = ranges.iter().find(|range| range.source == Source::WorstCase) {
+    if let Some(range) = ranges
+        .iter()
+        .find(|range| range.source == Source::WorstCase)
+    {
         notes.push(format!(
             "the range of the logits, {:.1}, is the worst case for the given ranges; \
              `--range {}=B` makes the result more precise",
@@ -290,7 +327,10 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<String> {
         ));
     }
     for range in ranges.iter().filter(|range| range.source == Source::Floor) {
-        notes.push(format!("`{}` is nearly dead; its range is set to {:.4}", range.name, range.bound));
+        notes.push(format!(
+            "`{}` is nearly dead; its range is set to {:.4}",
+            range.name, range.bound
+        ));
     }
     notes
 }

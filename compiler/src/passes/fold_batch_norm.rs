@@ -20,19 +20,31 @@ pub const NAME: &str = "fold-batch-norm";
 /// [`Error::BatchNorm`] if a variance plus epsilon is not positive and finite.
 pub fn run(model: Model) -> Result<(Model, Changed), Error> {
     let is_affine = |op: &Op| {
-        matches!(op, Op::Linear(LinearOp::BatchNorm { .. } | LinearOp::ChannelAffine { .. }))
+        matches!(
+            op,
+            Op::Linear(LinearOp::BatchNorm { .. } | LinearOp::ChannelAffine { .. })
+        )
     };
-    if !model.graph.values().any(|value| is_affine(&model.graph.node(value).op)) {
+    if !model
+        .graph
+        .values()
+        .any(|value| is_affine(&model.graph.node(value).op))
+    {
         return Ok((model, Changed::No));
     }
-    let mut folder =
-        Folder { source: &model, graph: Graph::new(), weights: model.weights.clone() };
+    let mut folder = Folder {
+        source: &model,
+        graph: Graph::new(),
+        weights: model.weights.clone(),
+    };
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
         let sources = model.graph.operands(value);
-        let operands: Vec<ValueId> =
-            sources.iter().map(|operand| renumbered[operand.index()]).collect();
+        let operands: Vec<ValueId> = sources
+            .iter()
+            .map(|operand| renumbered[operand.index()])
+            .collect();
         let Some(affine) = folder.affine(value)? else {
             renumbered.push(folder.graph.add(
                 node.op.clone(),
@@ -44,7 +56,11 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
         };
         let is_single_use = model.graph.users(sources[0]) == [value]
             && !model.graph.outputs().contains(&sources[0]);
-        let folded = if is_single_use { folder.fold(operands[0], &affine) } else { None };
+        let folded = if is_single_use {
+            folder.fold(operands[0], &affine)
+        } else {
+            None
+        };
         renumbered.push(match folded {
             Some(op) => {
                 folder.graph.node_mut(operands[0]).op = Op::Linear(op);
@@ -57,17 +73,36 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
                     }
                     op => op.clone(),
                 };
-                folder.graph.add(op, &operands, node.ty.clone(), node.name.clone())
+                folder
+                    .graph
+                    .add(op, &operands, node.ty.clone(), node.name.clone())
             }
         });
     }
-    let Folder { mut graph, weights, .. } = folder;
+    let Folder {
+        mut graph, weights, ..
+    } = folder;
     let outputs = model.graph.outputs();
-    graph.set_outputs(outputs.iter().map(|output| renumbered[output.index()]).collect());
+    graph.set_outputs(
+        outputs
+            .iter()
+            .map(|output| renumbered[output.index()])
+            .collect(),
+    );
     let weights = keep_referenced(&mut graph, &weights);
-    let changed =
-        if graph == model.graph && weights == model.weights { Changed::No } else { Changed::Yes };
-    Ok((Model { graph, weights, ..model }, changed))
+    let changed = if graph == model.graph && weights == model.weights {
+        Changed::No
+    } else {
+        Changed::Yes
+    };
+    Ok((
+        Model {
+            graph,
+            weights,
+            ..model
+        },
+        changed,
+    ))
 }
 
 /// `scale[c]·x + shift[c]`.
@@ -86,9 +121,23 @@ impl Folder<'_> {
     /// What `value` of the source does to its channels, if that is all it does.
     fn affine(&self, value: ValueId) -> Result<Option<Affine>, Error> {
         let node = self.source.graph.node(value);
-        let data = |id: &WeightId| self.source.weights.get(*id).data.iter().copied().map(f64::from);
+        let data = |id: &WeightId| {
+            self.source
+                .weights
+                .get(*id)
+                .data
+                .iter()
+                .copied()
+                .map(f64::from)
+        };
         match &node.op {
-            Op::Linear(LinearOp::BatchNorm { scale, bias, mean, variance, epsilon }) => {
+            Op::Linear(LinearOp::BatchNorm {
+                scale,
+                bias,
+                mean,
+                variance,
+                epsilon,
+            }) => {
                 let divisors = data(variance)
                     .enumerate()
                     .map(|(channel, variance)| {
@@ -96,21 +145,32 @@ impl Folder<'_> {
                         if value > 0.0 && value.is_finite() {
                             Ok(value.sqrt())
                         } else {
-                            Err(Error::BatchNorm { node: node.name.clone(), channel, value })
+                            Err(Error::BatchNorm {
+                                node: node.name.clone(),
+                                channel,
+                                value,
+                            })
                         }
                     })
                     .collect::<Result<Vec<f64>, Error>>()?;
                 let scale: Vec<f64> = data(scale).zip(divisors).map(|(g, d)| g / d).collect();
-                let shift = data(bias).zip(data(mean)).zip(&scale).map(|((b, m), s)| b - m * s);
+                let shift = data(bias)
+                    .zip(data(mean))
+                    .zip(&scale)
+                    .map(|((b, m), s)| b - m * s);
                 let shift = shift.collect();
                 Ok(Some(Affine { scale, shift }))
             }
             Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
                 let channels = node.ty.chw()[0];
                 let or = |id: &Option<WeightId>, default| {
-                    id.as_ref().map_or_else(|| vec![default; channels], |id| data(id).collect())
+                    id.as_ref()
+                        .map_or_else(|| vec![default; channels], |id| data(id).collect())
                 };
-                Ok(Some(Affine { scale: or(scale, 1.0), shift: or(shift, 0.0) }))
+                Ok(Some(Affine {
+                    scale: or(scale, 1.0),
+                    shift: or(shift, 0.0),
+                }))
             }
             _ => Ok(None),
         }
@@ -118,11 +178,23 @@ impl Folder<'_> {
 
     /// The operation that defines `value`, followed by `affine`, as one operation.
     fn fold(&mut self, value: ValueId, affine: &Affine) -> Option<LinearOp> {
-        let Op::Linear(op) = self.graph.node(value).op.clone() else { return None };
+        let Op::Linear(op) = self.graph.node(value).op.clone() else {
+            return None;
+        };
         match op {
-            LinearOp::Conv { weight, bias, window, groups } => {
+            LinearOp::Conv {
+                weight,
+                bias,
+                window,
+                groups,
+            } => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
-                Some(LinearOp::Conv { weight, bias, window, groups })
+                Some(LinearOp::Conv {
+                    weight,
+                    bias,
+                    window,
+                    groups,
+                })
             }
             LinearOp::Gemm { weight, bias } => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
@@ -131,14 +203,26 @@ impl Folder<'_> {
             LinearOp::ChannelAffine { scale, shift } => {
                 let channels = affine.scale.len();
                 let data = |id: Option<WeightId>, default: f64| match id {
-                    Some(id) => self.weights.get(id).data.iter().copied().map(f64::from).collect(),
+                    Some(id) => self
+                        .weights
+                        .get(id)
+                        .data
+                        .iter()
+                        .copied()
+                        .map(f64::from)
+                        .collect(),
                     None => vec![default; channels],
                 };
                 let scales = data(scale, 1.0).into_iter().zip(&affine.scale);
-                let shifts = data(shift, 0.0).into_iter().zip(&affine.scale).zip(&affine.shift);
+                let shifts = data(shift, 0.0)
+                    .into_iter()
+                    .zip(&affine.scale)
+                    .zip(&affine.shift);
                 let both = Affine {
                     scale: scales.map(|(inner, outer)| inner * outer).collect(),
-                    shift: shifts.map(|((inner, scale), shift)| inner * scale + shift).collect(),
+                    shift: shifts
+                        .map(|((inner, scale), shift)| inner * scale + shift)
+                        .collect(),
                 };
                 let name = self.graph.node(value).name.clone();
                 Some(self.channel_affine(&both, &name))
@@ -163,7 +247,11 @@ impl Folder<'_> {
             .zip(&affine.scale)
             .flat_map(|(row, scale)| row.iter().map(move |w| (f64::from(*w) * scale) as f32))
             .collect();
-        let folded = Tensor::new(format!("{}.folded", tensor.name), tensor.shape.clone(), data);
+        let folded = Tensor::new(
+            format!("{}.folded", tensor.name),
+            tensor.shape.clone(),
+            data,
+        );
         let bias_name = bias.map_or_else(
             || format!("{}.folded_bias", tensor.name),
             |id| format!("{}.folded", self.weights.get(id).name),
@@ -180,7 +268,11 @@ impl Folder<'_> {
     fn channel_affine(&mut self, affine: &Affine, name: &str) -> LinearOp {
         let mut push = |part: &str, values: &[f64]| {
             let data = values.iter().map(|value| *value as f32).collect();
-            self.weights.push(Tensor::new(format!("{name}.{part}"), vec![values.len()], data))
+            self.weights.push(Tensor::new(
+                format!("{name}.{part}"),
+                vec![values.len()],
+                data,
+            ))
         };
         let scale = Some(push("scale", &affine.scale));
         let shift = Some(push("shift", &affine.shift));
@@ -191,7 +283,10 @@ impl Folder<'_> {
 /// The weights that `graph` refers to, in their old order; the graph is renumbered.
 fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
     let mut renumbered: Vec<Option<WeightId>> = vec![None; weights.len()];
-    let mut ops: Vec<Op> = graph.values().map(|value| graph.node(value).op.clone()).collect();
+    let mut ops: Vec<Op> = graph
+        .values()
+        .map(|value| graph.node(value).op.clone())
+        .collect();
     for id in ops.iter_mut().flat_map(weight_ids) {
         renumbered[id.0 as usize] = Some(*id);
     }
@@ -211,12 +306,20 @@ fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weig
 }
 
 fn weight_ids(op: &mut Op) -> Vec<&mut WeightId> {
-    let Op::Linear(linear) = op else { return Vec::new() };
+    let Op::Linear(linear) = op else {
+        return Vec::new();
+    };
     match linear {
         LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
             [weight].into_iter().chain(bias).collect()
         }
-        LinearOp::BatchNorm { scale, bias, mean, variance, .. } => {
+        LinearOp::BatchNorm {
+            scale,
+            bias,
+            mean,
+            variance,
+            ..
+        } => {
             vec![scale, bias, mean, variance]
         }
         LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),

@@ -21,18 +21,38 @@ pub fn run(mut model: Model) -> Result<(Model, Changed), Error> {
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(graph.len());
     for value in graph.values() {
         let node = graph.node(value);
-        let operands: Vec<ValueId> =
-            graph.operands(value).iter().map(|operand| renumbered[operand.index()]).collect();
+        let operands: Vec<ValueId> = graph
+            .operands(value)
+            .iter()
+            .map(|operand| renumbered[operand.index()])
+            .collect();
         let is_trivial_output = graph.outputs().contains(&value)
-            && operands.iter().any(|operand| matches!(rebuilt.node(*operand).op, Op::Input));
+            && operands
+                .iter()
+                .any(|operand| matches!(rebuilt.node(*operand).op, Op::Input));
         renumbered.push(match node.op {
             Op::Identity if !is_trivial_output => operands[0],
-            _ => rebuilt.add(node.op.clone(), &operands, node.ty.clone(), node.name.clone()),
+            _ => rebuilt.add(
+                node.op.clone(),
+                &operands,
+                node.ty.clone(),
+                node.name.clone(),
+            ),
         });
     }
-    rebuilt.set_outputs(graph.outputs().iter().map(|output| renumbered[output.index()]).collect());
+    rebuilt.set_outputs(
+        graph
+            .outputs()
+            .iter()
+            .map(|output| renumbered[output.index()])
+            .collect(),
+    );
     let rebuilt = rebuilt.pruned(|op| matches!(op, Op::Input));
-    let changed = if rebuilt.len() == graph.len() { Changed::No } else { Changed::Yes };
+    let changed = if rebuilt.len() == graph.len() {
+        Changed::No
+    } else {
+        Changed::Yes
+    };
     model.graph = rebuilt;
     Ok((model, changed))
 }

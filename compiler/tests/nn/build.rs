@@ -34,19 +34,28 @@ impl Builder {
 
     /// Uniform in [−1, 1).
     fn random(&mut self) -> f32 {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.state = self
+            .state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.state >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
     /// A tensor of `center + spread·[−1, 1)`.
     pub fn weight(&mut self, name: &str, shape: &[usize], center: f32, spread: f32) -> WeightId {
-        let data = (0..shape.iter().product()).map(|_| center + spread * self.random()).collect();
-        self.model.weights.push(Tensor::new(name, shape.to_vec(), data))
+        let data = (0..shape.iter().product())
+            .map(|_| center + spread * self.random())
+            .collect();
+        self.model
+            .weights
+            .push(Tensor::new(name, shape.to_vec(), data))
     }
 
     /// Appends an operation.
     pub fn add(&mut self, op: Op, operands: &[ValueId], shape: &[usize], name: &str) -> ValueId {
-        self.model.graph.add(op, operands, TensorType::new(shape), name)
+        self.model
+            .graph
+            .add(op, operands, TensorType::new(shape), name)
     }
 
     /// A convolution with padding 1 for 3×3 and 0 for 1×1 kernels.
@@ -72,7 +81,12 @@ impl Builder {
             dilation: [1; 2],
         };
         let [h, w] = window.output(h, w).expect("the kernel fits");
-        let op = LinearOp::Conv { weight, bias, window, groups };
+        let op = LinearOp::Conv {
+            weight,
+            bias,
+            window,
+            groups,
+        };
         self.add(Op::Linear(op), &[from], &[channels, h, w], name)
     }
 
@@ -114,11 +128,21 @@ impl Builder {
     /// Global mean and a matrix product to `classes` logits.
     pub fn head(&mut self, from: ValueId, classes: usize) -> ValueId {
         let [c, _, _] = self.model.graph.ty(from).chw();
-        let pooled = self.add(Op::Linear(LinearOp::GlobalAveragePool), &[from], &[c, 1, 1], "pool");
+        let pooled = self.add(
+            Op::Linear(LinearOp::GlobalAveragePool),
+            &[from],
+            &[c, 1, 1],
+            "pool",
+        );
         let flat = self.add(Op::Linear(LinearOp::Flatten), &[pooled], &[c], "flatten");
         let weight = self.weight("fc.weight", &[classes, c], 0.0, 1.0);
         let bias = Some(self.weight("fc.bias", &[classes], 0.0, 0.3));
-        self.add(Op::Linear(LinearOp::Gemm { weight, bias }), &[flat], &[classes], "fc")
+        self.add(
+            Op::Linear(LinearOp::Gemm { weight, bias }),
+            &[flat],
+            &[classes],
+            "fc",
+        )
     }
 
     /// The model with `output` as its logits.
@@ -154,9 +178,16 @@ pub fn residual() -> Model {
     let y = b.relu(y, "block.relu1");
     let y = b.conv(y, [8, 3, 1, 2], "block.conv2");
     let y = b.batch_norm(y, "block.bn2");
-    let slice = LinearOp::Slice { start: [0; 3], end: [4, 8, 8], step: [1, 2, 2] };
+    let slice = LinearOp::Slice {
+        start: [0; 3],
+        end: [4, 8, 8],
+        step: [1, 2, 2],
+    };
     let s = b.add(Op::Linear(slice), &[x], &[4, 4, 4], "slice");
-    let pad = LinearOp::Pad { before: [2, 0, 0], after: [2, 0, 0] };
+    let pad = LinearOp::Pad {
+        before: [2, 0, 0],
+        after: [2, 0, 0],
+    };
     let s = b.add(Op::Linear(pad), &[s], &[8, 4, 4], "pad");
     let z = b.keep(Op::Add, &[y, s], "block.add");
     let z = b.relu(z, "block.relu2");
@@ -167,5 +198,7 @@ pub fn residual() -> Model {
 /// Images with elements in [−1, 1).
 pub fn images(count: usize, elements: usize) -> Vec<Vec<f32>> {
     let mut source = Builder::new([1, 1, 1]);
-    (0..count).map(|_| (0..elements).map(|_| source.random()).collect()).collect()
+    (0..count)
+        .map(|_| (0..elements).map(|_| source.random()).collect())
+        .collect()
 }

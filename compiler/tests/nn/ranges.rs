@@ -15,10 +15,13 @@ use crate::build::{Builder, images, residual};
 /// The largest |operand| of every activation, in order, and the largest |logit|.
 fn observed(model: &Model, samples: &[Vec<f32>]) -> Vec<f64> {
     let graph = &model.graph;
-    let activations =
-        graph.values().filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
-    let targets: Vec<ValueId> =
-        activations.map(|value| graph.operands(value)[0]).chain([model.output()]).collect();
+    let activations = graph
+        .values()
+        .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
+    let targets: Vec<ValueId> = activations
+        .map(|value| graph.operands(value)[0])
+        .chain([model.output()])
+        .collect();
     let mut largest = vec![0.0_f64; targets.len()];
     for sample in samples {
         let values = run_all(model, sample).unwrap();
@@ -59,9 +62,24 @@ fn samples_give_their_maximum_times_the_margin() {
         assert_eq!(range.bound, SAMPLE_MARGIN * expected);
         assert!((range.used().unwrap() - 1.0 / SAMPLE_MARGIN).abs() < 1e-12);
     }
-    let bounds: Vec<f64> = ranges.activations().copied().chain([ranges.output()]).collect();
-    assert_eq!(bounds, ranges.details().map(|range| range.bound).collect::<Vec<f64>>());
-    assert!(ranges.notes().iter().any(|note| note.contains("20 sample images")));
+    let bounds: Vec<f64> = ranges
+        .activations()
+        .copied()
+        .chain([ranges.output()])
+        .collect();
+    assert_eq!(
+        bounds,
+        ranges
+            .details()
+            .map(|range| range.bound)
+            .collect::<Vec<f64>>()
+    );
+    assert!(
+        ranges
+            .notes()
+            .iter()
+            .any(|note| note.contains("20 sample images"))
+    );
 }
 
 #[test]
@@ -93,10 +111,24 @@ fn statistics_cover_what_samples_show() {
     let observed = observed(&model, &images(50, 192));
     for (range, observed) in ranges.details().zip(observed) {
         assert_eq!((range.source, range.observed), (Source::Statistics, None));
-        assert!(range.bound > observed, "{}: {} < {observed}", range.name, range.bound);
-        assert!(range.bound < 100.0 * observed, "{}: {}", range.name, range.bound);
+        assert!(
+            range.bound > observed,
+            "{}: {} < {observed}",
+            range.name,
+            range.bound
+        );
+        assert!(
+            range.bound < 100.0 * observed,
+            "{}: {}",
+            range.name,
+            range.bound
+        );
     }
-    assert!(ranges.notes()[0].contains("--calibrate"), "{:?}", ranges.notes());
+    assert!(
+        ranges.notes()[0].contains("--calibrate"),
+        "{:?}",
+        ranges.notes()
+    );
 }
 
 #[test]
@@ -107,22 +139,41 @@ fn without_samples_and_statistics_the_error_names_the_ways_out() {
     }
     // One activation is not enough.
     let error = calibrate(&folded(), &[], &given(&["stem*=3"]), 1.0).unwrap_err();
-    assert!(matches!(&error, Error::UnknownRange { node, .. } if node == "block.relu1"), "{error}");
+    assert!(
+        matches!(&error, Error::UnknownRange { node, .. } if node == "block.relu1"),
+        "{error}"
+    );
 }
 
 #[test]
 fn overrides_for_every_activation_are_enough() {
     let model = folded();
     let ranges = calibrate(&model, &[], &given(&["*=40"]), 1.0).unwrap();
-    assert!(ranges.details().all(|range| range.bound == 40.0 && range.source == Source::User));
+    assert!(
+        ranges
+            .details()
+            .all(|range| range.bound == 40.0 && range.source == Source::User)
+    );
 
     let ranges = calibrate(&model, &[], &given(&["*relu*=40", "block.*=9"]), 1.0).unwrap();
-    assert_eq!(ranges.activations().copied().collect::<Vec<f64>>(), [40.0, 9.0, 9.0]);
+    assert_eq!(
+        ranges.activations().copied().collect::<Vec<f64>>(),
+        [40.0, 9.0, 9.0]
+    );
     let logits = ranges.details().last().unwrap();
     assert_eq!(logits.source, Source::WorstCase);
     // A mean of eight features below 9, weights below 1, offset below 0.3.
-    assert!(logits.bound > 9.0 && logits.bound < 8.0 * 9.0 + 0.3, "{}", logits.bound);
-    assert!(ranges.notes().iter().any(|note| note.contains("worst case")));
+    assert!(
+        logits.bound > 9.0 && logits.bound < 8.0 * 9.0 + 0.3,
+        "{}",
+        logits.bound
+    );
+    assert!(
+        ranges
+            .notes()
+            .iter()
+            .any(|note| note.contains("worst case"))
+    );
 }
 
 #[test]
@@ -138,9 +189,18 @@ fn an_override_that_matches_nothing_is_an_error() {
     let error = calibrate(&residual(), &[], &given(&["layer9*=3"]), 1.0).unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, Error::RangeUnmatched { .. }));
-    assert!(message.contains("`--range layer9*=3`") && message.contains("`stem.relu`"), "{message}");
-    let bad = RangeOverride { pattern: "*".to_owned(), bound: f64::NAN };
-    assert!(matches!(calibrate(&residual(), &[], &[bad], 1.0), Err(Error::RangeSyntax { .. })));
+    assert!(
+        message.contains("`--range layer9*=3`") && message.contains("`stem.relu`"),
+        "{message}"
+    );
+    let bad = RangeOverride {
+        pattern: "*".to_owned(),
+        bound: f64::NAN,
+    };
+    assert!(matches!(
+        calibrate(&residual(), &[], &[bad], 1.0),
+        Err(Error::RangeSyntax { .. })
+    ));
 }
 
 #[test]
@@ -175,7 +235,12 @@ fn nearly_dead_activations_get_a_floor() {
     let dead = ranges.details().nth(1).unwrap();
     assert_eq!(dead.source, Source::Floor);
     assert!(dead.bound >= FLOOR * ranges.output().min(*ranges.activations().next().unwrap()));
-    assert!(ranges.notes().iter().any(|note| note.contains("`relu2` is nearly dead")));
+    assert!(
+        ranges
+            .notes()
+            .iter()
+            .any(|note| note.contains("`relu2` is nearly dead"))
+    );
 }
 
 #[test]
@@ -192,7 +257,10 @@ fn a_network_of_zeros_still_has_ranges() {
 #[test]
 fn samples_of_the_wrong_size_or_with_nan_are_errors() {
     let model = residual();
-    assert!(matches!(calibrate(&model, &images(1, 3), &[], 1.0), Err(Error::Ir(_))));
+    assert!(matches!(
+        calibrate(&model, &images(1, 3), &[], 1.0),
+        Err(Error::Ir(_))
+    ));
     let mut samples = images(4, 192);
     samples[1][0] = f32::NAN;
     samples[3][0] = f32::INFINITY;

@@ -25,16 +25,27 @@ impl FromStr for RangeOverride {
 
     /// Parses `PATTERN=B`; the pattern may itself contain `=`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let error = |reason| Error::RangeSyntax { text: text.to_owned(), reason };
-        let (pattern, bound) = text.rsplit_once('=').ok_or_else(|| error("it has no `=`"))?;
+        let error = |reason| Error::RangeSyntax {
+            text: text.to_owned(),
+            reason,
+        };
+        let (pattern, bound) = text
+            .rsplit_once('=')
+            .ok_or_else(|| error("it has no `=`"))?;
         if pattern.is_empty() {
             return Err(error("the pattern is empty"));
         }
-        let bound: f64 = bound.trim().parse().map_err(|_| error("the bound is not a number"))?;
+        let bound: f64 = bound
+            .trim()
+            .parse()
+            .map_err(|_| error("the bound is not a number"))?;
         if !(bound > 0.0 && bound.is_finite()) {
             return Err(error("the bound is not positive and finite"));
         }
-        Ok(Self { pattern: pattern.to_owned(), bound })
+        Ok(Self {
+            pattern: pattern.to_owned(),
+            bound,
+        })
     }
 }
 
@@ -74,8 +85,12 @@ pub(super) fn resolve(
 
 /// Whether `name` matches `pattern`, in which `*` stands for any characters, none included.
 fn matches(pattern: &str, name: &str) -> bool {
-    let Some((prefix, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut name) = name.strip_prefix(prefix) else { return false };
+    let Some((prefix, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(mut name) = name.strip_prefix(prefix) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     // The part behind the last star is anchored at the end; every other is taken as early as it comes.
     let suffix = parts.pop().unwrap_or_default();
@@ -90,7 +105,11 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// The names in quotes, with a count in place of those beyond the first dozen.
 pub(super) fn abbreviate(names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().take(LISTED).map(|name| format!("`{name}`")).collect();
+    let quoted: Vec<String> = names
+        .iter()
+        .take(LISTED)
+        .map(|name| format!("`{name}`"))
+        .collect();
     match names.len().checked_sub(LISTED) {
         Some(more) if more > 0 => format!("{} and {more} more", quoted.join(", ")),
         _ => quoted.join(", "),
@@ -125,10 +144,21 @@ mod tests {
     #[test]
     fn overrides_parse() {
         let parsed: RangeOverride = "a=b*=2.5e1".parse().unwrap();
-        assert_eq!(parsed, RangeOverride { pattern: "a=b*".to_owned(), bound: 25.0 });
-        for text in ["relu", "=3", "relu=", "relu=x", "relu=0", "relu=-1", "relu=inf", "relu=NaN"] {
+        assert_eq!(
+            parsed,
+            RangeOverride {
+                pattern: "a=b*".to_owned(),
+                bound: 25.0
+            }
+        );
+        for text in [
+            "relu", "=3", "relu=", "relu=x", "relu=0", "relu=-1", "relu=inf", "relu=NaN",
+        ] {
             let error = text.parse::<RangeOverride>().unwrap_err().to_string();
-            assert!(error.contains(text) && error.contains("PATTERN=B"), "{error}");
+            assert!(
+                error.contains(text) && error.contains("PATTERN=B"),
+                "{error}"
+            );
         }
     }
 

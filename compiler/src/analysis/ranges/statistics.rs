@@ -1,33 +1,41 @@
 //! Ranges without sample images.
 //!
 //! A batch normalisation's result has mean β and standard deviation |γ| in every channel, over the
-//! images that it was trained on. Means and variances are carried along from there: through a ReLU
-//! as if its operand were normal, through additions as if the summands were independent.
+//! images that it was trained on. Means and deviations are carried along from there: through a ReLU
+//! as if its operand were normal; through a residual join as if the summands were fully correlated,
+//! since a block's result and its shortcut are large in the same places; through a matrix product as
+//! if the features were independent.
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::{Activation, LinearOp, Model, Op};
 use heddle_ir::weights::WeightId;
 
 /// Standard deviations between the mean and the bound. Activations have far heavier tails than a
-/// normal distribution.
-pub const SIGMAS: f64 = 20.0;
+/// normal distribution: CIFAR ResNets of 20 to 110 layers reach 9 to 12 deviations in 5,000 test
+/// images. With 16 the bounds are about 1.6 times those from samples.
+pub const SIGMAS: f64 = 16.0;
 
-/// Mean and variance of every channel of a value.
+/// Mean and standard deviation of every channel of a value.
 #[derive(Clone, Debug, PartialEq)]
 struct Moments {
     mean: Vec<f64>,
-    variance: Vec<f64>,
+    deviation: Vec<f64>,
 }
 
 /// max |mean| + [`SIGMAS`]·σ over the channels of every value, by value; `None` where no batch
 /// normalisation tells.
 pub(super) fn bounds(model: &Model) -> Vec<Option<f64>> {
     let bound = |moments: &Moments| {
-        let channels = moments.mean.iter().zip(&moments.variance);
-        channels.fold(0.0_f64, |max, (mean, var)| max.max(mean.abs() + SIGMAS * var.sqrt()))
+        let channels = moments.mean.iter().zip(&moments.deviation);
+        channels.fold(0.0_f64, |max, (mean, sigma)| {
+            max.max(mean.abs() + SIGMAS * sigma)
+        })
     };
     let moments = propagate(model);
-    moments.iter().map(|moments| moments.as_ref().map(bound).filter(|b| b.is_finite())).collect()
+    moments
+        .iter()
+        .map(|moments| moments.as_ref().map(bound).filter(|b| b.is_finite()))
+        .collect()
 }
 
 fn propagate(model: &Model) -> Vec<Option<Moments>> {
@@ -43,7 +51,12 @@ fn propagate(model: &Model) -> Vec<Option<Moments>> {
             Op::Activation(_) => None,
             Op::Add => operand(0).zip(operand(1)).map(|(a, b)| Moments {
                 mean: a.mean.iter().zip(&b.mean).map(|(a, b)| a + b).collect(),
-                variance: a.variance.iter().zip(&b.variance).map(|(a, b)| a + b).collect(),
+                deviation: a
+                    .deviation
+                    .iter()
+                    .zip(&b.deviation)
+                    .map(|(a, b)| a + b)
+                    .collect(),
             }),
             Op::Linear(op) => linear(model, op, operands[0], operand(0)),
         };
@@ -53,7 +66,7 @@ fn propagate(model: &Model) -> Vec<Option<Moments>> {
 }
 
 /// The moments behind an affine operation. Statistics are taken as the same at every position, and
-/// a mean over positions keeps the variance of one, which is an upper bound.
+/// a mean over positions keeps the deviation of one, which is an upper bound.
 fn linear(
     model: &Model,
     op: &LinearOp,
@@ -64,16 +77,28 @@ fn linear(
     match op {
         LinearOp::BatchNorm { scale, bias, .. } => Some(Moments {
             mean: data(bias).collect(),
-            variance: data(scale).map(|scale| scale * scale).collect(),
+            deviation: data(scale).map(f64::abs).collect(),
         }),
         LinearOp::ChannelAffine { scale, shift } => {
             let mut moments = operand?.clone();
             if let Some(scale) = scale {
-                moments.mean.iter_mut().zip(data(scale)).for_each(|(mean, s)| *mean *= s);
-                moments.variance.iter_mut().zip(data(scale)).for_each(|(var, s)| *var *= s * s);
+                moments
+                    .mean
+                    .iter_mut()
+                    .zip(data(scale))
+                    .for_each(|(mean, s)| *mean *= s);
+                moments
+                    .deviation
+                    .iter_mut()
+                    .zip(data(scale))
+                    .for_each(|(d, s)| *d *= s.abs());
             }
             if let Some(shift) = shift {
-                moments.mean.iter_mut().zip(data(shift)).for_each(|(mean, s)| *mean += s);
+                moments
+                    .mean
+                    .iter_mut()
+                    .zip(data(shift))
+                    .for_each(|(mean, s)| *mean += s);
             }
             Some(moments)
         }
@@ -83,43 +108,62 @@ fn linear(
         LinearOp::Flatten => {
             let [_, height, width] = model.graph.ty(from).chw();
             let repeat = |values: &[f64]| {
-                values.iter().flat_map(|v| std::iter::repeat_n(*v, height * width)).collect()
+                values
+                    .iter()
+                    .flat_map(|v| std::iter::repeat_n(*v, height * width))
+                    .collect()
             };
-            let Moments { mean, variance } = operand?;
-            Some(Moments { mean: repeat(mean), variance: repeat(variance) })
+            let Moments { mean, deviation } = operand?;
+            Some(Moments {
+                mean: repeat(mean),
+                deviation: repeat(deviation),
+            })
         }
         LinearOp::Gemm { weight, bias } => {
-            let Moments { mean, variance } = operand?;
+            let Moments { mean, deviation } = operand?;
             let rows = model.weights.get(*weight).data.chunks(mean.len().max(1));
             let shifts = bias.map(|id| model.weights.get(id).data.clone());
-            let (mean, variance) = rows
+            let (mean, deviation) = rows
                 .enumerate()
                 .map(|(row, weights)| {
                     let shift = shifts.as_ref().map_or(0.0, |shifts| f64::from(shifts[row]));
-                    let terms = weights.iter().zip(mean.iter().zip(variance));
-                    terms.fold((shift, 0.0), |(mean, variance), (w, (m, v))| {
+                    let terms = weights.iter().zip(mean.iter().zip(deviation));
+                    let (mean, variance) = terms.fold((shift, 0.0), |(mean, var), (w, (m, d))| {
                         let w = f64::from(*w);
-                        (mean + w * m, variance + w * w * v)
-                    })
+                        (mean + w * m, var + (w * d).powi(2))
+                    });
+                    (mean, variance.sqrt())
                 })
                 .unzip();
-            Some(Moments { mean, variance })
+            Some(Moments { mean, deviation })
         }
         LinearOp::Slice { start, end, step } => {
             let pick = |values: &[f64]| {
                 let end = end[0].min(values.len());
-                (start[0]..end).step_by(step[0].max(1)).map(|channel| values[channel]).collect()
+                (start[0]..end)
+                    .step_by(step[0].max(1))
+                    .map(|channel| values[channel])
+                    .collect()
             };
-            let Moments { mean, variance } = operand?;
-            Some(Moments { mean: pick(mean), variance: pick(variance) })
+            let Moments { mean, deviation } = operand?;
+            Some(Moments {
+                mean: pick(mean),
+                deviation: pick(deviation),
+            })
         }
         LinearOp::Pad { before, after } => {
             let pad = |values: &[f64]| {
                 let zeros = |count| std::iter::repeat_n(0.0, count);
-                zeros(before[0]).chain(values.iter().copied()).chain(zeros(after[0])).collect()
+                zeros(before[0])
+                    .chain(values.iter().copied())
+                    .chain(zeros(after[0]))
+                    .collect()
             };
-            let Moments { mean, variance } = operand?;
-            Some(Moments { mean: pad(mean), variance: pad(variance) })
+            let Moments { mean, deviation } = operand?;
+            Some(Moments {
+                mean: pad(mean),
+                deviation: pad(deviation),
+            })
         }
     }
 }
@@ -127,21 +171,20 @@ fn linear(
 /// Moments of max(x, 0) for normal x: with z = μ/σ, E = μΦ(z) + σφ(z) and
 /// E² = (μ² + σ²)Φ(z) + μσφ(z).
 fn rectified(moments: &Moments) -> Moments {
-    let channels = moments.mean.iter().zip(&moments.variance);
-    let (mean, variance) = channels
-        .map(|(mean, variance)| {
-            let sigma = variance.sqrt();
-            if sigma == 0.0 {
+    let channels = moments.mean.iter().zip(&moments.deviation);
+    let (mean, deviation) = channels
+        .map(|(mean, sigma)| {
+            if *sigma == 0.0 {
                 return (mean.max(0.0), 0.0);
             }
             let z = mean / sigma;
             let (below, density) = (normal_distribution(z), normal_density(z));
             let first = mean * below + sigma * density;
-            let second = (mean * mean + variance) * below + mean * sigma * density;
-            (first.max(0.0), (second - first * first).max(0.0))
+            let second = (mean * mean + sigma * sigma) * below + mean * sigma * density;
+            (first.max(0.0), (second - first * first).max(0.0).sqrt())
         })
         .unzip();
-    Moments { mean, variance }
+    Moments { mean, deviation }
 }
 
 fn normal_density(z: f64) -> f64 {
@@ -182,13 +225,19 @@ pub(super) fn worst_case(model: &Model, input: f64, activations: &[f64]) -> f64 
                 let rows = graph.ty(value).chw()[0];
                 row_sums(model, op, rows)
                     .into_iter()
-                    .fold(0.0, |max: f64, (gain, shift)| max.max(gain * operand(0) + shift))
+                    .fold(0.0, |max: f64, (gain, shift)| {
+                        max.max(gain * operand(0) + shift)
+                    })
             }
         };
         bounds.push(bound);
     }
     let bound = bounds[model.output().index()];
-    if bound > 0.0 && bound.is_finite() { bound } else { 1.0 }
+    if bound > 0.0 && bound.is_finite() {
+        bound
+    } else {
+        1.0
+    }
 }
 
 /// For every output channel, the sum of |weights| and |offset|.
@@ -200,12 +249,20 @@ fn row_sums(model: &Model, op: &LinearOp, rows: usize) -> Vec<(f64, f64)> {
     match op {
         LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
             let row_length = (data(*weight).len() / rows.max(1)).max(1);
-            let sums = data(*weight).chunks(row_length).map(|row| {
-                row.iter().map(|w| f64::from(*w).abs()).sum::<f64>()
-            });
-            sums.enumerate().map(|(row, sum)| (sum, magnitude(*bias, row, 0.0))).collect()
+            let sums = data(*weight)
+                .chunks(row_length)
+                .map(|row| row.iter().map(|w| f64::from(*w).abs()).sum::<f64>());
+            sums.enumerate()
+                .map(|(row, sum)| (sum, magnitude(*bias, row, 0.0)))
+                .collect()
         }
-        LinearOp::BatchNorm { scale, bias, mean, variance, epsilon } => (0..rows)
+        LinearOp::BatchNorm {
+            scale,
+            bias,
+            mean,
+            variance,
+            epsilon,
+        } => (0..rows)
             .map(|row| {
                 let of = |id: &WeightId| f64::from(data(*id)[row]);
                 let gain = of(scale) / (of(variance) + epsilon).sqrt();
@@ -229,20 +286,25 @@ mod tests {
 
     #[test]
     fn normal_distribution_has_its_tabulated_values() {
-        for (z, expected) in
-            [(0.0, 0.5), (1.0, 0.841_344_746_1), (-1.96, 0.024_997_895_1), (40.0, 1.0)]
-        {
+        for (z, expected) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_746_1),
+            (-1.96, 0.024_997_895_1),
+            (40.0, 1.0),
+        ] {
             assert!((normal_distribution(z) - expected).abs() < 1e-9, "{z}");
         }
     }
 
     #[test]
     fn rectified_moments_match_a_sum_over_the_density() {
-        let moments =
-            Moments { mean: vec![0.0, 1.5, -2.0, -1.0, 3.0], variance: vec![1.0, 0.25, 4.0, 0.0, 0.0] };
+        let moments = Moments {
+            mean: vec![0.0, 1.5, -2.0, -1.0, 3.0],
+            deviation: vec![1.0, 0.5, 2.0, 0.0, 0.0],
+        };
         let found = rectified(&moments);
         for channel in 0..3 {
-            let (mean, sigma) = (moments.mean[channel], moments.variance[channel].sqrt());
+            let (mean, sigma) = (moments.mean[channel], moments.deviation[channel]);
             let steps = 200_000;
             let (mut first, mut second) = (0.0, 0.0);
             for i in 0..steps {
@@ -253,9 +315,10 @@ mod tests {
                 second += weight * x * x;
             }
             assert!((found.mean[channel] - first).abs() < 1e-6);
-            assert!((found.variance[channel] - (second - first * first)).abs() < 1e-6);
+            let deviation = (second - first * first).sqrt();
+            assert!((found.deviation[channel] - deviation).abs() < 1e-6);
         }
-        assert_eq!((found.mean[3], found.variance[3]), (0.0, 0.0));
-        assert_eq!((found.mean[4], found.variance[4]), (3.0, 0.0));
+        assert_eq!((found.mean[3], found.deviation[3]), (0.0, 0.0));
+        assert_eq!((found.mean[4], found.deviation[4]), (3.0, 0.0));
     }
 }
