@@ -27,6 +27,16 @@ pub fn to_tensor(
     preprocess: &Preprocess,
     shape: [usize; 3],
 ) -> Result<(Vec<f32>, Option<String>), Error> {
+    let floats = matches!(picture.pixels, Pixels::Floats { .. });
+    let entries = preprocess.mean.len().max(preprocess.std.len());
+    if !floats && entries > 1 && entries != shape[0] {
+        return Err(Error::Mismatch {
+            image: picture.name.clone(),
+            found: format!("the preprocessing has {entries} channels"),
+            expected: times(&shape),
+            help: "compile with the preprocessing that the model was trained with".into(),
+        });
+    }
     match &picture.pixels {
         Pixels::Photo(raster) => {
             let (data, note) = fit(raster, shape, picture)?;
