@@ -115,11 +115,13 @@ impl Kernel {
     /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than the ring degree
     /// is a polynomial in X^(N/len), see [`crate::ntt`].
     pub fn ntt_forward(self, table: &NttTable, x: &mut [u64]) {
+        check_transform(table, x);
         dispatch!(self, ntt_forward(table, x));
     }
 
     /// Inverse of [`Kernel::ntt_forward`].
     pub fn ntt_inverse(self, table: &NttTable, x: &mut [u64]) {
+        check_transform(table, x);
         dispatch!(self, ntt_inverse(table, x));
     }
 
@@ -220,6 +222,14 @@ impl Kernel {
         assert!(inputs.iter().all(|x| x.len() == len) && outputs.iter().all(|x| x.len() == len));
         dispatch!(self, convert(table, inputs, outputs));
     }
+}
+
+fn check_transform(table: &NttTable, x: &[u64]) {
+    assert!(
+        x.len().is_power_of_two() && x.len() <= 1 << table.log_n(),
+        "{} residues",
+        x.len()
+    );
 }
 
 fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {

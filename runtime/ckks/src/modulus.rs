@@ -6,6 +6,9 @@
 /// Residues and lazily reduced values below four times the modulus fit this many bits.
 pub const WORD_BITS: u32 = 52;
 
+/// The low [`WORD_BITS`] bits.
+pub(crate) const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
+
 /// How many products of residues may be summed before [`Modulus::reduce_wide`].
 pub const MAX_LAZY_PRODUCTS: usize = 15;
 
@@ -20,6 +23,8 @@ pub struct Modulus {
     inverse52: u64,
     /// 2^52 mod q, with its Shoup constant.
     word: ShoupScalar,
+    /// q^−1 mod 2^52.
+    inverse_mod_word: u64,
 }
 
 /// A constant factor with its precomputed quotient, for products by Shoup's method at 52 bits.
@@ -43,6 +48,10 @@ impl Modulus {
         );
         let bits = 64 - q.leading_zeros();
         let word = (1u64 << WORD_BITS) % q;
+        // Newton's iteration doubles the correct low bits; odd q is its own inverse modulo 8.
+        let inverse = (0..5).fold(q, |x, _| {
+            x.wrapping_mul(2u64.wrapping_sub(q.wrapping_mul(x)))
+        });
         Self {
             q,
             bits,
@@ -52,6 +61,7 @@ impl Modulus {
                 value: word,
                 quotient: ((u128::from(word) << WORD_BITS) / u128::from(q)) as u64,
             },
+            inverse_mod_word: inverse & WORD_MASK,
         }
     }
 
@@ -67,16 +77,16 @@ impl Modulus {
         self.bits
     }
 
-    /// floor(2^(bits + 50) / q).
-    #[inline]
-    pub(crate) fn barrett(&self) -> u64 {
-        self.barrett
-    }
-
     /// floor(2^52 / q).
     #[inline]
     pub(crate) fn inverse52(&self) -> u64 {
         self.inverse52
+    }
+
+    /// q^−1 mod 2^52.
+    #[inline]
+    pub(crate) fn inverse_mod_word(&self) -> u64 {
+        self.inverse_mod_word
     }
 
     /// 2^52 mod q as a factor.
@@ -126,15 +136,14 @@ impl Modulus {
     #[inline]
     pub fn reduce_wide(&self, x: u128) -> u64 {
         debug_assert!(x >> 104 == 0);
-        let mask = (1u64 << WORD_BITS) - 1;
-        let (high, low) = ((x >> WORD_BITS) as u64, x as u64 & mask);
+        let (high, low) = ((x >> WORD_BITS) as u64, x as u64 & WORD_MASK);
         let estimate = ((u128::from(high) * u128::from(self.word.quotient)) >> WORD_BITS) as u64
             + ((u128::from(low) * u128::from(self.inverse52)) >> WORD_BITS) as u64;
         // Each of the two parts leaves a remainder below 2q, so the sum is below 4q < 2^52.
         let r = low
             .wrapping_add(high.wrapping_mul(self.word.value))
             .wrapping_sub(estimate.wrapping_mul(self.q))
-            & mask;
+            & WORD_MASK;
         let r = r.min(r.wrapping_sub(2 * self.q));
         self.correct(r)
     }
@@ -202,6 +211,25 @@ impl Modulus {
         self.correct(self.mul_shoup_lazy(x, w))
     }
 
+    /// A residue in Montgomery form: `value · 2^52 mod q`.
+    #[inline]
+    pub(crate) fn to_montgomery(self, value: u64) -> u64 {
+        self.mul_shoup(value, self.word)
+    }
+
+    /// `x · w` in (0, 2q), for any `x` below 2^52 and `w` in Montgomery form.
+    ///
+    /// With m = x·w·q^−1 mod 2^52 the products x·w and m·q agree in their low words, so the difference of the
+    /// high words is exact and lies in (−q, q). The quotient m/w is cheap to recompute, so that a table of factors
+    /// needs one word for each.
+    #[inline]
+    pub(crate) fn mul_montgomery_lazy(&self, x: u64, w: u64) -> u64 {
+        let dual = w.wrapping_mul(self.inverse_mod_word) & WORD_MASK;
+        let m = x.wrapping_mul(dual) & WORD_MASK;
+        let high = ((u128::from(x) * u128::from(w)) >> WORD_BITS) as u64;
+        high + self.q - ((u128::from(m) * u128::from(self.q)) >> WORD_BITS) as u64
+    }
+
     /// An element of multiplicative order `order`, a power of two that divides `q − 1`; the same one every time.
     ///
     /// # Panics
@@ -245,6 +273,9 @@ mod tests {
                 assert_eq!(m.neg(a), naive(u128::from(q) - wa));
                 let x = rng.random_range(0..1u64 << 52);
                 assert_eq!(m.mul_shoup(x, m.shoup(a)), naive(u128::from(x) * wa));
+                let lazy = m.mul_montgomery_lazy(x, m.to_montgomery(a));
+                assert!(lazy < 2 * q);
+                assert_eq!(m.correct(lazy), naive(u128::from(x) * wa));
                 let wide = wa * wb * MAX_LAZY_PRODUCTS as u128 + wa;
                 assert_eq!(m.reduce_wide(wide), naive(wide));
                 assert_eq!(m.from_i64(m.centred(a)), a);

@@ -1,2 +1,444 @@
-//! The AVX-512 IFMA kernel.
-pub(super) use super::scalar::*;
+//! The AVX-512 IFMA kernel: eight residues a register, products at 52 bits.
+//!
+//! `vpmadd52luq`/`vpmadd52huq` multiply the low 52 bits of their operands and add the low or high 52 bits of the
+//! product to a 64-bit accumulator. Every function here needs the features that [`super::Kernel::ifma`] checks.
+
+mod ntt;
+
+use super::{CONVERT_BLOCK, CONVERT_SOURCES, Init};
+use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
+use crate::rns::ConversionTable;
+use std::arch::x86_64::*;
+
+pub(super) use ntt::{ntt_forward, ntt_inverse};
+
+/// Residues in a register.
+const LANES: usize = 8;
+
+type V = __m512i;
+type Word8 = [u64; LANES];
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn load(x: &Word8) -> V {
+    // SAFETY: the reference covers the 64 bytes read; the load has no alignment requirement.
+    unsafe { _mm512_loadu_epi64(x.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn store(x: &mut Word8, v: V) {
+    // SAFETY: the reference covers the 64 bytes written; the store has no alignment requirement.
+    unsafe { _mm512_storeu_epi64(x.as_mut_ptr().cast(), v) }
+}
+
+/// Up to eight words, zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn load_partial(x: &[u64]) -> V {
+    let mask = (1u16 << x.len().min(LANES)).wrapping_sub(1) as u8;
+    // SAFETY: only lanes below the slice's length are read; masked lanes are not accessed.
+    unsafe { _mm512_maskz_loadu_epi64(mask, x.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn store_partial(x: &mut [u64], v: V) {
+    let mask = (1u16 << x.len().min(LANES)).wrapping_sub(1) as u8;
+    // SAFETY: only lanes below the slice's length are written.
+    unsafe { _mm512_mask_storeu_epi64(x.as_mut_ptr().cast(), mask, v) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn splat(x: u64) -> V {
+    _mm512_set1_epi64(x as i64)
+}
+
+/// A modulus in registers.
+#[derive(Clone, Copy)]
+struct Field {
+    q: V,
+    two_q: V,
+    mask: V,
+    /// floor(2^52/q).
+    inverse52: V,
+    /// 2^52 mod q and its Shoup quotient.
+    word: V,
+    word_quotient: V,
+    zero: V,
+}
+
+impl Field {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn new(m: &Modulus) -> Self {
+        Self {
+            q: splat(m.value()),
+            two_q: splat(2 * m.value()),
+            mask: splat(WORD_MASK),
+            inverse52: splat(m.inverse52()),
+            word: splat(m.word().value),
+            word_quotient: splat(m.word().quotient),
+            zero: _mm512_setzero_si512(),
+        }
+    }
+
+    /// [0, 2q) to [0, q).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn correct(&self, x: V) -> V {
+        _mm512_min_epu64(x, _mm512_sub_epi64(x, self.q))
+    }
+
+    /// [0, 4q) to [0, q).
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn correct_twice(&self, x: V) -> V {
+        self.correct(_mm512_min_epu64(x, _mm512_sub_epi64(x, self.two_q)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn add(&self, a: V, b: V) -> V {
+        self.correct(_mm512_add_epi64(a, b))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn sub(&self, a: V, b: V) -> V {
+        let d = _mm512_sub_epi64(a, b);
+        _mm512_min_epu64(d, _mm512_add_epi64(d, self.q))
+    }
+
+    /// Sums of low and of high product words, at most [`MAX_LAZY_PRODUCTS`] of each and a residue, to a residue.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn reduce_wide(&self, low: V, high: V) -> V {
+        let high = _mm512_add_epi64(high, _mm512_srli_epi64::<52>(low));
+        let estimate = _mm512_madd52hi_epu64(self.zero, high, self.word_quotient);
+        let estimate = _mm512_madd52hi_epu64(estimate, low, self.inverse52);
+        let value = _mm512_madd52lo_epu64(low, high, self.word);
+        let multiple = _mm512_madd52lo_epu64(self.zero, estimate, self.q);
+        self.correct_twice(_mm512_and_si512(
+            _mm512_sub_epi64(value, multiple),
+            self.mask,
+        ))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn mul(&self, a: V, b: V) -> V {
+        let low = _mm512_madd52lo_epu64(self.zero, a, b);
+        let high = _mm512_madd52hi_epu64(self.zero, a, b);
+        self.reduce_wide(low, high)
+    }
+
+    /// `x · s` reduced, for any `x` below 2^52.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn mul_shoup(&self, x: V, value: V, quotient: V) -> V {
+        let estimate = _mm512_madd52hi_epu64(self.zero, x, quotient);
+        let product = _mm512_madd52lo_epu64(self.zero, x, value);
+        let multiple = _mm512_madd52lo_epu64(self.zero, estimate, self.q);
+        self.correct(_mm512_and_si512(
+            _mm512_sub_epi64(product, multiple),
+            self.mask,
+        ))
+    }
+}
+
+/// `$x[i] = $f($x[i], $y[i]…)` in runs of eight, the last one masked.
+macro_rules! map {
+    ($x:expr; $($y:expr),*; |$a:ident $(, $b:ident)*| $body:expr) => {{
+        let x: &mut [u64] = $x;
+        let (runs, tail) = x.as_chunks_mut::<LANES>();
+        map!(@zip runs, ($($y),*), ($a $(, $b)*), $body);
+        if !tail.is_empty() {
+            let $a = load_partial(tail);
+            $(let $b = load_partial($y.as_chunks::<LANES>().1);)*
+            store_partial(tail, $body);
+        }
+    }};
+    (@zip $runs:ident, (), ($a:ident), $body:expr) => {
+        for run in $runs {
+            let $a = load(run);
+            store(run, $body);
+        }
+    };
+    (@zip $runs:ident, ($y:expr), ($a:ident, $b:ident), $body:expr) => {
+        for (run, y) in $runs.iter_mut().zip($y.as_chunks::<LANES>().0) {
+            let ($a, $b) = (load(run), load(y));
+            store(run, $body);
+        }
+    };
+    (@zip $runs:ident, ($y:expr, $z:expr), ($a:ident, $b:ident, $c:ident), $body:expr) => {
+        for ((run, y), z) in $runs.iter_mut().zip($y.as_chunks::<LANES>().0).zip($z.as_chunks::<LANES>().0) {
+            let ($a, $b, $c) = (load(run), load(y), load(z));
+            store(run, $body);
+        }
+    };
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn add(m: &Modulus, x: &mut [u64], y: &[u64]) {
+    let f = Field::new(m);
+    map!(x; y; |a, b| f.add(a, b));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn sub(m: &Modulus, x: &mut [u64], y: &[u64]) {
+    let f = Field::new(m);
+    map!(x; y; |a, b| f.sub(a, b));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn neg(m: &Modulus, x: &mut [u64]) {
+    let f = Field::new(m);
+    map!(x; ; |a| f.sub(f.zero, a));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn mul(m: &Modulus, x: &mut [u64], y: &[u64], log_rep: u32) {
+    let f = Field::new(m);
+    if log_rep == 0 {
+        map!(x; y; |a, b| f.mul(a, b));
+    } else if log_rep < 3 {
+        let spread = Spread::new(log_rep);
+        let (runs, tail) = x.as_chunks_mut::<LANES>();
+        for (run, y) in runs.iter_mut().zip(y.chunks_exact(spread.words)) {
+            let product = f.mul(load(run), spread.load(y));
+            store(run, product);
+        }
+        super::scalar::mul(m, tail, &y[y.len() - (tail.len() >> log_rep)..], log_rep);
+    } else {
+        for (run, &y) in x.chunks_exact_mut(1 << log_rep).zip(y) {
+            let b = splat(y);
+            map!(run; ; |a| f.mul(a, b));
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn mul_sub(m: &Modulus, acc: &mut [u64], a: &[u64], b: &[u64]) {
+    let f = Field::new(m);
+    map!(acc; a, b; |x, y, z| f.sub(x, f.mul(y, z)));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn mul_scalar(m: &Modulus, x: &mut [u64], s: ShoupScalar) {
+    let (f, value, quotient) = (Field::new(m), splat(s.value), splat(s.quotient));
+    map!(x; ; |a| f.mul_shoup(a, value, quotient));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn mul_scalar_add(m: &Modulus, acc: &mut [u64], x: &[u64], s: ShoupScalar) {
+    let (f, value, quotient) = (Field::new(m), splat(s.value), splat(s.quotient));
+    map!(acc; x; |a, b| f.add(a, f.mul_shoup(b, value, quotient)));
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn sub_mul_scalar(m: &Modulus, x: &mut [u64], y: &[u64], s: ShoupScalar) {
+    let (f, value, quotient) = (Field::new(m), splat(s.value), splat(s.quotient));
+    map!(x; y; |a, b| {
+        f.mul_shoup(_mm512_sub_epi64(_mm512_add_epi64(a, f.q), b), value, quotient)
+    });
+}
+
+/// Reads `8 >> log_rep` words and repeats each `1 << log_rep` times, for `log_rep` of 0 to 2.
+struct Spread {
+    words: usize,
+    lanes: V,
+}
+
+impl Spread {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn new(log_rep: u32) -> Self {
+        let lanes = _mm512_srl_epi64(
+            _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0),
+            _mm_cvtsi64_si128(log_rep.into()),
+        );
+        Self {
+            words: LANES >> log_rep,
+            lanes,
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn load(&self, y: &[u64]) -> V {
+        _mm512_permutexvar_epi64(self.lanes, load_partial(&y[..self.words]))
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn dot(
+    m: &Modulus,
+    out: &mut [u64],
+    init: Init,
+    shared: &[&[u64]],
+    log_rep: u32,
+    factors: &[&[u64]],
+) {
+    dots(m, [out], init, shared, log_rep, [factors]);
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn dot_pair(
+    m: &Modulus,
+    out: [&mut [u64]; 2],
+    init: Init,
+    shared: &[&[u64]],
+    log_rep: u32,
+    factors: [&[&[u64]]; 2],
+) {
+    dots(m, out, init, shared, log_rep, factors);
+}
+
+/// `K` sums of products that share one side. The accumulators of a run stay in registers over all terms.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn dots<const K: usize>(
+    m: &Modulus,
+    out: [&mut [u64]; K],
+    init: Init,
+    shared: &[&[u64]],
+    log_rep: u32,
+    factors: [&[&[u64]]; K],
+) {
+    let f = Field::new(m);
+    let spread = Spread::new(log_rep.min(2));
+    let len = out[0].len();
+    let terms = shared.len();
+    for start in (0..len).step_by(LANES) {
+        let end = len.min(start + LANES);
+        let mut low = [f.zero; K];
+        let mut high = [f.zero; K];
+        if init == Init::Accumulate {
+            for (low, out) in low.iter_mut().zip(&out) {
+                *low = load_partial(&out[start..end]);
+            }
+        }
+        let mut t = 0;
+        while t < terms {
+            for t in t..terms.min(t + MAX_LAZY_PRODUCTS) {
+                let s = match log_rep {
+                    0 => load_partial(&shared[t][start..end]),
+                    1 | 2 => {
+                        let words = &shared[t][start >> log_rep..];
+                        _mm512_permutexvar_epi64(
+                            spread.lanes,
+                            load_partial(&words[..spread.words.min(words.len())]),
+                        )
+                    }
+                    _ => splat(shared[t][start >> log_rep]),
+                };
+                for k in 0..K {
+                    let x = load_partial(&factors[k][t][start..end]);
+                    low[k] = _mm512_madd52lo_epu64(low[k], s, x);
+                    high[k] = _mm512_madd52hi_epu64(high[k], s, x);
+                }
+            }
+            t += MAX_LAZY_PRODUCTS;
+            for k in 0..K {
+                low[k] = f.reduce_wide(low[k], high[k]);
+                high[k] = f.zero;
+            }
+        }
+        for k in 0..K {
+            store_partial(&mut out[k][start..end], low[k]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
+    let lanes = [0, 1, 2, 3, 4, 5, 6, 7].map(|p| load(&patterns[p]));
+    let (runs, _) = x.as_chunks::<LANES>();
+    for (run, &entry) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(blocks) {
+        let source = load(&runs[(entry >> 3) as usize]);
+        store(
+            run,
+            _mm512_permutexvar_epi64(lanes[(entry & 7) as usize], source),
+        );
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
+    let f = Field::new(m);
+    for (out, x) in out.chunks_mut(LANES).zip(x.chunks(LANES)) {
+        let mut words = [0u64; LANES];
+        words
+            .iter_mut()
+            .zip(x)
+            .for_each(|(w, &x)| *w = x.unsigned_abs());
+        let magnitude = load(&words);
+        words.iter_mut().zip(x).for_each(|(w, &x)| *w = x as u64);
+        let negative = _mm512_movepi64_mask(load(&words));
+        // The word above 52 bits counts as the high half of a product.
+        let residue = f.reduce_wide(magnitude, f.zero);
+        store_partial(
+            out,
+            _mm512_mask_blend_epi64(negative, residue, f.sub(f.zero, residue)),
+        );
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
+    const RUNS: usize = CONVERT_BLOCK / LANES;
+    /// Accumulator pairs held in registers at once.
+    const HELD: usize = 4;
+    let sources = table.sources.len();
+    let len = inputs.first().map_or(0, |x| x.len());
+    let zero = _mm512_setzero_si512();
+    let mut scaled = [[zero; RUNS]; CONVERT_SOURCES + 1];
+    for start in (0..len).step_by(CONVERT_BLOCK) {
+        let block = start..len.min(start + CONVERT_BLOCK);
+        let mut fractions = [_mm512_set1_pd(0.5); RUNS];
+        for (i, source) in table.sources.iter().enumerate() {
+            let f = Field::new(&source.modulus);
+            let (value, quotient) = (splat(source.factor.value), splat(source.factor.quotient));
+            let reciprocal = _mm512_set1_pd(source.reciprocal);
+            for ((x, y), fraction) in inputs[i][block.clone()]
+                .chunks(LANES)
+                .zip(&mut scaled[i])
+                .zip(&mut fractions)
+            {
+                *y = f.mul_shoup(load_partial(x), value, quotient);
+                // Multiplied and added apart, as the scalar kernel does.
+                let part = _mm512_mul_pd(_mm512_cvtepu64_pd(*y), reciprocal);
+                *fraction = _mm512_add_pd(*fraction, part);
+            }
+        }
+        for (v, fraction) in scaled[sources].iter_mut().zip(fractions) {
+            *v = _mm512_cvttpd_epu64(fraction);
+        }
+        for (target, output) in table.targets.iter().zip(outputs.iter_mut()) {
+            let f = Field::new(&target.modulus);
+            for (group, output) in output[block.clone()].chunks_mut(HELD * LANES).enumerate() {
+                let mut low = [zero; HELD];
+                let mut terms = scaled[..=sources].iter().zip(&target.factors);
+                for _ in (0..=sources).step_by(MAX_LAZY_PRODUCTS) {
+                    let mut high = [zero; HELD];
+                    for (y, &factor) in terms.by_ref().take(MAX_LAZY_PRODUCTS) {
+                        let factor = splat(factor);
+                        for h in 0..HELD {
+                            let y = y[HELD * group + h];
+                            low[h] = _mm512_madd52lo_epu64(low[h], y, factor);
+                            high[h] = _mm512_madd52hi_epu64(high[h], y, factor);
+                        }
+                    }
+                    for h in 0..HELD {
+                        low[h] = f.reduce_wide(low[h], high[h]);
+                    }
+                }
+                for (output, value) in output.chunks_mut(LANES).zip(low) {
+                    store_partial(output, value);
+                }
+            }
+        }
+    }
+}

@@ -13,12 +13,11 @@ pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     let mut half = n / 2;
     while half >= 1 {
         let nodes = n / (2 * half);
-        for (k, pair) in x.chunks_exact_mut(2 * half).enumerate() {
-            let w = table.root(nodes + k);
+        for (pair, &w) in x.chunks_exact_mut(2 * half).zip(&table.roots()[nodes..]) {
             let (low, high) = pair.split_at_mut(half);
             for (a, b) in low.iter_mut().zip(high) {
                 let u = (*a).min(a.wrapping_sub(two_q));
-                let v = m.mul_shoup_lazy(*b, w);
+                let v = m.mul_montgomery_lazy(*b, w);
                 *a = u + v;
                 *b = u + two_q - v;
             }
@@ -38,20 +37,20 @@ pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     let mut half = 1;
     while half < n {
         let nodes = n / (2 * half);
-        for (k, pair) in x.chunks_exact_mut(2 * half).enumerate() {
-            let w = table.inverse_root(nodes + k);
+        let roots = &table.roots()[nodes..2 * nodes];
+        for (pair, &w) in x.chunks_exact_mut(2 * half).zip(roots.iter().rev()) {
             let (low, high) = pair.split_at_mut(half);
             for (a, b) in low.iter_mut().zip(high) {
                 let (u, v) = (*a, *b);
                 *a = (u + v).min((u + v).wrapping_sub(two_q));
-                *b = m.mul_shoup_lazy(u + two_q - v, w);
+                *b = m.mul_montgomery_lazy(v + two_q - u, w);
             }
         }
         half *= 2;
     }
     let scale = table.degree_inverse(n.trailing_zeros());
     for a in x {
-        *a = m.mul_shoup(*a, scale);
+        *a = m.correct(m.mul_montgomery_lazy(*a, scale));
     }
 }
 

@@ -33,10 +33,17 @@ fn mul(m: &Modulus, a: u64, b: u64) -> u64 {
 }
 
 /// Runs `property` on sampled (seed, log2 length, modulus).
-fn check(log_len: std::ops::RangeInclusive<u32>, property: impl Fn(&mut ChaCha20Rng, u32, Modulus)) {
+fn check(
+    log_len: std::ops::RangeInclusive<u32>,
+    property: impl Fn(&mut ChaCha20Rng, u32, Modulus),
+) {
     let moduli = moduli();
     let inputs = (any::<u64>(), log_len, 0..moduli.len());
-    let mut runner = TestRunner::new(Config { cases: 48, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: 48,
+        failure_persistence: None,
+        ..Config::default()
+    });
     runner
         .run(&inputs, |(seed, log_len, m)| {
             property(&mut ChaCha20Rng::seed_from_u64(seed), log_len, moduli[m]);
@@ -54,7 +61,10 @@ pub(super) fn transform_evaluates_at_the_roots(kernel: Kernel) {
         let psi = m.primitive_root(2 << log_n);
         for i in [0, 1, 2, 5, 13, (1 << log_n) - 1] {
             let point = m.pow(psi, 2 * reverse_bits(i, log_n) as u64 + 1);
-            let value = x.iter().rev().fold(0, |acc, &c| m.add(mul(&m, acc, point), c));
+            let value = x
+                .iter()
+                .rev()
+                .fold(0, |acc, &c| m.add(mul(&m, acc, point), c));
             assert_eq!(y[i], value, "index {i} of 2^{log_n}");
         }
         kernel.ntt_inverse(&table, &mut y);
@@ -67,7 +77,10 @@ pub(super) fn transform_agrees_with_scalar(kernel: Kernel) {
         for m in moduli() {
             let table = NttTable::new(m, 12);
             let mut rng = ChaCha20Rng::seed_from_u64(log_n);
-            for x in [residues(&mut rng, &m, 1 << log_n), vec![m.value() - 1; 1 << log_n]] {
+            for x in [
+                residues(&mut rng, &m, 1 << log_n),
+                vec![m.value() - 1; 1 << log_n],
+            ] {
                 let (mut fast, mut slow) = (x.clone(), x.clone());
                 kernel.ntt_forward(&table, &mut fast);
                 Kernel::scalar().ntt_forward(&table, &mut slow);
@@ -103,7 +116,10 @@ pub(super) fn compact_transform_repeats(kernel: Kernel) {
         let mut compact = residues(rng, &m, 1 << log_len);
         let gap = 1usize << (log_n - log_len);
         let mut full = vec![0; 1 << log_n];
-        compact.iter().enumerate().for_each(|(j, &c)| full[j * gap] = c);
+        compact
+            .iter()
+            .enumerate()
+            .for_each(|(j, &c)| full[j * gap] = c);
         kernel.ntt_forward(&table, &mut compact);
         kernel.ntt_forward(&table, &mut full);
         assert!(full.iter().enumerate().all(|(i, &v)| v == compact[i / gap]));
@@ -114,22 +130,47 @@ pub(super) fn pointwise(kernel: Kernel) {
     check(0..=8, |rng, log_len, m| {
         // Odd lengths exercise the tails of vector loops.
         let len = (1usize << log_len) + rng.random_range(0..9);
-        let (x, y, z) = (residues(rng, &m, len), residues(rng, &m, len), residues(rng, &m, len));
+        let (x, y, z) = (
+            residues(rng, &m, len),
+            residues(rng, &m, len),
+            residues(rng, &m, len),
+        );
         let s = m.shoup(residues(rng, &m, 1)[0]);
         let run = |f: &dyn Fn(&mut [u64]), expected: &dyn Fn(usize) -> u64, name: &str| {
             let mut out = x.clone();
             f(&mut out);
             for (i, &v) in out.iter().enumerate() {
-                assert_eq!(v, expected(i), "{name} at {i} of {len} modulo {}", m.value());
+                assert_eq!(
+                    v,
+                    expected(i),
+                    "{name} at {i} of {len} modulo {}",
+                    m.value()
+                );
             }
         };
         run(&|v| kernel.add(&m, v, &y), &|i| m.add(x[i], y[i]), "add");
         run(&|v| kernel.sub(&m, v, &y), &|i| m.sub(x[i], y[i]), "sub");
         run(&|v| kernel.neg(&m, v), &|i| m.neg(x[i]), "neg");
-        run(&|v| kernel.mul(&m, v, &y, 0), &|i| mul(&m, x[i], y[i]), "mul");
-        run(&|v| kernel.mul_sub(&m, v, &y, &z), &|i| m.sub(x[i], mul(&m, y[i], z[i])), "mul_sub");
-        run(&|v| kernel.mul_scalar(&m, v, s), &|i| mul(&m, x[i], s.value), "mul_scalar");
-        run(&|v| kernel.mul_scalar_add(&m, v, &y, s), &|i| m.add(x[i], mul(&m, y[i], s.value)), "mul_scalar_add");
+        run(
+            &|v| kernel.mul(&m, v, &y, 0),
+            &|i| mul(&m, x[i], y[i]),
+            "mul",
+        );
+        run(
+            &|v| kernel.mul_sub(&m, v, &y, &z),
+            &|i| m.sub(x[i], mul(&m, y[i], z[i])),
+            "mul_sub",
+        );
+        run(
+            &|v| kernel.mul_scalar(&m, v, s),
+            &|i| mul(&m, x[i], s.value),
+            "mul_scalar",
+        );
+        run(
+            &|v| kernel.mul_scalar_add(&m, v, &y, s),
+            &|i| m.add(x[i], mul(&m, y[i], s.value)),
+            "mul_scalar_add",
+        );
         run(
             &|v| kernel.sub_mul_scalar(&m, v, &y, s),
             &|i| mul(&m, m.sub(x[i], y[i]), s.value),
@@ -143,7 +184,11 @@ pub(super) fn pointwise(kernel: Kernel) {
                 _ => rng.random_range(-1..=1),
             })
             .collect();
-        run(&|v| kernel.reduce_signed(&m, v, &wide), &|i| m.from_i64(wide[i]), "reduce_signed");
+        run(
+            &|v| kernel.reduce_signed(&m, v, &wide),
+            &|i| m.from_i64(wide[i]),
+            "reduce_signed",
+        );
     });
 }
 
@@ -153,9 +198,21 @@ pub(super) fn dots(kernel: Kernel) {
         let log_rep = rng.random_range(0..=log_len);
         let terms = rng.random_range(1..40);
         let vectors = |rng: &mut ChaCha20Rng, len: usize| -> Vec<Vec<u64>> {
-            (0..terms).map(|t| if t == 0 { vec![m.value() - 1; len] } else { residues(rng, &m, len) }).collect()
+            (0..terms)
+                .map(|t| {
+                    if t == 0 {
+                        vec![m.value() - 1; len]
+                    } else {
+                        residues(rng, &m, len)
+                    }
+                })
+                .collect()
         };
-        let (shared, a, b) = (vectors(rng, len >> log_rep), vectors(rng, len), vectors(rng, len));
+        let (shared, a, b) = (
+            vectors(rng, len >> log_rep),
+            vectors(rng, len),
+            vectors(rng, len),
+        );
         fn views(v: &[Vec<u64>]) -> Vec<&[u64]> {
             v.iter().map(Vec::as_slice).collect()
         }
@@ -163,20 +220,41 @@ pub(super) fn dots(kernel: Kernel) {
         for init in [Init::Replace, Init::Accumulate] {
             let expected = |f: &[Vec<u64>], i: usize| {
                 let first = if init == Init::Replace { 0 } else { start[i] };
-                (0..terms).fold(first, |acc, t| m.add(acc, mul(&m, shared[t][i >> log_rep], f[t][i])))
+                (0..terms).fold(first, |acc, t| {
+                    m.add(acc, mul(&m, shared[t][i >> log_rep], f[t][i]))
+                })
             };
             let (mut x, mut y) = (start.clone(), start.clone());
             kernel.dot(&m, &mut x, init, &views(&shared), log_rep, &views(&a));
-            assert!((0..len).all(|i| x[i] == expected(&a, i)), "dot, rep 2^{log_rep}");
+            assert!(
+                (0..len).all(|i| x[i] == expected(&a, i)),
+                "dot, rep 2^{log_rep}"
+            );
             x.copy_from_slice(&start);
-            kernel.dot_pair(&m, [&mut x, &mut y], init, &views(&shared), log_rep, [&views(&a), &views(&b)]);
-            assert!((0..len).all(|i| x[i] == expected(&a, i)), "first of pair, rep 2^{log_rep}");
-            assert!((0..len).all(|i| y[i] == expected(&b, i)), "second of pair, rep 2^{log_rep}");
+            kernel.dot_pair(
+                &m,
+                [&mut x, &mut y],
+                init,
+                &views(&shared),
+                log_rep,
+                [&views(&a), &views(&b)],
+            );
+            assert!(
+                (0..len).all(|i| x[i] == expected(&a, i)),
+                "first of pair, rep 2^{log_rep}"
+            );
+            assert!(
+                (0..len).all(|i| y[i] == expected(&b, i)),
+                "second of pair, rep 2^{log_rep}"
+            );
         }
         let compact = residues(rng, &m, len >> log_rep);
         let mut x = start.clone();
         kernel.mul(&m, &mut x, &compact, log_rep);
-        assert!((0..len).all(|i| x[i] == mul(&m, start[i], compact[i >> log_rep])), "mul, rep 2^{log_rep}");
+        assert!(
+            (0..len).all(|i| x[i] == mul(&m, start[i], compact[i >> log_rep])),
+            "mul, rep 2^{log_rep}"
+        );
     });
 }
 
@@ -184,7 +262,8 @@ pub(super) fn permutations(kernel: Kernel) {
     check(4..=9, |rng, log_n, m| {
         let n = 1usize << log_n;
         let table = NttTable::new(m, log_n);
-        let galois = GaloisElement::from_exponent(2 * rng.random_range(0..n as u64) + 1, n).unwrap();
+        let galois =
+            GaloisElement::from_exponent(2 * rng.random_range(0..n as u64) + 1, n).unwrap();
         let x = residues(rng, &m, n);
         let mut image = vec![0; n];
         for (i, &c) in x.iter().enumerate() {
@@ -196,7 +275,12 @@ pub(super) fn permutations(kernel: Kernel) {
         kernel.ntt_forward(&table, &mut values);
         let permutation = Automorphism::new(galois, log_n);
         let mut permuted = vec![0; n];
-        kernel.permute(&permutation.blocks, &permutation.patterns, &mut permuted, &values);
+        kernel.permute(
+            &permutation.blocks,
+            &permutation.patterns,
+            &mut permuted,
+            &values,
+        );
         assert_eq!(permuted, image, "{galois:?} at 2^{log_n}");
     });
 }
@@ -215,14 +299,28 @@ pub(super) fn conversions(kernel: Kernel) {
                 _ => rng.random_range(-(product / 2) + 1..product / 2),
             })
             .collect();
-        let inputs: Vec<Vec<u64>> =
-            sources.iter().map(|m| values.iter().map(|&v| m.from_i128(v)).collect()).collect();
+        let inputs: Vec<Vec<u64>> = sources
+            .iter()
+            .map(|m| values.iter().map(|&v| m.from_i128(v)).collect())
+            .collect();
         let mut outputs = vec![vec![0u64; len]; all.len()];
         let views: Vec<&[u64]> = inputs.iter().map(Vec::as_slice).collect();
-        kernel.convert(&table, &views, &mut outputs.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+        kernel.convert(
+            &table,
+            &views,
+            &mut outputs
+                .iter_mut()
+                .map(Vec::as_mut_slice)
+                .collect::<Vec<_>>(),
+        );
         for (m, output) in all.iter().zip(&outputs) {
             for (i, &v) in values.iter().enumerate() {
-                assert_eq!(output[i], m.from_i128(v), "coefficient {i} modulo {}", m.value());
+                assert_eq!(
+                    output[i],
+                    m.from_i128(v),
+                    "coefficient {i} modulo {}",
+                    m.value()
+                );
             }
         }
     });
@@ -231,16 +329,24 @@ pub(super) fn conversions(kernel: Kernel) {
 /// Many sources exceed the lazy accumulators' room and need intermediate reductions.
 pub(super) fn wide_conversions_agree_with_scalar(kernel: Kernel) {
     let (q, p) = primes::chains(12, &[50; 40], &[48; 5]).unwrap();
-    let moduli = |primes: Vec<u64>| -> Vec<Modulus> { primes.into_iter().map(Modulus::new).collect() };
+    let moduli =
+        |primes: Vec<u64>| -> Vec<Modulus> { primes.into_iter().map(Modulus::new).collect() };
     let (sources, targets) = (moduli(q), moduli(p));
     let mut rng = ChaCha20Rng::seed_from_u64(5);
     for count in [3, 14, 15, 16, 31, 40] {
         let table = ConversionTable::new(&sources[..count], &targets);
-        let inputs: Vec<Vec<u64>> = sources[..count].iter().map(|m| residues(&mut rng, m, 256)).collect();
+        let inputs: Vec<Vec<u64>> = sources[..count]
+            .iter()
+            .map(|m| residues(&mut rng, m, 256))
+            .collect();
         let views: Vec<&[u64]> = inputs.iter().map(Vec::as_slice).collect();
         let run = |kernel: Kernel| {
             let mut out = vec![vec![0u64; 256]; targets.len()];
-            kernel.convert(&table, &views, &mut out.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>());
+            kernel.convert(
+                &table,
+                &views,
+                &mut out.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
+            );
             out
         };
         assert_eq!(run(kernel), run(Kernel::scalar()), "{count} sources");
@@ -278,5 +384,8 @@ fn kernels_are_found_by_name() {
         assert_eq!(Kernel::by_name(kernel.name()).unwrap(), kernel);
     }
     let message = Kernel::by_name("abacus").unwrap_err().to_string();
-    assert!(message.contains("`abacus`") && message.contains("HEDDLE_KERNEL"), "{message}");
+    assert!(
+        message.contains("`abacus`") && message.contains("HEDDLE_KERNEL"),
+        "{message}"
+    );
 }
