@@ -49,9 +49,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A plan file is not one, is damaged, or is of another version.
+    /// A file is foreign, damaged, of another kind or version, or does not hold together.
     #[error("`{file}` {message}")]
-    Plan {
+    File {
         /// The file's name.
         file: String,
         /// What is wrong and what to do.

@@ -1,1 +1,574 @@
-//! file.
+//! The framing that plans, keys and ciphertexts share.
+//!
+//! ```text
+//! magic (8 bytes) · format version (u16) · kind (u16) · header length (u32)
+//! header, a protobuf message · CRC-32 of everything so far
+//! any number of blocks: length (u32, not 0) · bytes · CRC-32 of length and bytes
+//! end marker: 0 (u32) · number of blocks (u64) · CRC-32 of both
+//! ```
+//!
+//! Integers are little-endian. A header and a block have at most 64 MiB each, so that a reader
+//! never allocates much for a file that lies about its lengths. Checksums find damage, not malice.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use crate::error::Error;
+
+/// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
+/// mangle either are noticed.
+const MAGIC: [u8; 8] = *b"\x8aHeddle\n";
+
+/// Version of the framing and of all headers.
+pub const VERSION: u16 = 1;
+
+/// Most bytes of a header or a block.
+pub const MAX_BLOCK: usize = 64 << 20;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A compiled network.
+    Plan = 1,
+    /// A secret key.
+    SecretKey = 2,
+    /// Evaluation keys.
+    EvaluationKeys = 3,
+    /// One or several ciphertexts.
+    Ciphertext = 4,
+    /// A public encryption key.
+    PublicKey = 5,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Plan,
+        Self::SecretKey,
+        Self::EvaluationKeys,
+        Self::Ciphertext,
+        Self::PublicKey,
+    ];
+
+    fn of_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u16 == code)
+    }
+
+    /// How to get a sound file of this kind.
+    fn mend(self) -> &'static str {
+        match self {
+            Self::Plan => "make the plan again with `heddlec`",
+            Self::SecretKey | Self::PublicKey | Self::EvaluationKeys => {
+                "make the keys again with `heddle keygen`"
+            }
+            Self::Ciphertext => "encrypt or evaluate again with `heddle`",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plan => "plan",
+            Self::SecretKey => "secret key",
+            Self::EvaluationKeys => "evaluation-key file",
+            Self::Ciphertext => "ciphertext",
+            Self::PublicKey => "public key",
+        })
+    }
+}
+
+fn io_error(file: &str, source: io::Error) -> Error {
+    Error::Io { file: file.to_owned(), source }
+}
+
+/// Writes one file of blocks.
+#[derive(Debug)]
+pub struct BlockWriter<W> {
+    writer: W,
+    file: String,
+    blocks: u64,
+}
+
+impl<W: Write> BlockWriter<W> {
+    /// Starts a file of the given kind; `file` names it in errors.
+    ///
+    /// # Errors
+    /// If the header has more than [`MAX_BLOCK`] bytes or writing fails.
+    pub fn new(
+        writer: W,
+        file: impl Into<String>,
+        kind: Kind,
+        header: &impl Message,
+    ) -> Result<Self, Error> {
+        let mut this = Self { writer, file: file.into(), blocks: 0 };
+        let header = header.encode_to_vec();
+        this.check_length(header.len())?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(kind as u16).to_le_bytes());
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        this.write_checked(&[&bytes])?;
+        Ok(this)
+    }
+
+    fn check_length(&self, len: usize) -> Result<(), Error> {
+        if len <= MAX_BLOCK {
+            return Ok(());
+        }
+        let message = format!("would need a block of {len} bytes; at most {MAX_BLOCK} are allowed");
+        Err(Error::File { file: self.file.clone(), message })
+    }
+
+    fn write_checked(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
+        let mut crc = crc32fast::Hasher::new();
+        let mut write = |bytes: &[u8]| self.writer.write_all(bytes);
+        let mut result = Ok(());
+        for part in parts {
+            crc.update(part);
+            result = result.and_then(|()| write(part));
+        }
+        result
+            .and_then(|()| write(&crc.finalize().to_le_bytes()))
+            .map_err(|source| io_error(&self.file, source))
+    }
+
+    /// Writes one block; an empty one is left out.
+    ///
+    /// # Errors
+    /// If it has more than [`MAX_BLOCK`] bytes or writing fails.
+    pub fn block(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.check_length(bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.blocks += 1;
+        self.write_checked(&[&(bytes.len() as u32).to_le_bytes(), bytes])
+    }
+
+    /// Writes any number of bytes as as many blocks as it takes.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        bytes.chunks(MAX_BLOCK).try_for_each(|block| self.block(block))
+    }
+
+    /// Writes the end marker and flushes.
+    ///
+    /// # Errors
+    /// If writing fails.
+    pub fn finish(mut self) -> Result<W, Error> {
+        let blocks = self.blocks.to_le_bytes();
+        self.write_checked(&[&0_u32.to_le_bytes(), &blocks])?;
+        self.writer.flush().map_err(|source| io_error(&self.file, source))?;
+        Ok(self.writer)
+    }
+}
+
+/// Reads one file of blocks.
+#[derive(Debug)]
+pub struct BlockReader<R> {
+    reader: R,
+    file: String,
+    kind: Kind,
+    blocks: u64,
+}
+
+/// Magic, version, kind and header length.
+const PREFIX: usize = MAGIC.len() + 8;
+
+/// The kind and the header's length that a prefix states.
+fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Error> {
+    let fail = |message: String| Err(Error::File { file: file.to_owned(), message });
+    let (magic, rest) = prefix.split_at(MAGIC.len());
+    if magic != MAGIC {
+        return fail("is not a file of Heddle's".to_owned());
+    }
+    let word = |at: usize| u16::from_le_bytes([rest[at], rest[at + 1]]);
+    let (version, code) = (word(0), word(2));
+    let kind = Kind::of_code(code);
+    if version != VERSION {
+        let what = kind.map_or("file".to_owned(), |kind| kind.to_string());
+        let mend = kind.map_or("make it again", Kind::mend);
+        return fail(format!(
+            "is a {what} of format version {version}, this program reads version {VERSION}\n\
+             help: {mend} of this version"
+        ));
+    }
+    let Some(kind) = kind else {
+        return fail(format!("holds something unknown (kind {code})"));
+    };
+    let len = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
+    if len > MAX_BLOCK {
+        return fail(format!("is damaged: its header claims {len} bytes\nhelp: {}", kind.mend()));
+    }
+    Ok((kind, len))
+}
+
+impl BlockReader<BufReader<File>> {
+    /// Opens a file that must be of the given kind and reads its header.
+    ///
+    /// # Errors
+    /// As [`BlockReader::new`], and if the file cannot be opened.
+    pub fn open<H: Message + Default>(path: &Path, kind: Kind) -> Result<(Self, H), Error> {
+        let file = path.display().to_string();
+        let opened = File::open(path).map_err(|source| io_error(&file, source))?;
+        Self::new(BufReader::new(opened), file, kind)
+    }
+}
+
+impl<R: Read> BlockReader<R> {
+    /// Starts to read what must be of the given kind; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is foreign, damaged, of another kind or version; [`Error::Io`] if
+    /// reading fails.
+    pub fn new<H: Message + Default>(
+        mut reader: R,
+        file: impl Into<String>,
+        kind: Kind,
+    ) -> Result<(Self, H), Error> {
+        let file = file.into();
+        let mut prefix = [0; PREFIX];
+        let read = read_up_to(&mut reader, &mut prefix).map_err(|e| io_error(&file, e))?;
+        if read < PREFIX && prefix[..read] != MAGIC[..read.min(MAGIC.len())] {
+            let message = "is not a file of Heddle's".to_owned();
+            return Err(Error::File { file, message });
+        }
+        let mut this = Self { reader, file, kind, blocks: 0 };
+        if read < PREFIX {
+            return Err(this.truncated());
+        }
+        let (found, len) = parse_prefix(&this.file, &prefix)?;
+        if found != kind {
+            let message = format!("is a {found}, expected a {kind}");
+            return Err(Error::File { file: this.file, message });
+        }
+        let header = this.read_checked(&prefix, len, "its header")?;
+        let header = H::decode(&*header)
+            .map_err(|error| this.damaged(&format!("its header does not decode ({error})")))?;
+        Ok((this, header))
+    }
+
+    /// The file's name, for errors about what the blocks hold.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// An error that says that the file is damaged, what shows it, and how to mend it.
+    pub fn damaged(&self, what: &str) -> Error {
+        let message = format!("is damaged: {what}\nhelp: {}", self.kind.mend());
+        Error::File { file: self.file.clone(), message }
+    }
+
+    fn truncated(&self) -> Error {
+        let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.mend());
+        Error::File { file: self.file.clone(), message }
+    }
+
+    fn read_exactly(&mut self, len: usize) -> Result<Vec<u8>, Error> {
+        // Grows with what is there, so that a wrong length costs no more memory than the file has.
+        let mut bytes = Vec::with_capacity(len.min(1 << 20));
+        let read = (&mut self.reader).take(len as u64).read_to_end(&mut bytes);
+        match read {
+            Ok(read) if read == len => Ok(bytes),
+            Ok(_) => Err(self.truncated()),
+            Err(source) => Err(io_error(&self.file, source)),
+        }
+    }
+
+    fn read_checked(&mut self, before: &[u8], len: usize, what: &str) -> Result<Vec<u8>, Error> {
+        let bytes = self.read_exactly(len)?;
+        let stored = self.read_exactly(4)?;
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(before);
+        crc.update(&bytes);
+        if stored == crc.finalize().to_le_bytes() {
+            Ok(bytes)
+        } else {
+            Err(self.damaged(&format!("the checksum of {what} is wrong")))
+        }
+    }
+
+    /// The next block, or `None` at the end marker, behind which nothing may follow.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the file is cut short or damaged; [`Error::Io`] if reading fails.
+    pub fn next_block(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        let length = self.read_exactly(4)?;
+        let len = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        if len > MAX_BLOCK {
+            return Err(self.damaged(&format!("a block claims {len} bytes")));
+        }
+        if len > 0 {
+            self.blocks += 1;
+            let what = format!("block {}", self.blocks);
+            return self.read_checked(&length, len, &what).map(Some);
+        }
+        let blocks = self.read_checked(&length, 8, "the end marker")?;
+        if blocks != self.blocks.to_le_bytes() {
+            return Err(self.damaged("blocks are missing"));
+        }
+        let mut rest = [0];
+        let read = read_up_to(&mut self.reader, &mut rest);
+        match read.map_err(|source| io_error(&self.file, source))? {
+            0 => Ok(None),
+            _ => Err(self.damaged("something follows its end marker")),
+        }
+    }
+
+    /// The next block, which must exist.
+    ///
+    /// # Errors
+    /// As [`next_block`](Self::next_block), and if there is no block left.
+    pub fn block(&mut self) -> Result<Vec<u8>, Error> {
+        self.next_block()?.ok_or_else(|| self.damaged("it has fewer blocks than it states"))
+    }
+
+    /// The next `len` bytes, written by [`BlockWriter::bytes`].
+    ///
+    /// # Errors
+    /// As [`block`](Self::block), and if the blocks do not have `len` bytes.
+    pub fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        while bytes.len() < len {
+            let block = self.block()?;
+            if bytes.is_empty() {
+                bytes = block;
+            } else {
+                bytes.extend_from_slice(&block);
+            }
+        }
+        if bytes.len() == len {
+            Ok(bytes)
+        } else {
+            Err(self.damaged(&format!("a part of {len} bytes is longer than that")))
+        }
+    }
+
+    /// Checks that the end marker comes next and nothing behind it.
+    ///
+    /// # Errors
+    /// As [`next_block`](Self::next_block), and if there is another block.
+    pub fn finish(mut self) -> Result<(), Error> {
+        match self.next_block()? {
+            None => Ok(()),
+            Some(_) => Err(self.damaged("it has more blocks than it states")),
+        }
+    }
+}
+
+fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match reader.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// What a file holds, from its first bytes.
+///
+/// # Errors
+/// [`Error::File`] if it is foreign or of another version; [`Error::Io`] if reading fails.
+pub fn kind_of(path: &Path) -> Result<Kind, Error> {
+    let file = path.display().to_string();
+    let mut prefix = [0; PREFIX];
+    let read = File::open(path).and_then(|mut opened| read_up_to(&mut opened, &mut prefix));
+    if read.map_err(|source| io_error(&file, source))? < PREFIX {
+        let message = "is not a file of Heddle's, or is cut short".to_owned();
+        return Err(Error::File { file, message });
+    }
+    parse_prefix(&file, &prefix).map(|(kind, _)| kind)
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever the system's defaults admit.
+    Default,
+    /// Its owner alone, where the system knows owners.
+    Owner,
+}
+
+/// Removes the unfinished file when writing fails or panics.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It is gone already when it was renamed; nothing can be done when it cannot be removed.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Writes a file under a temporary name in the same folder and renames it when it is whole, so
+/// that `path` never names a part of a file. What was written is removed when `write` fails.
+///
+/// # Errors
+/// Whatever `write` returns, and [`Error::Io`] if the file cannot be made or renamed.
+pub fn write_atomically<T, E: From<Error>>(
+    path: &Path,
+    access: Access,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
+) -> Result<T, E> {
+    let file = path.display().to_string();
+    let fail = |source: io::Error| E::from(io_error(&file, source));
+    let Some(name) = path.file_name() else {
+        return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "is not a file name")));
+    };
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.part", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    // What an interrupted process of the same id left.
+    let _ = fs::remove_file(&temporary);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if access == Access::Owner {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    let opened = options.open(&temporary).map_err(fail)?;
+    let unfinished = Unfinished(temporary);
+    let mut writer = BufWriter::with_capacity(1 << 20, opened);
+    let result = write(&mut writer)?;
+    writer.flush().map_err(fail)?;
+    drop(writer);
+    fs::rename(&unfinished.0, path).map_err(fail)?;
+    Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Header {
+        #[prost(string, tag = "1")]
+        name: String,
+    }
+
+    fn sample() -> Vec<u8> {
+        let header = Header { name: "sample".into() };
+        let mut writer = BlockWriter::new(Vec::new(), "s", Kind::Plan, &header).unwrap();
+        writer.block(b"first").unwrap();
+        writer.bytes(&[7; 100]).unwrap();
+        writer.bytes(&[]).unwrap();
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Header, Vec<Vec<u8>>), Error> {
+        let (mut reader, header) = BlockReader::new(bytes, "f.plan", Kind::Plan)?;
+        let mut blocks = Vec::new();
+        while let Some(block) = reader.next_block()? {
+            blocks.push(block);
+        }
+        Ok((header, blocks))
+    }
+
+    #[test]
+    fn round_trips() {
+        let (header, blocks) = read(&sample()).unwrap();
+        assert_eq!(header.name, "sample");
+        assert_eq!(blocks, [b"first".to_vec(), vec![7; 100]]);
+        let bytes = sample();
+        let (mut reader, _) = BlockReader::new::<Header>(&*bytes, "f", Kind::Plan).unwrap();
+        assert_eq!(reader.bytes(5).unwrap(), b"first");
+        assert_eq!(reader.bytes(100).unwrap(), [7; 100]);
+        reader.finish().unwrap();
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_noticed() {
+        let whole = sample();
+        for len in 0..whole.len() {
+            let error = read(&whole[..len]).unwrap_err();
+            assert!(matches!(&error, Error::File { file, .. } if file == "f.plan"), "{error}");
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            assert!(read(&damaged).is_err(), "byte {at}");
+        }
+        let mut longer = whole;
+        longer.push(0);
+        assert!(read(&longer).unwrap_err().to_string().contains("follows its end"));
+    }
+
+    #[test]
+    fn messages_say_what_it_is_and_how_to_mend_it() {
+        let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+        assert_eq!(message(b"PK\x03\x04"), "`f.plan` is not a file of Heddle's");
+        assert_eq!(message(b""), "`f.plan` is cut short\nhelp: copy it again, or make the plan again with `heddlec`");
+        let mut other = sample();
+        other[8] = 9;
+        assert!(message(&other).contains("format version 9, this program reads version 1"));
+        let mut key = sample();
+        key[10] = 2;
+        assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");
+        let mut damaged = sample();
+        let at = damaged.len() - 30;
+        damaged[at] ^= 1;
+        assert!(message(&damaged).contains("checksum of block 2 is wrong\nhelp: make the plan"));
+    }
+
+    #[test]
+    fn a_wrong_number_of_bytes_is_an_error() {
+        let bytes = sample();
+        let open = || BlockReader::new::<Header>(&*bytes, "f", Kind::Plan).unwrap().0;
+        assert!(open().bytes(4).is_err());
+        assert!(open().bytes(1000).is_err());
+        assert!(open().finish().is_err());
+        let long = vec![0; MAX_BLOCK + 1];
+        let mut writer =
+            BlockWriter::new(io::sink(), "f", Kind::Plan, &Header::default()).unwrap();
+        assert!(writer.block(&long).is_err());
+        writer.bytes(&long).unwrap();
+        assert_eq!(writer.blocks, 2);
+    }
+
+    #[test]
+    fn files_appear_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.plan");
+        let listed = || fs::read_dir(folder.path()).unwrap().count();
+        let failed: Result<(), Error> = write_atomically(&path, Access::Default, |writer| {
+            writer.write_all(b"half").unwrap();
+            Err(Error::File { file: "x".into(), message: "failed".into() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(listed(), 0);
+        fs::write(&path, b"old").unwrap();
+        write_atomically::<_, Error>(&path, Access::Owner, |writer| {
+            writer.write_all(&sample()).unwrap();
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(listed(), 1);
+        assert_eq!(kind_of(&path).unwrap(), Kind::Plan);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let (reader, header) = BlockReader::open::<Header>(&path, Kind::Plan).unwrap();
+        assert_eq!((reader.file(), header.name.as_str()), (path.to_str().unwrap(), "sample"));
+        let nowhere = folder.path().join("missing").join("a");
+        assert!(write_atomically::<_, Error>(&nowhere, Access::Default, |_| Ok(())).is_err());
+        assert!(BlockReader::open::<Header>(&nowhere, Kind::Plan).is_err());
+        fs::write(&path, b"x").unwrap();
+        assert!(kind_of(&path).is_err());
+    }
+}
