@@ -1,0 +1,124 @@
+//! Models of other people, found through `HEDDLE_DATA`; skipped without it.
+
+use std::path::{Path, PathBuf};
+
+use heddle_frontends::Error;
+use heddle_frontends::onnx::{ImportOptions, import};
+use heddle_ir::eval;
+use heddle_ir::nn::{Activation, AxisOrder, Op};
+
+/// The folder of test data, or `None` with a note that the test was skipped.
+fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("HEDDLE_DATA").map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("skipped: HEDDLE_DATA is not set");
+    }
+    folder
+}
+
+const IMAGENET: [[f32; 3]; 2] = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]];
+const CIFAR10: [[f32; 3]; 2] = [[0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]];
+
+/// Image `index` of the CIFAR-10 test batch, normalised.
+fn image(data: &Path, index: usize, [mean, deviation]: [[f32; 3]; 2]) -> Vec<f32> {
+    let batch = std::fs::read(data.join("cifar10_test_0-4999.bin")).unwrap();
+    let pixels = &batch[index * 3073 + 1..][..3072];
+    pixels
+        .chunks(1024)
+        .enumerate()
+        .flat_map(|(channel, plane)| {
+            plane.iter().map(move |pixel| {
+                (f32::from(*pixel) / 255.0 - mean[channel]) / deviation[channel]
+            })
+        })
+        .collect()
+}
+
+/// Logits of onnxruntime 1.31.1 for the first two test images.
+#[test]
+fn logits_are_those_of_onnxruntime() {
+    let Some(data) = data() else { return };
+    #[rustfmt::skip]
+    let cases = [
+        ("ace/resnet20_cifar10_pre", IMAGENET, [
+            [-2.535363, -2.342220, -2.545957, 21.821243, -3.259277, 2.033973, -3.078408, -2.701421, -5.069703, -2.323178],
+            [1.636633, 3.652609, -3.608493, -1.515774, -3.779248, -3.902079, -2.012796, -3.919894, 15.800080, -2.351392],
+        ]),
+        ("snu/resnet20_cifar10_bn_dyn", CIFAR10, [
+            [-6.579554, 2.356297, 1.844910, 22.441223, -5.862296, 5.582763, -3.487004, -7.594896, -1.997187, -6.700179],
+            [5.277588, 13.087240, -9.847802, -3.992146, -16.216049, -12.560621, -1.812455, -7.725754, 29.104036, 4.695264],
+        ]),
+        ("akamaster/resnet20_cifar10_optA_legacy_op13", IMAGENET, [
+            [-5.309684, -0.495772, 0.877255, 23.730516, -4.105039, 4.463734, -0.234351, -5.417926, -3.711790, -9.882182],
+            [5.953948, 11.690820, -8.771255, -6.911051, -11.668475, -8.162960, -6.041222, -8.321341, 32.132416, -0.004065],
+        ]),
+        ("akamaster/resnet20_cifar10_optA_torch215_default", IMAGENET, [
+            [-5.309684, -0.495772, 0.877250, 23.730516, -4.105040, 4.463737, -0.234349, -5.417927, -3.711792, -9.882182],
+            [5.953948, 11.690821, -8.771256, -6.911052, -11.668472, -8.162960, -6.041223, -8.321342, 32.132416, -0.004066],
+        ]),
+    ];
+    for (name, normalisation, expected) in cases {
+        let path = data.join("models").join(name).with_extension("onnx");
+        let model = import(&path, &ImportOptions::default()).unwrap();
+        let relus = model.graph.values().filter(|value| {
+            matches!(model.graph.node(*value).op, Op::Activation(Activation::Relu))
+        });
+        assert_eq!(relus.count(), 19, "{name}");
+        for (index, expected) in expected.iter().enumerate() {
+            let logits = eval::nn::run(&model, &image(&data, index, normalisation)).unwrap();
+            assert_close(&logits, expected, name);
+        }
+    }
+}
+
+fn assert_close(logits: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(logits.len(), expected.len(), "{what}");
+    for (logit, expected) in logits.iter().zip(expected) {
+        assert!((logit - expected).abs() < 1e-4, "{what}: {logit}, expected {expected}");
+    }
+}
+
+/// Every file imports, or says all that keeps it from it.
+#[test]
+fn every_model_imports_or_says_why_not() {
+    let Some(data) = data() else { return };
+    let refused = [
+        ("broken/missing_external_data_swiftinfer_cifar10", "external data"),
+        ("dacapo/resnet20_silu_model", "Sigmoid"),
+        ("dacapo/squeezeNet_relu_maxpool_model", "MaxPool"),
+        ("mnist/Convnet_maxpool", "MaxPool"),
+        ("mnist/ms_cntk_mnist", "MaxPool"),
+        ("mnist/wuhan_mnist-sm", "MaxPool"),
+    ];
+    let mut imported = Vec::new();
+    for folder in std::fs::read_dir(data.join("models")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "onnx") {
+                continue;
+            }
+            let refused = refused
+                .iter()
+                .find(|(name, _)| path.with_extension("").ends_with(Path::new(name)));
+            match (import(&path, &ImportOptions::default()), refused) {
+                (Ok(model), None) => imported.push((path, model)),
+                (Err(Error::Unsupported { problems, .. }), Some((name, kind))) => {
+                    assert!(problems.0.iter().any(|problem| problem.kind == *kind), "{name}");
+                }
+                (Ok(_), Some((name, _))) => panic!("{name} should be refused"),
+                (Err(error), _) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(imported.len() >= 15);
+    for (path, model) in imported {
+        let channels_last = ["mlperf_resnet8_tf2onnx_op13", "cifar10_small"]
+            .iter()
+            .any(|name| path.to_string_lossy().contains(name));
+        let order = if channels_last { AxisOrder::Hwc } else { AxisOrder::Chw };
+        assert_eq!(model.input_order, order, "{}", path.display());
+        let elements = model.graph.ty(model.input()).elements();
+        let logits = eval::nn::run(&model, &vec![0.25; elements]).unwrap();
+        assert!(logits.iter().all(|logit| logit.is_finite()));
+    }
+}
