@@ -62,7 +62,9 @@ impl Cosine {
             let residuals: Vec<f64> = rows
                 .iter()
                 .zip(&wanted)
-                .map(|(row, f)| (row.iter().zip(&solution).map(|(a, c)| a * c).sum::<f64>() - f).abs())
+                .map(|(row, f)| {
+                    (row.iter().zip(&solution).map(|(a, c)| a * c).sum::<f64>() - f).abs()
+                })
                 .collect();
             let largest = residuals.iter().copied().fold(0.0, f64::max);
             if largest < least {
@@ -82,7 +84,12 @@ impl Cosine {
             coefficients[2 * k] = c;
         }
         let polynomial = ChebyshevPolynomial::new(coefficients);
-        let mut cosine = Self { polynomial, half_width, double_angles: parameters.double_angles, error: 0.0 };
+        let mut cosine = Self {
+            polynomial,
+            half_width,
+            double_angles: parameters.double_angles,
+            error: 0.0,
+        };
         for integer in -bound..=bound {
             for step in -20..=20 {
                 let x = integer as f64 + epsilon * f64::from(step) / 20.0;
@@ -139,7 +146,11 @@ fn least_squares(rows: &[Vec<f64>], wanted: &[f64], weights: &[f64]) -> Vec<f64>
     let mut solution = vec![0.0; n];
     for k in (0..n).rev() {
         let known: f64 = (k + 1..n).map(|j| a[k][j] * solution[j]).sum();
-        solution[k] = if a[k][k] == 0.0 { 0.0 } else { (a[k][n] - known) / a[k][k] };
+        solution[k] = if a[k][k] == 0.0 {
+            0.0
+        } else {
+            (a[k][n] - known) / a[k][k]
+        };
     }
     solution
 }
@@ -149,10 +160,21 @@ mod tests {
     use super::*;
 
     fn log_error(k: u32, degree: u32, double_angles: u32, log_message_ratio: u32) -> f64 {
-        let parameters =
-            BootstrapParameters { k, degree, double_angles, log_message_ratio, ..BootstrapParameters::default() };
+        let parameters = BootstrapParameters {
+            k,
+            degree,
+            double_angles,
+            log_message_ratio,
+            ..BootstrapParameters::default()
+        };
         let cosine = Cosine::fit(&parameters);
-        assert!(cosine.polynomial.coefficients().iter().all(|c| c.abs() < 2.0));
+        assert!(
+            cosine
+                .polynomial
+                .coefficients()
+                .iter()
+                .all(|c| c.abs() < 2.0)
+        );
         cosine.error.log2()
     }
 
@@ -164,9 +186,12 @@ mod tests {
 
     #[test]
     fn other_sets_reach_their_known_errors() {
-        for (k, degree, double_angles, ratio, known) in
-            [(12, 62, 1, 8, -38.0), (14, 46, 2, 8, -40.0), (10, 44, 1, 8, -20.0), (2, 30, 0, 10, -40.0)]
-        {
+        for (k, degree, double_angles, ratio, known) in [
+            (12, 62, 1, 8, -38.0),
+            (14, 46, 2, 8, -40.0),
+            (10, 44, 1, 8, -20.0),
+            (2, 30, 0, 10, -40.0),
+        ] {
             let found = log_error(k, degree, double_angles, ratio);
             println!("K = {k}, degree {degree}, {double_angles} double angles: 2^{found:.1}");
             assert!(found < known, "K = {k}, degree {degree}: 2^{found}");

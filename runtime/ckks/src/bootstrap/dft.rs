@@ -1,12 +1,18 @@
-//! Values of the factors of the slot transforms, in double precision.
+//! The factors of the slot transforms: their values in double precision, and the encoded transforms.
 //!
 //! Without the bit reversal of the special FFT: SlotToCoeff leaves slot `j` in coefficient `brv(j)`, CoeffToSlot
 //! undoes exactly that, and EvalMod in between does not care about order.
 
-use crate::encode::Complex64;
-use heddle_params::dft::{DftDirection, DftFactor};
+use crate::ciphertext::Ciphertext;
+use crate::context::Context;
+use crate::encode::{Complex64, Encoder};
+use crate::error::Error;
+use crate::eval::Evaluator;
+use crate::eval::linear::LinearTransform;
+use heddle_params::dft::{DftDirection, DftFactor, DftPlan};
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 /// Diagonals by signed offset; every vector has the factor's value period.
 pub type Diagonals = BTreeMap<i64, Vec<Complex64>>;
@@ -68,7 +74,11 @@ pub fn factor_diagonals(
         let mut next = Diagonals::new();
         for (&a, left) in &stage {
             for (&b, right) in &product {
-                let offset = if wraps { (a + b).rem_euclid(period as i64) } else { a + b };
+                let offset = if wraps {
+                    (a + b).rem_euclid(period as i64)
+                } else {
+                    a + b
+                };
                 let sum = next
                     .entry(offset)
                     .or_insert_with(|| vec![Complex64::default(); period]);
@@ -84,11 +94,84 @@ pub fn factor_diagonals(
     product
 }
 
+/// A slot transform ready for use, one level a factor.
+pub struct SlotTransform {
+    factors: Vec<LinearTransform>,
+}
+
+impl SlotTransform {
+    /// Encodes the factors of `plan` for ciphertexts at `level`.
+    ///
+    /// `constant` multiplies the whole transform, spread evenly over the factors; `scale_ratio` is the scale of the
+    /// result relative to that of the input.
+    ///
+    /// # Errors
+    /// When the constants cannot be encoded.
+    pub(crate) fn new(
+        context: &Arc<Context>,
+        encoder: &Encoder,
+        plan: &DftPlan,
+        level: usize,
+        constant: f64,
+        scale_ratio: f64,
+    ) -> Result<Self, Error> {
+        let share = 1.0 / plan.factors.len() as f64;
+        let ring = 1i64 << plan.log_ring_slots;
+        let factors = plan.factors.iter().enumerate().map(|(i, factor)| {
+            let level = level - i;
+            // Plans name diagonals modulo all slots of the ring.
+            let diagonals: BTreeMap<usize, Vec<Complex64>> =
+                factor_diagonals(factor, plan.direction, plan.log_slots, constant.powf(share))
+                    .into_iter()
+                    .map(|(offset, values)| (offset.rem_euclid(ring) as usize, values))
+                    .collect();
+            let scale = context.modulus(level).value() as f64 * scale_ratio.powf(share);
+            let diagonal = |d: usize| diagonals.get(&d).cloned().unwrap_or_default();
+            let mut transform = LinearTransform::new(
+                encoder,
+                factor.plan.clone(),
+                factor.strides.end,
+                scale,
+                diagonal,
+            )?;
+            transform.prepare(
+                context,
+                level,
+                context.parameters().key_switch_layout(level)?.specials,
+            )?;
+            Ok(transform)
+        });
+        Ok(Self {
+            factors: factors.collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// Bytes of memory that the encoded diagonals take.
+    pub fn bytes(&self) -> usize {
+        self.factors.iter().map(LinearTransform::bytes).sum()
+    }
+
+    /// Applies the factors, rescaling after each.
+    ///
+    /// # Errors
+    /// A wrong level or missing keys.
+    pub(crate) fn apply(
+        &self,
+        evaluator: &Evaluator,
+        ciphertext: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
+        let mut value = ciphertext.clone();
+        for factor in &self.factors {
+            value = evaluator.linear_transform_rescale(&[(&value, factor)])?;
+        }
+        Ok(value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::encode::Encoder;
-    use heddle_params::dft::DftPlan;
 
     fn apply(diagonals: &Diagonals, x: &[Complex64]) -> Vec<Complex64> {
         let n = x.len();
@@ -113,11 +196,16 @@ mod tests {
     }
 
     fn ramp(n: usize) -> Vec<Complex64> {
-        (0..n).map(|i| Complex64::new((i as f64 * 0.37).sin(), (i as f64 * 0.91).cos())).collect()
+        (0..n)
+            .map(|i| Complex64::new((i as f64 * 0.37).sin(), (i as f64 * 0.91).cos()))
+            .collect()
     }
 
     fn distance(a: &[Complex64], b: &[Complex64]) -> f64 {
-        a.iter().zip(b).map(|(&x, &y)| (x - y).abs()).fold(0.0, f64::max)
+        a.iter()
+            .zip(b)
+            .map(|(&x, &y)| (x - y).abs())
+            .fold(0.0, f64::max)
     }
 
     #[test]
@@ -133,7 +221,10 @@ mod tests {
             }
             let expected = Encoder::new(log).to_slots(&coefficients).unwrap();
             let found = transform(DftDirection::SlotToCoeff, log, slots);
-            assert!(distance(&expected, &found) < 1e-9 * n as f64, "2^{log} slots");
+            assert!(
+                distance(&expected, &found) < 1e-9 * n as f64,
+                "2^{log} slots"
+            );
         }
     }
 

@@ -5,8 +5,16 @@
 //! at the scale that makes its sum match, so that the result has exactly the scale asked for.
 
 mod plan;
+pub(crate) mod sum;
 
-use plan::Plan;
+use crate::ciphertext::Ciphertext;
+use crate::context::Basis;
+use crate::error::Error;
+use crate::eval::Evaluator;
+use crate::poly::RnsPoly;
+use plan::{Node, Plan};
+use std::collections::BTreeMap;
+use sum::{Sum, integer};
 
 /// Which powers of its argument a polynomial has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +39,18 @@ impl ChebyshevPolynomial {
     /// The polynomial of given coefficients, `T_0` first; its parity is that of its exact zeros. Trailing zeros are
     /// dropped, and no coefficients mean the zero polynomial.
     pub fn new(mut coefficients: Vec<f64>) -> Self {
-        let length = coefficients.iter().rposition(|&c| c != 0.0).map_or(1, |last| last + 1);
+        let length = coefficients
+            .iter()
+            .rposition(|&c| c != 0.0)
+            .map_or(1, |last| last + 1);
         coefficients.resize(length, 0.0);
-        let lacks = |parity: usize| coefficients.iter().skip(parity).step_by(2).all(|&c| c == 0.0);
+        let lacks = |parity: usize| {
+            coefficients
+                .iter()
+                .skip(parity)
+                .step_by(2)
+                .all(|&c| c == 0.0)
+        };
         let parity = match (lacks(0), lacks(1)) {
             (_, true) => Parity::Even,
             (true, false) => Parity::Odd,
@@ -44,7 +61,11 @@ impl ChebyshevPolynomial {
             Parity::Even => Plan::new(&coefficients.iter().copied().step_by(2).collect::<Vec<_>>()),
             Parity::Odd | Parity::General => Plan::new(&coefficients),
         };
-        Self { coefficients, parity, plan }
+        Self {
+            coefficients,
+            parity,
+            plan,
+        }
     }
 
     /// The coefficients, `T_0` first.
@@ -74,5 +95,264 @@ impl ChebyshevPolynomial {
             (b1, b2) = (c + 2.0 * x * b1 - b2, b1);
         }
         self.coefficients[0] + x * b1 - b2
+    }
+}
+
+/// The value of `polynomial` at the slots of `ciphertext`, which are in `[−1, 1]`: level in − depth, scale exactly
+/// `target_scale`.
+///
+/// Precision is that of the powers, whose scales stay near the input's as long as that is near the primes of the
+/// levels used.
+///
+/// # Errors
+/// Too few levels, a missing relinearisation key, or scales that do not fit.
+pub fn evaluate(
+    evaluator: &Evaluator,
+    ciphertext: &Ciphertext,
+    polynomial: &ChebyshevPolynomial,
+    target_scale: f64,
+) -> Result<Ciphertext, Error> {
+    let depth = polynomial.depth();
+    if ciphertext.level() < depth {
+        return Err(Error::NotEnoughLevels {
+            op: "polynomial",
+            needed: depth,
+            found: ciphertext.level(),
+        });
+    }
+    let scales = [ciphertext.scale(), target_scale];
+    if let Some(scale) = scales.into_iter().find(|s| !s.is_finite() || *s < 1.0) {
+        return Err(Error::ScaleRange {
+            op: "polynomial",
+            log_scale: scale.log2(),
+            limit: 120.0,
+        });
+    }
+    let output = ciphertext.level() - depth;
+    if depth == 0 {
+        let zero = RnsPoly::zero(evaluator.context(), Basis::q(output));
+        let mut constant = zero.clone();
+        let residues = constant.residues_of(integer(polynomial.coefficients[0] * target_scale)?);
+        for (i, residue) in residues.into_iter().enumerate() {
+            constant.limb_mut(i).fill(residue);
+        }
+        return Ciphertext::from_parts(constant, zero, target_scale, ciphertext.log_slots());
+    }
+    let mut powers = Powers {
+        evaluator,
+        values: BTreeMap::from([(1, ciphertext.clone())]),
+    };
+    if polynomial.parity == Parity::Even {
+        let square = powers.step(1, 1)?;
+        powers.values = BTreeMap::from([(1, square)]);
+    }
+    for step in &polynomial.plan.powers {
+        let power = powers.step(step.a, step.b)?;
+        powers.values.insert(step.k, power);
+    }
+    powers.node(&polynomial.plan.root, output, target_scale)
+}
+
+/// The Chebyshev powers of an argument, by index.
+struct Powers<'a> {
+    evaluator: &'a Evaluator,
+    values: BTreeMap<usize, Ciphertext>,
+}
+
+impl Powers<'_> {
+    fn get(&self, k: usize) -> &Ciphertext {
+        self.values
+            .get(&k)
+            .expect("the plan computes a power before its use")
+    }
+
+    fn prime(&self, level: usize) -> f64 {
+        self.evaluator.context().modulus(level).value() as f64
+    }
+
+    /// `T_(a+b) = 2·T_a·T_b − T_(a−b)`, `a ≥ b`.
+    fn step(&self, a: usize, b: usize) -> Result<Ciphertext, Error> {
+        let (x, y) = (self.get(a), self.get(b));
+        let level = x.level().min(y.level());
+        let raw = x.scale() * y.scale();
+        let mut sum = Sum {
+            products: vec![(x, y)],
+            factor: 2,
+            terms: Vec::new(),
+            constant: 0,
+        };
+        if a == b {
+            sum.constant = -integer(raw)?;
+        } else {
+            let difference = self.get(a - b);
+            sum.terms
+                .push((difference, -integer(raw / difference.scale())?));
+        }
+        sum.evaluate(self.evaluator, level, raw / self.prime(level))
+    }
+
+    /// A node at `level` with exactly `scale`.
+    fn node(&self, node: &Node, level: usize, scale: f64) -> Result<Ciphertext, Error> {
+        let raw = scale * self.prime(level + 1);
+        let quotients = node
+            .products
+            .iter()
+            .map(|(m, q)| self.node(q, level + 1, raw / self.get(*m).scale()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let terms = node.terms.iter().map(|&(k, c)| {
+            let power = self.get(k);
+            Ok((power, integer(c * raw / power.scale())?))
+        });
+        let sum = Sum {
+            products: node
+                .products
+                .iter()
+                .map(|(m, _)| self.get(*m))
+                .zip(&quotients)
+                .collect(),
+            factor: 1,
+            terms: terms.collect::<Result<Vec<_>, Error>>()?,
+            constant: integer(node.constant * raw)?,
+        };
+        sum.evaluate(self.evaluator, level + 1, scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ciphertext::Plaintext;
+    use crate::context::Context;
+    use crate::encode::Complex64;
+    use crate::encrypt::{Decryptor, SecretEncryptor};
+    use crate::keys::{KeyGenerator, KeyStorage, SecretKey};
+    use crate::precision::Precision;
+    use heddle_params::bootstrap::{KeyKind, KeyUse};
+    use heddle_params::named;
+    use std::sync::Arc;
+
+    const LEVEL: usize = 12;
+
+    struct Bench {
+        evaluator: Evaluator,
+        secret: SecretKey,
+        values: Vec<f64>,
+        ciphertext: Ciphertext,
+    }
+
+    fn bench() -> Bench {
+        let context = Context::new(named::toy(9).unwrap()).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let uses = [KeyUse {
+            kind: KeyKind::Relin,
+            level: LEVEL,
+        }];
+        let keys = KeyGenerator::new(&context, &secret).unwrap();
+        let keys = keys.generate(&uses, KeyStorage::Expanded).unwrap();
+        let evaluator = Evaluator::new(&context, Arc::new(keys));
+        let values: Vec<f64> = (0..64).map(|i| f64::from(i) / 31.5 - 1.0).collect();
+        let plaintext =
+            Plaintext::encode_real(evaluator.encoder(), &values, 2f64.powi(40)).unwrap();
+        let ciphertext = SecretEncryptor::new(&context, &secret)
+            .encrypt(&plaintext, LEVEL)
+            .unwrap()
+            .expand(&context);
+        Bench {
+            evaluator,
+            secret,
+            values,
+            ciphertext,
+        }
+    }
+
+    fn check(bench: &Bench, coefficients: Vec<f64>) -> f64 {
+        let polynomial = ChebyshevPolynomial::new(coefficients);
+        let scale = 2f64.powi(40) * 1.2345;
+        let result = evaluate(&bench.evaluator, &bench.ciphertext, &polynomial, scale).unwrap();
+        assert_eq!(result.level(), LEVEL - polynomial.depth());
+        assert_eq!(result.scale(), scale);
+        let got = Decryptor::new(bench.evaluator.context(), &bench.secret)
+            .decrypt(&result)
+            .unwrap();
+        let expected: Vec<Complex64> = bench
+            .values
+            .iter()
+            .map(|&x| polynomial.evaluate_plain(x).into())
+            .collect();
+        Precision::compare(&expected, &got).worst_bits
+    }
+
+    #[test]
+    fn encrypted_values_match_plain_ones_at_every_parity() {
+        let bench = bench();
+        for degree in [0, 1, 2, 3, 4, 7, 8, 15, 27, 31, 62, 63] {
+            for parity in [Parity::General, Parity::Odd, Parity::Even] {
+                let keep = |k: usize| match parity {
+                    Parity::General => true,
+                    Parity::Odd => k % 2 == 1,
+                    Parity::Even => k % 2 == 0,
+                };
+                let coefficients = (0..=degree)
+                    .map(|k| {
+                        if keep(k) {
+                            (1.3 * k as f64 + 0.4).sin() / (1.0 + k as f64).sqrt()
+                        } else {
+                            0.0
+                        }
+                    })
+                    .collect();
+                let bits = check(&bench, coefficients);
+                assert!(bits > 18.0, "degree {degree}, {parity:?}: {bits} bits");
+            }
+        }
+    }
+
+    #[test]
+    fn plain_values_are_the_chebyshev_series() {
+        let polynomial = ChebyshevPolynomial::new(vec![0.5, -1.0, 0.25, 2.0, 0.0]);
+        assert_eq!(
+            (polynomial.degree(), polynomial.depth(), polynomial.parity()),
+            (3, 2, Parity::General)
+        );
+        for x in [-1.0, -0.3, 0.0, 0.8] {
+            let direct = 0.5 - x + 0.25 * (2.0 * x * x - 1.0) + 2.0 * (4.0 * x * x * x - 3.0 * x);
+            assert!((polynomial.evaluate_plain(x) - direct).abs() < 1e-14);
+        }
+        assert_eq!(ChebyshevPolynomial::new(Vec::new()).degree(), 0);
+    }
+
+    #[test]
+    fn impossible_requests_are_refused() {
+        let bench = bench();
+        let deep = ChebyshevPolynomial::new(vec![1.0; 1 << LEVEL | 1]);
+        let error = evaluate(&bench.evaluator, &bench.ciphertext, &deep, 2f64.powi(40))
+            .err()
+            .unwrap();
+        assert!(matches!(
+            error,
+            Error::NotEnoughLevels {
+                needed: 13,
+                found: LEVEL,
+                ..
+            }
+        ));
+        let linear = ChebyshevPolynomial::new(vec![0.0, 1.0]);
+        assert!(evaluate(&bench.evaluator, &bench.ciphertext, &linear, f64::NAN).is_err());
+        let infinite = ChebyshevPolynomial::new(vec![0.0, f64::INFINITY]);
+        assert!(
+            evaluate(
+                &bench.evaluator,
+                &bench.ciphertext,
+                &infinite,
+                2f64.powi(40)
+            )
+            .is_err()
+        );
+        let keyless = Evaluator::new(bench.evaluator.context(), Arc::default());
+        let square = ChebyshevPolynomial::new(vec![0.0, 0.0, 1.0]);
+        let error = evaluate(&keyless, &bench.ciphertext, &square, 2f64.powi(40))
+            .err()
+            .unwrap();
+        assert!(matches!(error, Error::MissingKey { .. }));
     }
 }

@@ -23,7 +23,11 @@ pub(crate) struct PowerStep {
 
 impl PowerStep {
     fn new(k: usize) -> Self {
-        let a = if k % 2 == 0 && k.is_power_of_two() { k / 2 } else { 1 << k.ilog2() };
+        let a = if k % 2 == 0 && k.is_power_of_two() {
+            k / 2
+        } else {
+            1 << k.ilog2()
+        };
         Self { k, a, b: k - a }
     }
 }
@@ -85,13 +89,25 @@ impl Node {
                 rest[k] = 0.0;
             }
             if degree(&quotient) == 0 {
-                products.push((m, Node { products: Vec::new(), terms: Vec::new(), constant: quotient[0] }));
+                products.push((
+                    m,
+                    Node {
+                        products: Vec::new(),
+                        terms: Vec::new(),
+                        constant: quotient[0],
+                    },
+                ));
             } else {
                 products.push((m, Self::build(&quotient, budget - 1, leaf)));
             }
         }
-        let mut terms: Vec<(usize, f64)> =
-            rest.iter().copied().enumerate().skip(1).filter(|&(_, c)| c != 0.0).collect();
+        let mut terms: Vec<(usize, f64)> = rest
+            .iter()
+            .copied()
+            .enumerate()
+            .skip(1)
+            .filter(|&(_, c)| c != 0.0)
+            .collect();
         // A constant quotient is a plain term.
         products.retain(|(m, q)| {
             let constant = q.products.is_empty() && q.terms.is_empty();
@@ -100,15 +116,28 @@ impl Node {
             }
             !constant
         });
-        Self { products, terms, constant: rest[0] }
+        Self {
+            products,
+            terms,
+            constant: rest[0],
+        }
     }
 
     fn visit(&self, used: &mut BTreeSet<usize>, cost: &mut f64) {
-        used.extend(self.terms.iter().map(|t| t.0).chain(self.products.iter().map(|p| p.0)));
+        used.extend(
+            self.terms
+                .iter()
+                .map(|t| t.0)
+                .chain(self.products.iter().map(|p| p.0)),
+        );
         *cost += RESCALE
             + CONSTANT * self.terms.len() as f64
             + MULTIPLY * self.products.len() as f64
-            + if self.products.is_empty() { 0.0 } else { RELINEARISE };
+            + if self.products.is_empty() {
+                0.0
+            } else {
+                RELINEARISE
+            };
         for (_, q) in &self.products {
             q.visit(used, cost);
         }
@@ -117,7 +146,10 @@ impl Node {
     /// Levels used below the argument.
     #[cfg(test)]
     fn depth(&self) -> usize {
-        let products = self.products.iter().map(|(m, q)| power_depth(*m).max(q.depth()) + 1);
+        let products = self
+            .products
+            .iter()
+            .map(|(m, q)| power_depth(*m).max(q.depth()) + 1);
         let terms = self.terms.iter().map(|&(k, _)| power_depth(k) + 1);
         products.chain(terms).max().unwrap_or(0)
     }
@@ -142,7 +174,13 @@ impl Plan {
             }
             cost += (RELINEARISE + RESCALE + MULTIPLY) * powers.len() as f64;
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, Self { powers: powers.into_iter().collect(), root }));
+                best = Some((
+                    cost,
+                    Self {
+                        powers: powers.into_iter().collect(),
+                        root,
+                    },
+                ));
             }
         }
         best.expect("at least one leaf size was tried").1
@@ -152,7 +190,8 @@ impl Plan {
     #[cfg(test)]
     fn relinearisations(&self) -> usize {
         fn count(node: &Node) -> usize {
-            usize::from(!node.products.is_empty()) + node.products.iter().map(|(_, q)| count(q)).sum::<usize>()
+            usize::from(!node.products.is_empty())
+                + node.products.iter().map(|(_, q)| count(q)).sum::<usize>()
         }
         self.powers.len() + count(&self.root)
     }
@@ -165,7 +204,11 @@ mod tests {
 
     fn simulate(plan: &Plan, x: f64) -> f64 {
         fn value(node: &Node, powers: &BTreeMap<usize, f64>) -> f64 {
-            let products: f64 = node.products.iter().map(|(m, q)| powers[m] * value(q, powers)).sum();
+            let products: f64 = node
+                .products
+                .iter()
+                .map(|(m, q)| powers[m] * value(q, powers))
+                .sum();
             node.constant + products + node.terms.iter().map(|(k, c)| c * powers[k]).sum::<f64>()
         }
         let mut powers = BTreeMap::from([(0, 1.0), (1, x)]);
@@ -178,7 +221,13 @@ mod tests {
 
     fn coefficients(degree: usize, odd: bool) -> Vec<f64> {
         (0..=degree)
-            .map(|k| if odd && k % 2 == 0 { 0.0 } else { (k as f64 * 1.7 + 0.3).sin() + 1.5 })
+            .map(|k| {
+                if odd && k % 2 == 0 {
+                    0.0
+                } else {
+                    (k as f64 * 1.7 + 0.3).sin() + 1.5
+                }
+            })
             .collect()
     }
 
@@ -192,12 +241,22 @@ mod tests {
                 let c = coefficients(d, odd);
                 let plan = Plan::new(&c);
                 assert!(plan.root.depth() <= depth(d), "degree {d}");
-                assert!(plan.powers.iter().all(|s| power_depth(s.k) < depth(d)), "degree {d}");
+                assert!(
+                    plan.powers.iter().all(|s| power_depth(s.k) < depth(d)),
+                    "degree {d}"
+                );
                 for x in [-0.9, -0.1, 0.37, 1.0] {
                     let theta: f64 = f64::acos(x);
-                    let wanted: f64 = c.iter().enumerate().map(|(k, c)| c * (k as f64 * theta).cos()).sum();
+                    let wanted: f64 = c
+                        .iter()
+                        .enumerate()
+                        .map(|(k, c)| c * (k as f64 * theta).cos())
+                        .sum();
                     let found = simulate(&plan, x);
-                    assert!((found - wanted).abs() < 1e-9, "degree {d} at {x}: {found} for {wanted}");
+                    assert!(
+                        (found - wanted).abs() < 1e-9,
+                        "degree {d} at {x}: {found} for {wanted}"
+                    );
                 }
             }
         }
@@ -205,7 +264,13 @@ mod tests {
 
     #[test]
     fn plans_use_few_relinearisations() {
-        for (d, odd, most) in [(15, true, 7), (27, true, 9), (7, true, 4), (31, false, 10), (63, false, 16)] {
+        for (d, odd, most) in [
+            (15, true, 7),
+            (27, true, 9),
+            (7, true, 4),
+            (31, false, 10),
+            (63, false, 16),
+        ] {
             let found = Plan::new(&coefficients(d, odd)).relinearisations();
             println!("degree {d}, odd {odd}: {found}");
             assert!(found <= most, "degree {d}: {found}");

@@ -1,0 +1,186 @@
+//! Bootstrapping at a small, insecure ring.
+
+use super::*;
+use crate::ciphertext::Plaintext;
+use crate::encode::Complex64;
+use crate::encrypt::{Decryptor, SecretEncryptor};
+use crate::keys::{EvaluationKeys, KeyGenerator, KeyStorage, SecretKey};
+use crate::precision::Precision;
+use heddle_params::bootstrap::KeyKind;
+use heddle_params::{Insecure, Parameters, named};
+
+const LOG_N: u32 = 10;
+
+struct Setup {
+    context: Arc<Context>,
+    secret: SecretKey,
+}
+
+fn setup() -> Setup {
+    let context = Context::new(named::toy(LOG_N).unwrap()).unwrap();
+    let secret = SecretKey::generate(&context).unwrap();
+    Setup { context, secret }
+}
+
+/// Values spread over `[−1, 1]`, the ends included.
+fn messages(log_slots: u32, variant: BootstrapVariant) -> Vec<Complex64> {
+    let n = 1 << log_slots;
+    let last = f64::from((n - 1).max(1));
+    (0..n)
+        .map(|i| {
+            let re = 2.0 * f64::from(i * 7 % n) / last - 1.0;
+            let im = match variant {
+                BootstrapVariant::Real => 0.0,
+                BootstrapVariant::Complex => (f64::from(i) * 0.7).sin(),
+            };
+            Complex64::new(re, im)
+        })
+        .collect()
+}
+
+impl Setup {
+    fn keys(&self, uses: &[KeyUse]) -> Arc<EvaluationKeys> {
+        let generator = KeyGenerator::new(&self.context, &self.secret).unwrap();
+        Arc::new(generator.generate(uses, KeyStorage::Expanded).unwrap())
+    }
+
+    fn encrypt(&self, values: &[Complex64], scale: f64, level: usize) -> Ciphertext {
+        let plaintext = Plaintext::encode(&Encoder::new(LOG_N - 1), values, scale).unwrap();
+        let encryptor = SecretEncryptor::new(&self.context, &self.secret);
+        encryptor
+            .encrypt(&plaintext, level)
+            .unwrap()
+            .expand(&self.context)
+    }
+
+    /// Bootstraps with exactly the required keys and compares.
+    fn run(&self, log_slots: u32, variant: BootstrapVariant, scale: f64) -> Precision {
+        let parameters = BootstrapParameters::default();
+        let bootstrapper =
+            Bootstrapper::new(&self.context, &parameters, log_slots, variant).unwrap();
+        let keys = self.keys(&bootstrapper.required_keys().unwrap());
+        let evaluator = Evaluator::new(&self.context, keys);
+        let values = messages(log_slots, variant);
+        let refreshed = bootstrapper
+            .bootstrap(&evaluator, &self.encrypt(&values, scale, 3))
+            .unwrap();
+        assert_eq!((refreshed.level(), refreshed.scale()), (18, 2f64.powi(40)));
+        assert_eq!(refreshed.log_slots(), log_slots);
+        let got = Decryptor::new(&self.context, &self.secret)
+            .decrypt(&refreshed)
+            .unwrap();
+        let precision = Precision::compare(&values, &got);
+        println!("2^{log_slots} slots, {variant:?}: {precision:?}");
+        precision
+    }
+}
+
+#[test]
+fn real_slots_are_refreshed_at_every_count() {
+    let setup = setup();
+    for log_slots in [0, 1, 2, 5, 7, 8, 9] {
+        let precision = setup.run(log_slots, BootstrapVariant::Real, 2f64.powi(40));
+        assert!(
+            precision.mean_bits > 17.0 && precision.worst_bits > 14.0,
+            "{precision:?}"
+        );
+    }
+}
+
+#[test]
+fn complex_slots_are_refreshed() {
+    let setup = setup();
+    for log_slots in [3, 9] {
+        let precision = setup.run(log_slots, BootstrapVariant::Complex, 2f64.powi(40));
+        assert!(
+            precision.mean_bits > 17.0 && precision.worst_bits > 14.0,
+            "{precision:?}"
+        );
+    }
+}
+
+#[test]
+fn scales_near_the_nominal_are_brought_to_it() {
+    let precision = setup().run(6, BootstrapVariant::Real, 2f64.powi(40) * 1.0371);
+    assert!(precision.mean_bits > 17.0, "{precision:?}");
+}
+
+#[test]
+fn every_required_key_is_used() {
+    let setup = setup();
+    let parameters = BootstrapParameters::default();
+    let bootstrapper =
+        Bootstrapper::new(&setup.context, &parameters, 4, BootstrapVariant::Real).unwrap();
+    let required = bootstrapper.required_keys().unwrap();
+    let all = setup.keys(&required);
+    let ciphertext = setup.encrypt(&messages(4, BootstrapVariant::Real), 2f64.powi(40), 3);
+    for missing in &required {
+        let mut keys = EvaluationKeys::new();
+        all.iter()
+            .filter(|key| key.key_use() != *missing)
+            .for_each(|key| keys.insert((**key).clone()));
+        let evaluator = Evaluator::new(&setup.context, Arc::new(keys));
+        match bootstrapper.bootstrap(&evaluator, &ciphertext) {
+            Err(Error::MissingKey { .. } | Error::MissingGaloisKey { .. }) => {}
+            // A key of another step at a higher level may stand in for a Galois key.
+            Ok(_) if matches!(missing.kind, KeyKind::Galois(_)) => {
+                assert!(
+                    required
+                        .iter()
+                        .any(|k| k.kind == missing.kind && k.level > missing.level),
+                    "{missing:?}"
+                );
+            }
+            other => panic!("without {missing:?}: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
+fn a_chain_without_encapsulation_bootstraps_a_sparse_secret() {
+    let mut literal = named::toy(LOG_N).unwrap().literal().clone();
+    literal.encapsulation_weight = None;
+    literal.secret = heddle_params::Secret::SparseTernary(16);
+    let params = Parameters::insecure(literal, Insecure::acknowledged()).unwrap();
+    let context = Context::new(params).unwrap();
+    let secret = SecretKey::generate(&context).unwrap();
+    let precision = Setup { context, secret }.run(8, BootstrapVariant::Real, 2f64.powi(40));
+    assert!(precision.mean_bits > 17.0, "{precision:?}");
+}
+
+#[test]
+fn unfit_ciphertexts_are_refused() {
+    let setup = setup();
+    let parameters = BootstrapParameters::default();
+    let bootstrapper =
+        Bootstrapper::new(&setup.context, &parameters, 4, BootstrapVariant::Real).unwrap();
+    let evaluator = Evaluator::new(&setup.context, Arc::default());
+    let values = messages(4, BootstrapVariant::Real);
+    let refused = |ciphertext: Ciphertext| {
+        bootstrapper
+            .bootstrap(&evaluator, &ciphertext)
+            .err()
+            .unwrap()
+    };
+    let low = setup.encrypt(&values, 2f64.powi(40), 2);
+    assert!(matches!(
+        refused(low),
+        Error::NotEnoughLevels {
+            needed: 3,
+            found: 2,
+            ..
+        }
+    ));
+    let large = setup.encrypt(&values, 2f64.powi(45), 3);
+    assert!(matches!(refused(large), Error::ScaleMismatch { .. }));
+    let other = setup.encrypt(&messages(5, BootstrapVariant::Real), 2f64.powi(40), 3);
+    assert!(matches!(
+        refused(other),
+        Error::SlotsMismatch {
+            left: 5,
+            right: 4,
+            ..
+        }
+    ));
+    assert!(Bootstrapper::new(&setup.context, &parameters, LOG_N, BootstrapVariant::Real).is_err());
+}
