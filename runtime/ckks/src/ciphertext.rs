@@ -20,12 +20,25 @@ impl Ciphertext {
     ///
     /// # Errors
     /// [`Error::Operand`] when their bases differ or contain special primes.
-    pub fn from_parts(c0: RnsPoly<Eval>, c1: RnsPoly<Eval>, scale: f64, log_slots: u32) -> Result<Self, Error> {
+    pub fn from_parts(
+        c0: RnsPoly<Eval>,
+        c1: RnsPoly<Eval>,
+        scale: f64,
+        log_slots: u32,
+    ) -> Result<Self, Error> {
         if c0.basis() != c1.basis() || c0.basis().specials() != 0 {
             let detail = "the two parts must be over the same chain, without special primes".into();
-            return Err(Error::Operand { op: "ciphertext", detail });
+            return Err(Error::Operand {
+                op: "ciphertext",
+                detail,
+            });
         }
-        Ok(Self { c0, c1, scale, log_slots })
+        Ok(Self {
+            c0,
+            c1,
+            scale,
+            log_slots,
+        })
     }
 
     /// The constant part.
@@ -80,7 +93,11 @@ impl Plaintext {
     /// As [`Encoder::encode`].
     pub fn encode(encoder: &Encoder, slots: &[Complex64], scale: f64) -> Result<Self, Error> {
         let coefficients = encoder.encode(slots, scale)?;
-        Ok(Self { coefficients, scale, log_slots: slots.len().trailing_zeros() })
+        Ok(Self {
+            coefficients,
+            scale,
+            log_slots: slots.len().trailing_zeros(),
+        })
     }
 
     /// Encodes real slots, a power of two of them, at a scale.
@@ -89,7 +106,11 @@ impl Plaintext {
     /// As [`Encoder::encode`].
     pub fn encode_real(encoder: &Encoder, slots: &[f64], scale: f64) -> Result<Self, Error> {
         let coefficients = encoder.encode_real(slots, scale)?;
-        Ok(Self { coefficients, scale, log_slots: slots.len().trailing_zeros() })
+        Ok(Self {
+            coefficients,
+            scale,
+            log_slots: slots.len().trailing_zeros(),
+        })
     }
 
     /// The `2^(log_slots + 1)` compact coefficients.

@@ -95,7 +95,10 @@ impl SubAssign for Complex64 {
 impl Mul for Complex64 {
     type Output = Self;
     fn mul(self, other: Self) -> Self {
-        Self::new(self.re * other.re - self.im * other.im, self.re * other.im + self.im * other.re)
+        Self::new(
+            self.re * other.re - self.im * other.im,
+            self.re * other.im + self.im * other.re,
+        )
     }
 }
 
@@ -128,7 +131,10 @@ impl Encoder {
                 power = power * 5 % order;
             }
         }
-        Self { log_max_slots, twiddles }
+        Self {
+            log_max_slots,
+            twiddles,
+        }
     }
 
     /// log2 of the largest slot count.
@@ -185,7 +191,11 @@ impl Encoder {
         self.check_length(slots.len())?;
         let mut values = slots.to_vec();
         self.inverse(&mut values);
-        Ok(values.iter().map(|v| v.re).chain(values.iter().map(|v| v.im)).collect())
+        Ok(values
+            .iter()
+            .map(|v| v.re)
+            .chain(values.iter().map(|v| v.im))
+            .collect())
     }
 
     /// The slots of real compact coefficients; the inverse of [`Self::to_coefficients`].
@@ -199,7 +209,11 @@ impl Encoder {
             return Err(slot_count(coefficients.len(), 2 * n));
         }
         let (re, im) = coefficients.split_at(n);
-        let mut values: Vec<_> = re.iter().zip(im).map(|(&re, &im)| Complex64::new(re, im)).collect();
+        let mut values: Vec<_> = re
+            .iter()
+            .zip(im)
+            .map(|(&re, &im)| Complex64::new(re, im))
+            .collect();
         self.forward(&mut values);
         Ok(values)
     }
@@ -211,7 +225,11 @@ impl Encoder {
     /// 2^62; its index is that of the coefficient.
     pub fn encode(&self, slots: &[Complex64], scale: f64) -> Result<Vec<i64>, Error> {
         let coefficients = self.to_coefficients(slots)?;
-        coefficients.into_iter().enumerate().map(|(i, c)| scaled_integer(i, c, scale)).collect()
+        coefficients
+            .into_iter()
+            .enumerate()
+            .map(|(i, c)| scaled_integer(i, c, scale))
+            .collect()
     }
 
     /// [`Self::encode`] of real slots.
@@ -228,7 +246,9 @@ impl Encoder {
         if found.is_power_of_two() && found <= largest {
             Ok(())
         } else {
-            let expected = found.checked_next_power_of_two().map_or(largest, |n| n.min(largest));
+            let expected = found
+                .checked_next_power_of_two()
+                .map_or(largest, |n| n.min(largest));
             Err(slot_count(found, expected))
         }
     }
@@ -245,12 +265,20 @@ pub fn scaled_integer(index: usize, value: f64, scale: f64) -> Result<i64, Error
     if scaled.abs() < (1u64 << 62) as f64 {
         Ok(scaled as i64)
     } else {
-        Err(Error::ValueRange { op: "encode", index, value })
+        Err(Error::ValueRange {
+            op: "encode",
+            index,
+            value,
+        })
     }
 }
 
 fn slot_count(found: usize, expected: usize) -> Error {
-    Error::SlotCount { op: "encode", found, expected }
+    Error::SlotCount {
+        op: "encode",
+        found,
+        expected,
+    }
 }
 
 fn bit_reverse<T>(values: &mut [T]) {
@@ -273,11 +301,18 @@ fn bit_reverse<T>(values: &mut [T]) {
 ///
 /// # Errors
 /// [`Error::Operand`] when special primes are left, [`Error::SlotCount`] when the slots exceed `N/2`.
-pub fn centred_coefficients(context: &Context, poly: &RnsPoly<Coeff>, log_slots: u32) -> Result<Vec<f64>, Error> {
+pub fn centred_coefficients(
+    context: &Context,
+    poly: &RnsPoly<Coeff>,
+    log_slots: u32,
+) -> Result<Vec<f64>, Error> {
     let basis = poly.basis();
     if basis.specials() != 0 {
         let detail = "special primes must be divided away first".into();
-        return Err(Error::Operand { op: "decode", detail });
+        return Err(Error::Operand {
+            op: "decode",
+            detail,
+        });
     }
     if log_slots >= context.parameters().log_n() {
         return Err(slot_count(1 << log_slots, context.n() / 2));
@@ -287,7 +322,12 @@ pub fn centred_coefficients(context: &Context, poly: &RnsPoly<Coeff>, log_slots:
     let inverses: Vec<Vec<u64>> = moduli
         .iter()
         .enumerate()
-        .map(|(i, m)| moduli[..i].iter().map(|q| m.inverse(m.reduce(q.value()))).collect())
+        .map(|(i, m)| {
+            moduli[..i]
+                .iter()
+                .map(|q| m.inverse(m.reduce(q.value())))
+                .collect()
+        })
         .collect();
     let count = 2usize << log_slots;
     let step = context.n() / count;
@@ -309,11 +349,23 @@ pub fn centred_coefficients(context: &Context, poly: &RnsPoly<Coeff>, log_slots:
             .find(|order| order.is_ne())
             .is_some_and(|order| order.is_gt());
         // A negative value x is -(Q - x) and Q - x is the complement in every digit, plus one.
-        let magnitude = digits.iter().zip(&moduli).rev().fold(0.0, |sum, (&digit, m)| {
-            let digit = if negative { m.value() - 1 - digit } else { digit };
-            sum * m.value() as f64 + digit as f64
-        });
-        if negative { -(magnitude + 1.0) } else { magnitude }
+        let magnitude = digits
+            .iter()
+            .zip(&moduli)
+            .rev()
+            .fold(0.0, |sum, (&digit, m)| {
+                let digit = if negative {
+                    m.value() - 1 - digit
+                } else {
+                    digit
+                };
+                sum * m.value() as f64 + digit as f64
+            });
+        if negative {
+            -(magnitude + 1.0)
+        } else {
+            magnitude
+        }
     };
     Ok((0..count).into_par_iter().map(centred).collect())
 }
@@ -323,7 +375,9 @@ mod tests {
     use super::*;
 
     fn samples(n: usize) -> Vec<Complex64> {
-        (0..n).map(|i| Complex64::new((i as f64 * 0.7).sin(), (i as f64 * 1.3 + 0.2).cos())).collect()
+        (0..n)
+            .map(|i| Complex64::new((i as f64 * 0.7).sin(), (i as f64 * 1.3 + 0.2).cos()))
+            .collect()
     }
 
     #[test]
@@ -335,15 +389,24 @@ mod tests {
             let coefficients = encoder.to_coefficients(&slots).unwrap();
             let mut power = 1u64;
             for (j, &slot) in slots.iter().enumerate() {
-                let value = coefficients.iter().enumerate().fold(Complex64::default(), |sum, (k, &c)| {
-                    let angle = PI * (power * k as u64 % (4 * n as u64)) as f64 / (2 * n) as f64;
-                    sum + Complex64::cis(angle).scale(c)
-                });
+                let value =
+                    coefficients
+                        .iter()
+                        .enumerate()
+                        .fold(Complex64::default(), |sum, (k, &c)| {
+                            let angle =
+                                PI * (power * k as u64 % (4 * n as u64)) as f64 / (2 * n) as f64;
+                            sum + Complex64::cis(angle).scale(c)
+                        });
                 assert!((value - slot).abs() < 1e-10, "slot {j} of {n}");
                 power = power * 5 % (4 * n as u64);
             }
             let back = encoder.to_slots(&coefficients).unwrap();
-            assert!(back.iter().zip(&slots).all(|(&a, &b)| (a - b).abs() < 1e-12));
+            assert!(
+                back.iter()
+                    .zip(&slots)
+                    .all(|(&a, &b)| (a - b).abs() < 1e-12)
+            );
         }
     }
 
@@ -352,7 +415,10 @@ mod tests {
         let encoder = Encoder::new(6);
         let short = samples(8);
         let long: Vec<_> = short.iter().copied().cycle().take(64).collect();
-        let (compact, full) = (encoder.to_coefficients(&short).unwrap(), encoder.to_coefficients(&long).unwrap());
+        let (compact, full) = (
+            encoder.to_coefficients(&short).unwrap(),
+            encoder.to_coefficients(&long).unwrap(),
+        );
         for (k, &c) in full.iter().enumerate() {
             let expected = if k % 8 == 0 { compact[k / 8] } else { 0.0 };
             assert!((c - expected).abs() < 1e-12);
@@ -363,10 +429,16 @@ mod tests {
     fn what_cannot_be_encoded_is_refused() {
         let encoder = Encoder::new(4);
         for length in [0, 3, 32] {
-            assert!(matches!(encoder.encode_real(&vec![0.0; length], 1.0), Err(Error::SlotCount { .. })));
+            assert!(matches!(
+                encoder.encode_real(&vec![0.0; length], 1.0),
+                Err(Error::SlotCount { .. })
+            ));
         }
         for value in [f64::NAN, f64::INFINITY, 1e30] {
-            assert!(matches!(encoder.encode_real(&[value; 4], 1.0), Err(Error::ValueRange { .. })));
+            assert!(matches!(
+                encoder.encode_real(&[value; 4], 1.0),
+                Err(Error::ValueRange { .. })
+            ));
         }
         assert!(encoder.to_slots(&[0.0; 3]).is_err());
     }

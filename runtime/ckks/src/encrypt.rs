@@ -26,7 +26,12 @@ impl SeededCiphertext {
     /// Regenerates the uniform part.
     pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
         let c1 = uniform_part(context, self.c0.basis(), self.seed);
-        Ciphertext { c0: self.c0, c1, scale: self.scale, log_slots: self.log_slots }
+        Ciphertext {
+            c0: self.c0,
+            c1,
+            scale: self.scale,
+            log_slots: self.log_slots,
+        }
     }
 
     /// The level.
@@ -36,7 +41,13 @@ impl SeededCiphertext {
 }
 
 fn uniform_part(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
-    let id = StreamId { kind: stream::CIPHERTEXT, level: 0, index: 0, digit: 0, modulus: 0 };
+    let id = StreamId {
+        kind: stream::CIPHERTEXT,
+        level: 0,
+        index: 0,
+        digit: 0,
+        modulus: 0,
+    };
     uniform(context, basis, &SeedExpander::new(seed), id)
 }
 
@@ -52,12 +63,24 @@ fn check_level(context: &Context, level: usize) -> Result<Basis, Error> {
 ///
 /// # Errors
 /// [`Error::SlotCount`] when it has more slots than the ring.
-pub(crate) fn compact(context: &Arc<Context>, basis: Basis, plaintext: &Plaintext) -> Result<CompactPoly, Error> {
+pub(crate) fn compact(
+    context: &Arc<Context>,
+    basis: Basis,
+    plaintext: &Plaintext,
+) -> Result<CompactPoly, Error> {
     let (found, expected) = (plaintext.coefficients.len() / 2, context.n() / 2);
     if found > expected {
-        return Err(Error::SlotCount { op: "plaintext", found, expected });
+        return Err(Error::SlotCount {
+            op: "plaintext",
+            found,
+            expected,
+        });
     }
-    Ok(CompactPoly::from_i64(context, basis, &plaintext.coefficients))
+    Ok(CompactPoly::from_i64(
+        context,
+        basis,
+        &plaintext.coefficients,
+    ))
 }
 
 /// Encrypts with the secret key: the least noise, and half of the ciphertext is a seed.
@@ -69,7 +92,10 @@ pub struct SecretEncryptor<'a> {
 impl<'a> SecretEncryptor<'a> {
     /// An encryptor under a secret.
     pub fn new(context: &Arc<Context>, secret: &'a SecretKey) -> Self {
-        Self { context: Arc::clone(context), secret }
+        Self {
+            context: Arc::clone(context),
+            secret,
+        }
     }
 
     /// Encrypts at a level.
@@ -82,9 +108,17 @@ impl<'a> SecretEncryptor<'a> {
         let message = compact(context, basis, plaintext)?;
         let seed = fresh_seed()?;
         let c1 = uniform_part(context, basis, seed);
-        let mut c0 = self.secret.expand(context, basis).encrypt_zero(&c1, fresh_error(context, basis)?);
+        let mut c0 = self
+            .secret
+            .expand(context, basis)
+            .encrypt_zero(&c1, fresh_error(context, basis)?);
         c0.add_compact_assign(&message);
-        Ok(SeededCiphertext { c0, seed, scale: plaintext.scale, log_slots: plaintext.log_slots })
+        Ok(SeededCiphertext {
+            c0,
+            seed,
+            scale: plaintext.scale,
+            log_slots: plaintext.log_slots,
+        })
     }
 }
 
@@ -97,7 +131,10 @@ pub struct Encryptor {
 impl Encryptor {
     /// An encryptor to a public key.
     pub fn new(context: &Arc<Context>, key: Arc<PublicKey>) -> Self {
-        Self { context: Arc::clone(context), key }
+        Self {
+            context: Arc::clone(context),
+            key,
+        }
     }
 
     /// Encrypts at a level.
@@ -115,7 +152,12 @@ impl Encryptor {
         c1.mul_add(&self.key.a.drop_to(level), &mask);
         mask.zeroize();
         c0.add_compact_assign(&message);
-        Ok(Ciphertext { c0, c1, scale: plaintext.scale, log_slots: plaintext.log_slots })
+        Ok(Ciphertext {
+            c0,
+            c1,
+            scale: plaintext.scale,
+            log_slots: plaintext.log_slots,
+        })
     }
 }
 
@@ -130,7 +172,11 @@ impl<'a> Decryptor<'a> {
     /// A decryptor with a secret.
     pub fn new(context: &Arc<Context>, secret: &'a SecretKey) -> Self {
         let encoder = Encoder::new(context.parameters().log_n() - 1);
-        Self { context: Arc::clone(context), secret, encoder }
+        Self {
+            context: Arc::clone(context),
+            secret,
+            encoder,
+        }
     }
 
     /// The encrypted compact coefficients, not divided by the scale.
@@ -161,7 +207,11 @@ impl<'a> Decryptor<'a> {
     ///
     /// # Errors
     /// As [`Self::decrypt_coefficients`].
-    pub fn decrypt_with_noise(&self, ciphertext: &Ciphertext, deviation: f64) -> Result<Vec<Complex64>, Error> {
+    pub fn decrypt_with_noise(
+        &self,
+        ciphertext: &Ciphertext,
+        deviation: f64,
+    ) -> Result<Vec<Complex64>, Error> {
         let mut coefficients = self.decrypt_coefficients(ciphertext)?;
         let mut rng = os_rng()?;
         // Each part of a slot is a sum of all coefficients with squared weights that add up to half their number.
@@ -186,7 +236,9 @@ mod tests {
     use crate::precision::Precision;
 
     fn slots(n: usize) -> Vec<Complex64> {
-        (0..n).map(|i| Complex64::new((i as f64 * 0.37).sin(), (i as f64 * 0.91).cos())).collect()
+        (0..n)
+            .map(|i| Complex64::new((i as f64 * 0.37).sin(), (i as f64 * 0.91).cos()))
+            .collect()
     }
 
     #[test]
@@ -200,12 +252,20 @@ mod tests {
             for level in [0, 1, 28] {
                 let values = slots(1 << log_slots);
                 let plaintext = Plaintext::encode(&encoder, &values, 2f64.powi(40)).unwrap();
-                let by_secret =
-                    SecretEncryptor::new(&context, &secret).encrypt(&plaintext, level).unwrap().expand(&context);
-                let by_public = Encryptor::new(&context, public.clone()).encrypt(&plaintext, level).unwrap();
+                let by_secret = SecretEncryptor::new(&context, &secret)
+                    .encrypt(&plaintext, level)
+                    .unwrap()
+                    .expand(&context);
+                let by_public = Encryptor::new(&context, public.clone())
+                    .encrypt(&plaintext, level)
+                    .unwrap();
                 for (ciphertext, bits) in [(by_secret, 30.0), (by_public, 25.0)] {
-                    assert_eq!((ciphertext.level(), ciphertext.log_slots()), (level, log_slots));
-                    let precision = Precision::compare(&values, &decryptor.decrypt(&ciphertext).unwrap());
+                    assert_eq!(
+                        (ciphertext.level(), ciphertext.log_slots()),
+                        (level, log_slots)
+                    );
+                    let precision =
+                        Precision::compare(&values, &decryptor.decrypt(&ciphertext).unwrap());
                     assert!(precision.worst_bits > bits, "{precision}");
                 }
             }
@@ -218,10 +278,24 @@ mod tests {
         let secret = SecretKey::generate(&context).unwrap();
         let values = slots(512);
         let plaintext = Plaintext::encode(&Encoder::new(9), &values, 2f64.powi(40)).unwrap();
-        let ciphertext = SecretEncryptor::new(&context, &secret).encrypt(&plaintext, 2).unwrap().expand(&context);
-        let noisy = Decryptor::new(&context, &secret).decrypt_with_noise(&ciphertext, 0.01).unwrap();
-        let variance = noisy.iter().zip(&values).map(|(&a, &b)| (a - b).re.powi(2)).sum::<f64>() / 512.0;
-        assert!((variance.sqrt() - 0.01).abs() < 0.002, "{}", variance.sqrt());
+        let ciphertext = SecretEncryptor::new(&context, &secret)
+            .encrypt(&plaintext, 2)
+            .unwrap()
+            .expand(&context);
+        let noisy = Decryptor::new(&context, &secret)
+            .decrypt_with_noise(&ciphertext, 0.01)
+            .unwrap();
+        let variance = noisy
+            .iter()
+            .zip(&values)
+            .map(|(&a, &b)| (a - b).re.powi(2))
+            .sum::<f64>()
+            / 512.0;
+        assert!(
+            (variance.sqrt() - 0.01).abs() < 0.002,
+            "{}",
+            variance.sqrt()
+        );
     }
 
     #[test]
@@ -230,8 +304,14 @@ mod tests {
         let secret = SecretKey::generate(&context).unwrap();
         let encryptor = SecretEncryptor::new(&context, &secret);
         let fits = Plaintext::encode_real(&Encoder::new(8), &[0.5; 128], 2f64.powi(40)).unwrap();
-        assert!(matches!(encryptor.encrypt(&fits, 29), Err(Error::Parameters(_))));
+        assert!(matches!(
+            encryptor.encrypt(&fits, 29),
+            Err(Error::Parameters(_))
+        ));
         let large = Plaintext::encode_real(&Encoder::new(8), &[0.5; 256], 2f64.powi(40)).unwrap();
-        assert!(matches!(encryptor.encrypt(&large, 1), Err(Error::SlotCount { .. })));
+        assert!(matches!(
+            encryptor.encrypt(&large, 1),
+            Err(Error::SlotCount { .. })
+        ));
     }
 }

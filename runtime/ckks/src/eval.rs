@@ -27,7 +27,11 @@ impl Evaluator {
     /// An evaluator with the given keys.
     pub fn new(context: &Arc<Context>, keys: Arc<EvaluationKeys>) -> Self {
         let encoder = Arc::new(Encoder::new(context.parameters().log_n() - 1));
-        Self { context: Arc::clone(context), keys, encoder }
+        Self {
+            context: Arc::clone(context),
+            keys,
+            encoder,
+        }
     }
 
     /// The tables of the parameters.
@@ -54,11 +58,19 @@ pub(crate) fn check_scales(op: &'static str, left: f64, right: f64) -> Result<()
     if (left / right - 1.0).abs() <= SCALE_TOLERANCE {
         Ok(())
     } else {
-        Err(Error::ScaleMismatch { op, left: left.log2(), right: right.log2() })
+        Err(Error::ScaleMismatch {
+            op,
+            left: left.log2(),
+            right: right.log2(),
+        })
     }
 }
 
 /// Checks that two operands are at one level.
 pub(crate) fn check_levels(op: &'static str, left: usize, right: usize) -> Result<(), Error> {
-    if left == right { Ok(()) } else { Err(Error::LevelMismatch { op, left, right }) }
+    if left == right {
+        Ok(())
+    } else {
+        Err(Error::LevelMismatch { op, left, right })
+    }
 }

@@ -45,7 +45,9 @@ impl SecretKey {
     /// [`Error::Randomness`] when the operating system gives none.
     pub fn generate(context: &Context) -> Result<Self, Error> {
         let coefficients = secret(&mut os_rng()?, context.n(), context.parameters().secret());
-        Ok(Self { coefficients: Zeroizing::new(coefficients) })
+        Ok(Self {
+            coefficients: Zeroizing::new(coefficients),
+        })
     }
 
     /// A secret read back from its coefficients.
@@ -56,7 +58,10 @@ impl SecretKey {
         let coefficients = Zeroizing::new(coefficients);
         if coefficients.len() != context.n() || coefficients.iter().any(|c| !(-1..=1).contains(c)) {
             let detail = format!("it is not {} ternary coefficients", context.n());
-            return Err(Error::Wire { what: "secret key", detail });
+            return Err(Error::Wire {
+                what: "secret key",
+                detail,
+            });
         }
         Ok(Self { coefficients })
     }
@@ -73,8 +78,17 @@ impl SecretKey {
 }
 
 /// The values of a polynomial with ternary coefficients.
-pub(crate) fn ternary_poly(context: &Arc<Context>, basis: Basis, coefficients: &[i8]) -> RnsPoly<Eval> {
-    let wide = Zeroizing::new(coefficients.iter().map(|&c| i64::from(c)).collect::<Vec<_>>());
+pub(crate) fn ternary_poly(
+    context: &Arc<Context>,
+    basis: Basis,
+    coefficients: &[i8],
+) -> RnsPoly<Eval> {
+    let wide = Zeroizing::new(
+        coefficients
+            .iter()
+            .map(|&c| i64::from(c))
+            .collect::<Vec<_>>(),
+    );
     RnsPoly::from_i64(context, basis, &wide).into_eval()
 }
 
@@ -118,20 +132,40 @@ impl PublicKey {
         let basis = Basis::q(context.max_level());
         let seed = fresh_seed()?;
         let a = Self::uniform(context, basis, seed);
-        let b = secret.expand(context, basis).encrypt_zero(&a, fresh_error(context, basis)?);
+        let b = secret
+            .expand(context, basis)
+            .encrypt_zero(&a, fresh_error(context, basis)?);
         Ok(Self { b, a, seed })
     }
 
     pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
-        let id = StreamId { kind: stream::PUBLIC_KEY, level: 0, index: 0, digit: 0, modulus: 0 };
+        let id = StreamId {
+            kind: stream::PUBLIC_KEY,
+            level: 0,
+            index: 0,
+            digit: 0,
+            modulus: 0,
+        };
         uniform(context, basis, &SeedExpander::new(seed), id)
     }
 }
 
 /// The uniform polynomial at an id, whose `modulus` field is filled in per limb.
-pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, expander: &SeedExpander, id: StreamId) -> RnsPoly<Eval> {
+pub(crate) fn uniform(
+    context: &Arc<Context>,
+    basis: Basis,
+    expander: &SeedExpander,
+    id: StreamId,
+) -> RnsPoly<Eval> {
     RnsPoly::from_limbs(context, basis, |index, modulus, limb| {
-        expander.fill(StreamId { modulus: index as u8, ..id }, modulus.value(), limb);
+        expander.fill(
+            StreamId {
+                modulus: index as u8,
+                ..id
+            },
+            modulus.value(),
+            limb,
+        );
     })
 }
 
@@ -204,9 +238,17 @@ impl KeySwitchKey {
             // The ephemeral secret is sparse: its security allows q0 p0 and no more.
             KeyKind::Encapsulate => {
                 if key_use.level != 0 {
-                    return Err(Error::LevelMismatch { op: "encapsulate", left: 0, right: key_use.level });
+                    return Err(Error::LevelMismatch {
+                        op: "encapsulate",
+                        left: 0,
+                        right: key_use.level,
+                    });
                 }
-                KeySwitchLayout { level: 0, digits: std::iter::once(0..1).collect(), specials: 1 }
+                KeySwitchLayout {
+                    level: 0,
+                    digits: std::iter::once(0..1).collect(),
+                    specials: 1,
+                }
             }
         })
     }
@@ -219,7 +261,13 @@ impl KeySwitchKey {
             KeyKind::Encapsulate => (stream::ENCAPSULATE, 0),
             KeyKind::Decapsulate => (stream::DECAPSULATE, 0),
         };
-        StreamId { kind, level: key_use.level as u8, index, digit: digit as u8, modulus: 0 }
+        StreamId {
+            kind,
+            level: key_use.level as u8,
+            index,
+            digit: digit as u8,
+            modulus: 0,
+        }
     }
 
     /// The key of given `b` halves.
@@ -237,15 +285,26 @@ impl KeySwitchKey {
         let basis = Basis::new(layout.level, layout.specials);
         if b.len() != layout.digits.len() || b.iter().any(|b| b.basis() != basis) {
             let detail = format!("its polynomials do not fit level {}", layout.level);
-            return Err(Error::Wire { what: "key-switching key", detail });
+            return Err(Error::Wire {
+                what: "key-switching key",
+                detail,
+            });
         }
         let uniform = match storage {
             KeyStorage::Seeded => UniformHalves::Seeded,
             KeyStorage::Expanded => UniformHalves::Expanded(
-                (0..b.len()).map(|j| uniform(context, basis, &expander, Self::stream(key_use, j))).collect(),
+                (0..b.len())
+                    .map(|j| uniform(context, basis, &expander, Self::stream(key_use, j)))
+                    .collect(),
             ),
         };
-        Ok(Self { key_use, layout, expander, uniform, b })
+        Ok(Self {
+            key_use,
+            layout,
+            expander,
+            uniform,
+            b,
+        })
     }
 
     /// Bytes of memory that the polynomials take.
@@ -254,7 +313,12 @@ impl KeySwitchKey {
             UniformHalves::Seeded => 1,
             UniformHalves::Expanded(_) => 2,
         };
-        halves * self.b.iter().map(|b| b.basis().limbs() * b.n() * 8).sum::<usize>()
+        halves
+            * self
+                .b
+                .iter()
+                .map(|b| b.basis().limbs() * b.n() * 8)
+                .sum::<usize>()
     }
 }
 
@@ -273,7 +337,10 @@ impl EvaluationKeys {
     /// Adds a key, in place of one for the same use.
     pub fn insert(&mut self, key: KeySwitchKey) {
         let KeyUse { kind, level } = key.key_use;
-        self.keys.entry(kind).or_default().insert(level, Arc::new(key));
+        self.keys
+            .entry(kind)
+            .or_default()
+            .insert(level, Arc::new(key));
     }
 
     /// The key of a kind whose level is `level`, or the next one above.
@@ -317,7 +384,10 @@ fn missing(key_use: KeyUse) -> Error {
         KeyKind::Encapsulate => "encapsulation",
         KeyKind::Decapsulate => "decapsulation",
     };
-    Error::MissingKey { kind: kind.into(), level }
+    Error::MissingKey {
+        kind: kind.into(),
+        level,
+    }
 }
 
 /// Makes evaluation keys from a secret. Holds the ephemeral sparse secret of bootstrapping, drawn anew for each
@@ -338,12 +408,17 @@ impl KeyGenerator {
         let full = Basis::new(params.max_level(), params.p().len());
         let ephemeral = match params.literal().encapsulation_weight {
             Some(weight) => {
-                let coefficients = Zeroizing::new(sparse_ternary(&mut os_rng()?, params.n(), weight as usize));
+                let coefficients =
+                    Zeroizing::new(sparse_ternary(&mut os_rng()?, params.n(), weight as usize));
                 Some(SecretKey { coefficients }.expand(context, full))
             }
             None => None,
         };
-        Ok(Self { context: Arc::clone(context), secret: secret.expand(context, full), ephemeral })
+        Ok(Self {
+            context: Arc::clone(context),
+            secret: secret.expand(context, full),
+            ephemeral,
+        })
     }
 
     /// Generates the keys of all uses, below one fresh seed.
@@ -388,14 +463,18 @@ impl KeyGenerator {
         let layout = KeySwitchKey::layout_for(context, key_use)?;
         let basis = Basis::new(layout.level, layout.specials);
         let ephemeral = || {
-            self.ephemeral.as_ref().map(SecretPoly::poly).ok_or_else(|| missing(key_use))
+            self.ephemeral
+                .as_ref()
+                .map(SecretPoly::poly)
+                .ok_or_else(|| missing(key_use))
         };
         let secret = self.secret.poly();
         // Temporaries that depend on the secret are wiped like it.
         let (from, to) = match key_use.kind {
-            KeyKind::Galois(galois) => {
-                (None, Some(SecretPoly(secret.automorphism(galois.inverse(context.n())))))
-            }
+            KeyKind::Galois(galois) => (
+                None,
+                Some(SecretPoly(secret.automorphism(galois.inverse(context.n())))),
+            ),
             KeyKind::Relin => {
                 let mut square = secret.clone();
                 square.mul_assign(secret);
@@ -404,9 +483,10 @@ impl KeyGenerator {
             KeyKind::Encapsulate | KeyKind::Decapsulate => (None, None),
         };
         let (from, to) = match key_use.kind {
-            KeyKind::Galois(_) | KeyKind::Relin => {
-                (from.as_ref().map_or(secret, SecretPoly::poly), to.as_ref().map_or(secret, SecretPoly::poly))
-            }
+            KeyKind::Galois(_) | KeyKind::Relin => (
+                from.as_ref().map_or(secret, SecretPoly::poly),
+                to.as_ref().map_or(secret, SecretPoly::poly),
+            ),
             KeyKind::Encapsulate => (secret, ephemeral()?),
             KeyKind::Decapsulate => (ephemeral()?, secret),
         };
@@ -423,7 +503,12 @@ impl KeyGenerator {
                 // A polynomial below q_0 that was raised is its own digit modulo every limb.
                 let whole = key_use.kind == KeyKind::Decapsulate && index <= layout.level;
                 if whole || digit.contains(&index) {
-                    kernel.mul_scalar_add(modulus, limb, from.limb_of(index), modulus.shoup(special[index]));
+                    kernel.mul_scalar_add(
+                        modulus,
+                        limb,
+                        from.limb_of(index),
+                        modulus.shoup(special[index]),
+                    );
                 }
             });
             b.push(half);
@@ -433,7 +518,13 @@ impl KeyGenerator {
             KeyStorage::Seeded => UniformHalves::Seeded,
             KeyStorage::Expanded => UniformHalves::Expanded(halves),
         };
-        Ok(KeySwitchKey { key_use, layout, expander: Arc::clone(expander), uniform, b })
+        Ok(KeySwitchKey {
+            key_use,
+            layout,
+            expander: Arc::clone(expander),
+            uniform,
+            b,
+        })
     }
 
     /// The Galois element's key uses of a list of rotations at one level.
@@ -441,7 +532,10 @@ impl KeyGenerator {
         let n = self.context.n();
         rotations
             .iter()
-            .map(|&k| KeyUse { kind: KeyKind::Galois(GaloisElement::rotation(k, n)), level })
+            .map(|&k| KeyUse {
+                kind: KeyKind::Galois(GaloisElement::rotation(k, n)),
+                level,
+            })
             .collect()
     }
 }

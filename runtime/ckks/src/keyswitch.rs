@@ -28,9 +28,17 @@ pub struct Decomposed {
 
 /// The part of a layout that acts on polynomials of a level at or below its own.
 pub fn truncate(layout: &KeySwitchLayout, level: usize) -> KeySwitchLayout {
-    let digits: Vec<Range<usize>> =
-        layout.digits.iter().filter(|d| d.start <= level).map(|d| d.start..d.end.min(level + 1)).collect();
-    KeySwitchLayout { level, digits, specials: layout.specials }
+    let digits: Vec<Range<usize>> = layout
+        .digits
+        .iter()
+        .filter(|d| d.start <= level)
+        .map(|d| d.start..d.end.min(level + 1))
+        .collect();
+    KeySwitchLayout {
+        level,
+        digits,
+        specials: layout.specials,
+    }
 }
 
 impl Decomposed {
@@ -39,10 +47,17 @@ impl Decomposed {
     /// # Panics
     /// When the layout is of another level.
     pub fn new(poly: &RnsPoly<Eval>, layout: KeySwitchLayout) -> Self {
-        assert_eq!(poly.level(), layout.level, "the layout is truncated to the polynomial's level");
+        assert_eq!(
+            poly.level(),
+            layout.level,
+            "the layout is truncated to the polynomial's level"
+        );
         let coefficients = poly.clone().into_coeff();
-        let digits =
-            layout.digits.iter().map(|digit| mod_up(&coefficients, poly, digit.clone(), layout.specials)).collect();
+        let digits = layout
+            .digits
+            .iter()
+            .map(|digit| mod_up(&coefficients, poly, digit.clone(), layout.specials))
+            .collect();
         Self { digits, layout }
     }
 
@@ -63,20 +78,31 @@ impl Decomposed {
         let index = context.modulus_index(self.basis(), limb);
         let modulus = context.modulus(index);
         let digits: Vec<&[u64]> = self.digits.iter().map(|d| d.limb(limb)).collect();
-        let b: Vec<&[u64]> = key.b[..digits.len()].iter().map(|b| b.limb_of(index)).collect();
+        let b: Vec<&[u64]> = key.b[..digits.len()]
+            .iter()
+            .map(|b| b.limb_of(index))
+            .collect();
         let a: Vec<&[u64]> = match &key.uniform {
-            UniformHalves::Expanded(halves) => halves[..digits.len()].iter().map(|a| a.limb_of(index)).collect(),
+            UniformHalves::Expanded(halves) => halves[..digits.len()]
+                .iter()
+                .map(|a| a.limb_of(index))
+                .collect(),
             UniformHalves::Seeded => {
                 scratch.resize_with(digits.len(), Vec::new);
                 for (j, half) in scratch.iter_mut().enumerate() {
                     half.resize(context.n(), 0);
-                    let id = StreamId { modulus: index as u8, ..KeySwitchKey::stream(key.key_use, j) };
+                    let id = StreamId {
+                        modulus: index as u8,
+                        ..KeySwitchKey::stream(key.key_use, j)
+                    };
                     key.expander.fill(id, modulus.value(), half);
                 }
                 scratch.iter().map(Vec::as_slice).collect()
             }
         };
-        context.kernel().dot_pair(modulus, out, Init::Replace, &digits, 0, [&b, &a]);
+        context
+            .kernel()
+            .dot_pair(modulus, out, Init::Replace, &digits, 0, [&b, &a]);
     }
 
     /// `sum_j digit_j * key_j` over the chain and the special primes: `P` times the switched polynomial.
@@ -100,7 +126,9 @@ pub(crate) fn add_times_special(poly: &mut RnsPoly<Eval>, x: &RnsPoly<Eval>) {
     let n = context.n();
     for_each_limb(&mut poly.data_mut()[..basis.q_limbs() * n], n, |i, limb| {
         let modulus = context.modulus(i);
-        context.kernel().mul_scalar_add(modulus, limb, x.limb(i), modulus.shoup(special[i]));
+        context
+            .kernel()
+            .mul_scalar_add(modulus, limb, x.limb(i), modulus.shoup(special[i]));
     });
 }
 
@@ -111,7 +139,11 @@ impl Evaluator {
     }
 
     /// `poly` times the key's source secret, as a pair under its target secret: the level stays.
-    pub(crate) fn switch(&self, poly: &RnsPoly<Eval>, key: &KeySwitchKey) -> (RnsPoly<Eval>, RnsPoly<Eval>) {
+    pub(crate) fn switch(
+        &self,
+        poly: &RnsPoly<Eval>,
+        key: &KeySwitchKey,
+    ) -> (RnsPoly<Eval>, RnsPoly<Eval>) {
         let (b, a) = self.decompose_for(poly, key).inner_product(key);
         (mod_down(b), mod_down(a))
     }
@@ -123,12 +155,20 @@ impl Evaluator {
     /// When the ciphertext is not at level 0, or the encapsulation key is missing.
     pub fn encapsulate(&self, ciphertext: &Ciphertext) -> Result<Ciphertext, Error> {
         if ciphertext.level() != 0 {
-            return Err(Error::LevelMismatch { op: "encapsulate", left: ciphertext.level(), right: 0 });
+            return Err(Error::LevelMismatch {
+                op: "encapsulate",
+                left: ciphertext.level(),
+                right: 0,
+            });
         }
         let key = self.keys().get(KeyKind::Encapsulate, 0)?;
         let (mut c0, c1) = self.switch(&ciphertext.c1, key);
         c0.add_assign(&ciphertext.c0);
-        Ok(Ciphertext { c0, c1, ..*ciphertext })
+        Ok(Ciphertext {
+            c0,
+            c1,
+            ..*ciphertext
+        })
     }
 
     /// Raises a level-0 ciphertext under the ephemeral secret to the level of the decapsulation key, and switches it
@@ -138,15 +178,32 @@ impl Evaluator {
     /// When the ciphertext is not at level 0, or the decapsulation key is missing.
     pub fn raise_decapsulate(&self, ciphertext: &Ciphertext) -> Result<Ciphertext, Error> {
         if ciphertext.level() != 0 {
-            return Err(Error::LevelMismatch { op: "raise", left: ciphertext.level(), right: 0 });
+            return Err(Error::LevelMismatch {
+                op: "raise",
+                left: ciphertext.level(),
+                right: 0,
+            });
         }
         let key = self.keys().get(KeyKind::Decapsulate, 0)?;
         let digit = raise(&ciphertext.c1.clone().into_coeff(), key.basis()).into_eval();
-        let decomposed = Decomposed { digits: vec![digit], layout: key.layout.clone() };
+        let decomposed = Decomposed {
+            digits: vec![digit],
+            layout: key.layout.clone(),
+        };
         let (b, a) = decomposed.inner_product(key);
         let mut c0 = mod_down(b);
-        c0.add_assign(&raise(&ciphertext.c0.clone().into_coeff(), Basis::q(key.layout.level)).into_eval());
-        Ok(Ciphertext { c0, c1: mod_down(a), ..*ciphertext })
+        c0.add_assign(
+            &raise(
+                &ciphertext.c0.clone().into_coeff(),
+                Basis::q(key.layout.level),
+            )
+            .into_eval(),
+        );
+        Ok(Ciphertext {
+            c0,
+            c1: mod_down(a),
+            ..*ciphertext
+        })
     }
 
     /// Raises a level-0 ciphertext to the highest level under the same secret, without encapsulation: the integer
@@ -156,10 +213,19 @@ impl Evaluator {
     /// When the ciphertext is not at level 0.
     pub fn raise(&self, ciphertext: &Ciphertext) -> Result<Ciphertext, Error> {
         if ciphertext.level() != 0 {
-            return Err(Error::LevelMismatch { op: "raise", left: ciphertext.level(), right: 0 });
+            return Err(Error::LevelMismatch {
+                op: "raise",
+                left: ciphertext.level(),
+                right: 0,
+            });
         }
         let basis = Basis::q(self.context().max_level());
-        let [c0, c1] = [&ciphertext.c0, &ciphertext.c1].map(|c| raise(&c.clone().into_coeff(), basis).into_eval());
-        Ok(Ciphertext { c0, c1, ..*ciphertext })
+        let [c0, c1] = [&ciphertext.c0, &ciphertext.c1]
+            .map(|c| raise(&c.clone().into_coeff(), basis).into_eval());
+        Ok(Ciphertext {
+            c0,
+            c1,
+            ..*ciphertext
+        })
     }
 }

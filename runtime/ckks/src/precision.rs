@@ -88,6 +88,9 @@ mod tests {
     #[test]
     fn not_a_number_is_the_worst() {
         let precision = Precision::compare_real(&[0.0, 0.0], &[0.5.into(), f64::NAN.into()]);
-        assert_eq!((precision.worst_bits, precision.worst_slot), (f64::NEG_INFINITY, 1));
+        assert_eq!(
+            (precision.worst_bits, precision.worst_slot),
+            (f64::NEG_INFINITY, 1)
+        );
     }
 }

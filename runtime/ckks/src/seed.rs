@@ -38,7 +38,10 @@ const BATCH: usize = 32;
 impl SeedExpander {
     /// The expander of `seed`, which is public.
     pub fn new(seed: [u8; 32]) -> Self {
-        Self { seed, cipher: Aes256::new(&seed.into()) }
+        Self {
+            seed,
+            cipher: Aes256::new(&seed.into()),
+        }
     }
 
     /// The seed.
@@ -74,7 +77,9 @@ impl SeedExpander {
                 if (product as u64) < threshold {
                     continue;
                 }
-                let Some(slot) = out.get_mut(filled) else { return };
+                let Some(slot) = out.get_mut(filled) else {
+                    return;
+                };
                 *slot = (product >> 64) as u64;
                 filled += 1;
             }
@@ -86,7 +91,13 @@ impl SeedExpander {
 mod tests {
     use super::*;
 
-    const ID: StreamId = StreamId { kind: 1, level: 28, index: 5, digit: 0, modulus: 0 };
+    const ID: StreamId = StreamId {
+        kind: 1,
+        level: 28,
+        index: 5,
+        digit: 0,
+        modulus: 0,
+    };
 
     #[test]
     fn streams_are_reproducible_distinct_and_reduced() {

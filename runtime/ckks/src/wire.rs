@@ -19,7 +19,10 @@ use crate::poly::{Eval, RnsPoly};
 use crate::seed::SeedExpander;
 
 fn failure(what: &'static str, detail: impl ToString) -> Error {
-    Error::Wire { what, detail: detail.to_string() }
+    Error::Wire {
+        what,
+        detail: detail.to_string(),
+    }
 }
 
 fn put(out: &mut impl Write, what: &'static str, bytes: &[u8]) -> Result<(), Error> {
@@ -78,12 +81,20 @@ pub fn poly_bytes(context: &Context, basis: Basis) -> usize {
 ///
 /// # Errors
 /// [`Error::Wire`] when `out` fails.
-pub fn write_poly(context: &Context, poly: &RnsPoly<Eval>, out: &mut impl Write) -> Result<(), Error> {
+pub fn write_poly(
+    context: &Context,
+    poly: &RnsPoly<Eval>,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let basis = poly.basis();
     let mut bytes = Vec::new();
     for i in 0..basis.limbs() {
         bytes.clear();
-        pack(poly.limb(i), context.limb_modulus(basis, i).bits(), &mut bytes);
+        pack(
+            poly.limb(i),
+            context.limb_modulus(basis, i).bits(),
+            &mut bytes,
+        );
         put(out, "polynomial", &bytes)?;
     }
     Ok(())
@@ -93,24 +104,38 @@ pub fn write_poly(context: &Context, poly: &RnsPoly<Eval>, out: &mut impl Write)
 ///
 /// # Errors
 /// [`Error::Wire`] when `input` fails or ends early, or a residue is not below its modulus.
-pub fn read_poly(context: &Arc<Context>, basis: Basis, input: &mut impl Read) -> Result<RnsPoly<Eval>, Error> {
+pub fn read_poly(
+    context: &Arc<Context>,
+    basis: Basis,
+    input: &mut impl Read,
+) -> Result<RnsPoly<Eval>, Error> {
     let mut poly = RnsPoly::zero(context, basis);
     let mut bytes = Vec::new();
     for i in 0..basis.limbs() {
         let modulus = context.limb_modulus(basis, i);
         bytes.resize(context.n() * modulus.bits() as usize / 8, 0);
-        input.read_exact(&mut bytes).map_err(|e| failure("polynomial", e))?;
+        input
+            .read_exact(&mut bytes)
+            .map_err(|e| failure("polynomial", e))?;
         let limb = poly.limb_mut(i);
         unpack(&bytes, modulus.bits(), limb);
         if limb.iter().any(|&x| x >= modulus.value()) {
-            return Err(failure("polynomial", format!("a residue of limb {i} is not below its modulus")));
+            return Err(failure(
+                "polynomial",
+                format!("a residue of limb {i} is not below its modulus"),
+            ));
         }
     }
     Ok(poly)
 }
 
 /// The fields that ciphertexts begin with: level, log2 of the slots, scale.
-fn write_header(level: usize, log_slots: u32, scale: f64, out: &mut impl Write) -> Result<(), Error> {
+fn write_header(
+    level: usize,
+    log_slots: u32,
+    scale: f64,
+    out: &mut impl Write,
+) -> Result<(), Error> {
     let what = "ciphertext";
     put(out, what, &(level as u32).to_le_bytes())?;
     put(out, what, &log_slots.to_le_bytes())?;
@@ -124,13 +149,25 @@ fn read_header(context: &Context, input: &mut impl Read) -> Result<(Basis, u32, 
     let scale = f64::from_le_bytes(get(input, what)?);
     let params = context.parameters();
     if level > params.max_level() {
-        return Err(failure(what, format!("level {level} is above the highest, {}", params.max_level())));
+        return Err(failure(
+            what,
+            format!("level {level} is above the highest, {}", params.max_level()),
+        ));
     }
     if log_slots >= params.log_n() {
-        return Err(failure(what, format!("2^{log_slots} slots exceed the ring's 2^{}", params.log_n() - 1)));
+        return Err(failure(
+            what,
+            format!(
+                "2^{log_slots} slots exceed the ring's 2^{}",
+                params.log_n() - 1
+            ),
+        ));
     }
     if !(scale.is_finite() && scale > 0.0) {
-        return Err(failure(what, format!("the scale {scale} is not a positive number")));
+        return Err(failure(
+            what,
+            format!("the scale {scale} is not a positive number"),
+        ));
     }
     Ok((Basis::q(level), log_slots, scale))
 }
@@ -154,7 +191,12 @@ impl Ciphertext {
         let (basis, log_slots, scale) = read_header(context, input)?;
         let c0 = read_poly(context, basis, input)?;
         let c1 = read_poly(context, basis, input)?;
-        Ok(Self { c0, c1, scale, log_slots })
+        Ok(Self {
+            c0,
+            c1,
+            scale,
+            log_slots,
+        })
     }
 }
 
@@ -177,7 +219,12 @@ impl SeededCiphertext {
         let (basis, log_slots, scale) = read_header(context, input)?;
         let seed = get(input, "ciphertext")?;
         let c0 = read_poly(context, basis, input)?;
-        Ok(Self { c0, seed, scale, log_slots })
+        Ok(Self {
+            c0,
+            seed,
+            scale,
+            log_slots,
+        })
     }
 }
 
@@ -190,7 +237,11 @@ impl SecretKey {
         let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(
             self.coefficients()
                 .chunks(4)
-                .map(|four| four.iter().rev().fold(0, |byte, &c| byte << 2 | (c + 1) as u8))
+                .map(|four| {
+                    four.iter()
+                        .rev()
+                        .fold(0, |byte, &c| byte << 2 | (c + 1) as u8)
+                })
                 .collect(),
         );
         put(out, "secret key", &bytes)
@@ -202,9 +253,13 @@ impl SecretKey {
     /// [`Error::Wire`] when the input ends early or holds a coefficient that is not ternary.
     pub fn read(context: &Arc<Context>, input: &mut impl Read) -> Result<Self, Error> {
         let mut bytes = Zeroizing::new(vec![0; context.n() / 4]);
-        input.read_exact(&mut bytes).map_err(|e| failure("secret key", e))?;
-        let coefficients =
-            bytes.iter().flat_map(|byte| [0, 2, 4, 6].map(|shift| (byte >> shift & 3) as i8 - 1)).collect();
+        input
+            .read_exact(&mut bytes)
+            .map_err(|e| failure("secret key", e))?;
+        let coefficients = bytes
+            .iter()
+            .flat_map(|byte| [0, 2, 4, 6].map(|shift| (byte >> shift & 3) as i8 - 1))
+            .collect();
         Self::from_coefficients(context, coefficients)
     }
 }
@@ -227,7 +282,11 @@ impl PublicKey {
         let basis = Basis::q(context.max_level());
         let seed = get(input, "public key")?;
         let b = read_poly(context, basis, input)?;
-        Ok(Self { a: Self::uniform(context, basis, seed), b, seed })
+        Ok(Self {
+            a: Self::uniform(context, basis, seed),
+            b,
+            seed,
+        })
     }
 }
 
@@ -251,7 +310,9 @@ impl KeySwitchKey {
     /// # Errors
     /// [`Error::Wire`] when `out` fails.
     pub fn write(&self, context: &Context, out: &mut impl Write) -> Result<(), Error> {
-        self.b.iter().try_for_each(|half| write_poly(context, half, out))
+        self.b
+            .iter()
+            .try_for_each(|half| write_poly(context, half, out))
     }
 
     /// Reads the key of a use that [`Self::write`] wrote, below the seed of its file.
@@ -267,7 +328,11 @@ impl KeySwitchKey {
     ) -> Result<Self, Error> {
         let layout = Self::layout_for(context, key_use)?;
         let basis = Basis::new(layout.level, layout.specials);
-        let b = layout.digits.iter().map(|_| read_poly(context, basis, input)).collect::<Result<_, _>>()?;
+        let b = layout
+            .digits
+            .iter()
+            .map(|_| read_poly(context, basis, input))
+            .collect::<Result<_, _>>()?;
         Self::from_halves(context, key_use, Arc::clone(expander), b, storage)
     }
 }
@@ -285,7 +350,9 @@ mod tests {
     fn packing_is_dense_and_reversible() {
         for bits in [1, 7, 40, 41, 49, 50] {
             let mask = (1u64 << bits) - 1;
-            let values: Vec<u64> = (0..64u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask).collect();
+            let values: Vec<u64> = (0..64u64)
+                .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask)
+                .collect();
             let mut bytes = Vec::new();
             pack(&values, bits, &mut bytes);
             assert_eq!(bytes.len(), 8 * bits as usize);
@@ -302,15 +369,28 @@ mod tests {
         let mut bytes = Vec::new();
         secret.write(&mut bytes).unwrap();
         assert_eq!(bytes.len(), 16);
-        assert_eq!(SecretKey::read(&context, &mut &bytes[..]).unwrap().coefficients(), secret.coefficients());
+        assert_eq!(
+            SecretKey::read(&context, &mut &bytes[..])
+                .unwrap()
+                .coefficients(),
+            secret.coefficients()
+        );
         bytes[3] = 0xff;
-        assert!(matches!(SecretKey::read(&context, &mut &bytes[..]), Err(Error::Wire { .. })));
+        assert!(matches!(
+            SecretKey::read(&context, &mut &bytes[..]),
+            Err(Error::Wire { .. })
+        ));
 
-        let plaintext = Plaintext::encode_real(&Encoder::new(5), &[0.25; 8], 2f64.powi(40)).unwrap();
-        let seeded = SecretEncryptor::new(&context, &secret).encrypt(&plaintext, 3).unwrap();
+        let plaintext =
+            Plaintext::encode_real(&Encoder::new(5), &[0.25; 8], 2f64.powi(40)).unwrap();
+        let seeded = SecretEncryptor::new(&context, &secret)
+            .encrypt(&plaintext, 3)
+            .unwrap();
         let mut bytes = Vec::new();
         seeded.write(&context, &mut bytes).unwrap();
-        let expanded = SeededCiphertext::read(&context, &mut &bytes[..]).unwrap().expand(&context);
+        let expanded = SeededCiphertext::read(&context, &mut &bytes[..])
+            .unwrap()
+            .expand(&context);
         assert!(SeededCiphertext::read(&context, &mut &bytes[..bytes.len() - 1]).is_err());
         let mut bytes = Vec::new();
         expanded.write(&context, &mut bytes).unwrap();
@@ -321,7 +401,10 @@ mod tests {
         for (at, value) in [(0, 29), (4, 6), (15, 0xff)] {
             let mut damaged = bytes.clone();
             damaged[at] = value;
-            assert!(Ciphertext::read(&context, &mut &damaged[..]).is_err(), "byte {at}");
+            assert!(
+                Ciphertext::read(&context, &mut &damaged[..]).is_err(),
+                "byte {at}"
+            );
         }
     }
 
@@ -335,15 +418,30 @@ mod tests {
         let back = PublicKey::read(&context, &mut &bytes[..]).unwrap();
         assert!(back.a == public.a && back.b == public.b);
 
-        let key_use = KeyUse { kind: KeyKind::Relin, level: 20 };
-        let keys = KeyGenerator::new(&context, &secret).unwrap().generate(&[key_use], KeyStorage::Expanded).unwrap();
+        let key_use = KeyUse {
+            kind: KeyKind::Relin,
+            level: 20,
+        };
+        let keys = KeyGenerator::new(&context, &secret)
+            .unwrap()
+            .generate(&[key_use], KeyStorage::Expanded)
+            .unwrap();
         let key = keys.get(KeyKind::Relin, 17).unwrap();
         let mut bytes = Vec::new();
         key.write(&context, &mut bytes).unwrap();
-        assert_eq!(bytes.len(), KeySwitchKey::body_bytes(&context, key_use).unwrap());
+        assert_eq!(
+            bytes.len(),
+            KeySwitchKey::body_bytes(&context, key_use).unwrap()
+        );
         let expander = Arc::new(SeedExpander::new(*key.seed()));
         let read = |bytes: &[u8]| {
-            KeySwitchKey::read(&context, key_use, &expander, KeyStorage::Expanded, &mut &*bytes)
+            KeySwitchKey::read(
+                &context,
+                key_use,
+                &expander,
+                KeyStorage::Expanded,
+                &mut &*bytes,
+            )
         };
         assert!(read(&bytes).unwrap().b == key.b);
         assert!(read(&bytes[..bytes.len() - 1]).is_err());

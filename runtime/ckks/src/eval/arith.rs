@@ -60,7 +60,8 @@ impl Evaluator {
     pub fn add_plain(&self, a: &Ciphertext, plaintext: &Plaintext) -> Result<Ciphertext, Error> {
         check_scales("add plaintext", a.scale, plaintext.scale)?;
         let mut sum = a.clone();
-        sum.c0.add_compact_assign(&compact(self.context(), a.c0.basis(), plaintext)?);
+        sum.c0
+            .add_compact_assign(&compact(self.context(), a.c0.basis(), plaintext)?);
         sum.log_slots = a.log_slots.max(plaintext.log_slots);
         Ok(sum)
     }
@@ -70,7 +71,10 @@ impl Evaluator {
     /// # Errors
     /// As [`Self::add_plain`].
     pub fn sub_plain(&self, a: &Ciphertext, plaintext: &Plaintext) -> Result<Ciphertext, Error> {
-        let negated = Plaintext { coefficients: plaintext.coefficients.iter().map(|c| -c).collect(), ..*plaintext };
+        let negated = Plaintext {
+            coefficients: plaintext.coefficients.iter().map(|c| -c).collect(),
+            ..*plaintext
+        };
         self.add_plain(a, &negated)
     }
 
@@ -100,7 +104,11 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`Error::ValueRange`] when the constant does not fit at that scale.
-    pub fn add_complex_const(&self, a: &Ciphertext, constant: Complex64) -> Result<Ciphertext, Error> {
+    pub fn add_complex_const(
+        &self,
+        a: &Ciphertext,
+        constant: Complex64,
+    ) -> Result<Ciphertext, Error> {
         let (re, im) = integers(constant, a.scale)?;
         let mut sum = a.clone();
         self.halves(&mut sum.c0, re, im, |m, half, value| {
@@ -113,7 +121,12 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`Error::ValueRange`] when the constant does not fit at that scale.
-    pub fn mul_const(&self, a: &Ciphertext, constant: f64, scale: f64) -> Result<Ciphertext, Error> {
+    pub fn mul_const(
+        &self,
+        a: &Ciphertext,
+        constant: f64,
+        scale: f64,
+    ) -> Result<Ciphertext, Error> {
         self.mul_complex_const(a, constant.into(), scale)
     }
 
@@ -121,7 +134,12 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`Error::ValueRange`] when the constant does not fit at that scale.
-    pub fn mul_complex_const(&self, a: &Ciphertext, constant: Complex64, scale: f64) -> Result<Ciphertext, Error> {
+    pub fn mul_complex_const(
+        &self,
+        a: &Ciphertext,
+        constant: Complex64,
+        scale: f64,
+    ) -> Result<Ciphertext, Error> {
         let (re, im) = integers(constant, scale)?;
         Ok(self.mul_gaussian_integer(a, re, im, scale))
     }
@@ -141,10 +159,20 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`], or [`Error::ValueRange`].
-    pub fn mul_const_add(&self, acc: &mut Ciphertext, a: &Ciphertext, constant: f64, scale: f64) -> Result<(), Error> {
+    pub fn mul_const_add(
+        &self,
+        acc: &mut Ciphertext,
+        a: &Ciphertext,
+        constant: f64,
+        scale: f64,
+    ) -> Result<(), Error> {
         const OP: &str = "multiply and add";
         if a.level() < acc.level() {
-            return Err(Error::LevelMismatch { op: OP, left: acc.level(), right: a.level() });
+            return Err(Error::LevelMismatch {
+                op: OP,
+                left: acc.level(),
+                right: a.level(),
+            });
         }
         check_scales(OP, acc.scale, a.scale * scale)?;
         let factor = scaled_integer(0, constant, scale)?;
@@ -153,7 +181,9 @@ impl Evaluator {
         for (acc, a) in [(&mut acc.c0, &a.c0), (&mut acc.c1, &a.c1)] {
             for_each_limb(acc.data_mut(), n, |i, limb| {
                 let m = context.modulus(i);
-                context.kernel().mul_scalar_add(m, limb, a.limb(i), m.shoup(m.from_i64(factor)));
+                context
+                    .kernel()
+                    .mul_scalar_add(m, limb, a.limb(i), m.shoup(m.from_i64(factor)));
             });
         }
         acc.log_slots = acc.log_slots.max(a.log_slots);
@@ -166,16 +196,26 @@ impl Evaluator {
     /// [`Error::NotEnoughLevels`] when `level` is above the ciphertext's.
     pub fn drop_to_level(&self, a: &Ciphertext, level: usize) -> Result<Ciphertext, Error> {
         if level > a.level() {
-            return Err(Error::NotEnoughLevels { op: "drop to level", needed: level, found: a.level() });
+            return Err(Error::NotEnoughLevels {
+                op: "drop to level",
+                needed: level,
+                found: a.level(),
+            });
         }
-        Ok(Ciphertext { c0: a.c0.drop_to(level), c1: a.c1.drop_to(level), ..*a })
+        Ok(Ciphertext {
+            c0: a.c0.drop_to(level),
+            c1: a.c1.drop_to(level),
+            ..*a
+        })
     }
 
     fn mul_gaussian_integer(&self, a: &Ciphertext, re: i64, im: i64, scale: f64) -> Ciphertext {
         let mut product = a.clone();
         let kernel = self.context().kernel();
         for part in [&mut product.c0, &mut product.c1] {
-            self.halves(part, re, im, |m, half, value| kernel.mul_scalar(m, half, m.shoup(value)));
+            self.halves(part, re, im, |m, half, value| {
+                kernel.mul_scalar(m, half, m.shoup(value))
+            });
         }
         product.scale *= scale;
         product
@@ -206,5 +246,8 @@ impl Evaluator {
 }
 
 fn integers(constant: Complex64, scale: f64) -> Result<(i64, i64), Error> {
-    Ok((scaled_integer(0, constant.re, scale)?, scaled_integer(1, constant.im, scale)?))
+    Ok((
+        scaled_integer(0, constant.re, scale)?,
+        scaled_integer(1, constant.im, scale)?,
+    ))
 }

@@ -58,7 +58,11 @@ impl LinearTransform {
         let encode = |d: usize, shift: usize| {
             let mut values = diagonal(d);
             if values.len() != expected {
-                return Err(Error::SlotCount { op: "linear transform", found: values.len(), expected });
+                return Err(Error::SlotCount {
+                    op: "linear transform",
+                    found: values.len(),
+                    expected,
+                });
             }
             values.rotate_right(shift % expected);
             encoder.encode(&values, scale)
@@ -66,9 +70,21 @@ impl LinearTransform {
         let diagonals = plan
             .giants
             .iter()
-            .map(|giant| giant.diagonals.par_iter().map(|&(_, d)| encode(d, giant.shift)).collect())
+            .map(|giant| {
+                giant
+                    .diagonals
+                    .par_iter()
+                    .map(|&(_, d)| encode(d, giant.shift))
+                    .collect()
+            })
             .collect::<Result<_, _>>()?;
-        Ok(Self { plan, log_slots, scale, diagonals, prepared: None })
+        Ok(Self {
+            plan,
+            log_slots,
+            scale,
+            diagonals,
+            prepared: None,
+        })
     }
 
     /// [`Self::new`] with real diagonals.
@@ -82,7 +98,9 @@ impl LinearTransform {
         scale: f64,
         diagonal: impl Fn(usize) -> Vec<f64> + Sync,
     ) -> Result<Self, Error> {
-        Self::new(encoder, plan, log_slots, scale, |d| diagonal(d).into_iter().map(Complex64::from).collect())
+        Self::new(encoder, plan, log_slots, scale, |d| {
+            diagonal(d).into_iter().map(Complex64::from).collect()
+        })
     }
 
     /// The plan.
@@ -105,11 +123,19 @@ impl LinearTransform {
     ///
     /// # Errors
     /// When the diagonals have more slots than the ring.
-    pub fn prepare(&mut self, context: &Arc<Context>, level: usize, specials: usize) -> Result<(), Error> {
+    pub fn prepare(
+        &mut self,
+        context: &Arc<Context>,
+        level: usize,
+        specials: usize,
+    ) -> Result<(), Error> {
         self.check(context)?;
         let basis = Basis::new(level, specials);
         let encode = |giant: &Vec<Vec<i64>>| {
-            giant.par_iter().map(|diagonal| CompactPoly::from_i64(context, basis, diagonal)).collect()
+            giant
+                .par_iter()
+                .map(|diagonal| CompactPoly::from_i64(context, basis, diagonal))
+                .collect()
         };
         self.prepared = Some(self.diagonals.iter().map(encode).collect());
         Ok(())
@@ -118,15 +144,24 @@ impl LinearTransform {
     /// Bytes of memory that the diagonals take.
     pub fn bytes(&self) -> usize {
         let words: usize = self.diagonals.iter().flatten().map(Vec::len).sum();
-        let prepared: usize =
-            self.prepared.iter().flatten().flatten().map(|poly| poly.basis().limbs() * poly.len()).sum();
+        let prepared: usize = self
+            .prepared
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|poly| poly.basis().limbs() * poly.len())
+            .sum();
         8 * (words + prepared)
     }
 
     fn check(&self, context: &Context) -> Result<(), Error> {
         let (found, expected) = (1 << self.log_slots, context.n() / 2);
         if found > expected {
-            return Err(Error::SlotCount { op: "linear transform", found, expected });
+            return Err(Error::SlotCount {
+                op: "linear transform",
+                found,
+                expected,
+            });
         }
         Ok(())
     }
@@ -150,11 +185,17 @@ impl LinearTransform {
     ) -> &'a [u64] {
         if let Some(prepared) = self.prepared_for(basis) {
             let poly = &prepared[giant][entry];
-            let at = if limb < basis.q_limbs() { limb } else { limb - basis.q_limbs() + poly.basis().q_limbs() };
+            let at = if limb < basis.q_limbs() {
+                limb
+            } else {
+                limb - basis.q_limbs() + poly.basis().q_limbs()
+            };
             return poly.limb(at);
         }
         let table = context.table(context.modulus_index(basis, limb));
-        context.kernel().reduce_signed(table.modulus(), scratch, &self.diagonals[giant][entry]);
+        context
+            .kernel()
+            .reduce_signed(table.modulus(), scratch, &self.diagonals[giant][entry]);
         context.kernel().ntt_forward(table, scratch);
         scratch
     }
@@ -194,23 +235,43 @@ impl Evaluator {
     ///
     /// # Errors
     /// No terms, different levels or scales, or a missing key.
-    pub fn linear_transform(&self, terms: &[(&Ciphertext, &LinearTransform)]) -> Result<Ciphertext, Error> {
+    pub fn linear_transform(
+        &self,
+        terms: &[(&Ciphertext, &LinearTransform)],
+    ) -> Result<Ciphertext, Error> {
         let (c0, c1, scale, log_slots) = self.transform_sum(terms)?;
-        Ok(Ciphertext { c0: mod_down(c0), c1: mod_down(c1), scale, log_slots })
+        Ok(Ciphertext {
+            c0: mod_down(c0),
+            c1: mod_down(c1),
+            scale,
+            log_slots,
+        })
     }
 
     /// [`Self::linear_transform`] and [`Self::rescale`] in one division: level `l` to `l - 1`.
     ///
     /// # Errors
     /// As [`Self::linear_transform`], and at level 0.
-    pub fn linear_transform_rescale(&self, terms: &[(&Ciphertext, &LinearTransform)]) -> Result<Ciphertext, Error> {
+    pub fn linear_transform_rescale(
+        &self,
+        terms: &[(&Ciphertext, &LinearTransform)],
+    ) -> Result<Ciphertext, Error> {
         let (c0, c1, scale, log_slots) = self.transform_sum(terms)?;
         let level = c0.level();
         if level == 0 {
-            return Err(Error::NotEnoughLevels { op: "rescale", needed: 1, found: 0 });
+            return Err(Error::NotEnoughLevels {
+                op: "rescale",
+                needed: 1,
+                found: 0,
+            });
         }
         let scale = scale / self.context().modulus(level).value() as f64;
-        Ok(Ciphertext { c0: mod_down_rescale(c0), c1: mod_down_rescale(c1), scale, log_slots })
+        Ok(Ciphertext {
+            c0: mod_down_rescale(c0),
+            c1: mod_down_rescale(c1),
+            scale,
+            log_slots,
+        })
     }
 
     /// The sum times the special primes, its scale and log2 of its period.
@@ -220,7 +281,10 @@ impl Evaluator {
     ) -> Result<(RnsPoly<Eval>, RnsPoly<Eval>, f64, u32), Error> {
         const OP: &str = "linear transform";
         let Some(&(first, transform)) = terms.first() else {
-            return Err(Error::Operand { op: OP, detail: "there are no terms to sum".into() });
+            return Err(Error::Operand {
+                op: OP,
+                detail: "there are no terms to sum".into(),
+            });
         };
         let context = self.context();
         let (level, scale) = (first.level(), first.scale * transform.scale);
@@ -229,7 +293,11 @@ impl Evaluator {
             check_scales(OP, scale, ciphertext.scale * transform.scale)?;
             transform.check(context)?;
         }
-        let log_slots = terms.iter().map(|(c, t)| c.log_slots.max(t.log_slots)).max().unwrap_or_default();
+        let log_slots = terms
+            .iter()
+            .map(|(c, t)| c.log_slots.max(t.log_slots))
+            .max()
+            .unwrap_or_default();
 
         let mut rotations = BTreeMap::new();
         for shift in terms.iter().flat_map(|(_, t)| t.plan.rotations()) {
@@ -242,18 +310,27 @@ impl Evaluator {
         let rotation = |shift: usize| {
             let galois = GaloisElement::rotation(shift as i64, context.n());
             let (key, table) = rotations.get(&galois)?;
-            Some(Rotation { key, galois, table: Arc::clone(table) })
+            Some(Rotation {
+                key,
+                galois,
+                table: Arc::clone(table),
+            })
         };
         // Sums are over the special primes that most keys have; a key with others is divided by them at once.
         let mut counts = BTreeMap::new();
         for (key, _) in rotations.values() {
             *counts.entry(key.layout.specials).or_insert(0usize) += 1;
         }
-        let specials = counts.iter().max_by_key(|&(_, count)| count).map_or(0, |(&specials, _)| specials);
+        let specials = counts
+            .iter()
+            .max_by_key(|&(_, count)| count)
+            .map_or(0, |(&specials, _)| specials);
         let basis = Basis::new(level, specials);
 
-        let terms: Vec<Term<'_>> =
-            terms.iter().map(|&(c, t)| self.baby_steps(c, t, specials, &rotation)).collect::<Result<_, _>>()?;
+        let terms: Vec<Term<'_>> = terms
+            .iter()
+            .map(|&(c, t)| self.baby_steps(c, t, specials, &rotation))
+            .collect::<Result<_, _>>()?;
         let partial = self.partial_sums(&terms, basis);
         drop(terms);
         let (mut c0, mut c1) = (RnsPoly::zero(context, basis), RnsPoly::zero(context, basis));
@@ -284,16 +361,24 @@ impl Evaluator {
                 None => Baby::Identity,
                 Some(rotation) if rotation.key.layout.specials == specials => {
                     let layout = truncate(&rotation.key.layout, ciphertext.level());
-                    let index = decomposed.iter().position(|d| d.layout == layout).unwrap_or_else(|| {
-                        decomposed.push(Decomposed::new(&ciphertext.c1, layout));
-                        decomposed.len() - 1
-                    });
+                    let index = decomposed
+                        .iter()
+                        .position(|d| d.layout == layout)
+                        .unwrap_or_else(|| {
+                            decomposed.push(Decomposed::new(&ciphertext.c1, layout));
+                            decomposed.len() - 1
+                        });
                     Baby::Hoisted(rotation, index)
                 }
                 Some(rotation) => Baby::Rotated(Box::new(self.apply(ciphertext, rotation.galois)?)),
             });
         }
-        Ok(Term { ciphertext, transform, decomposed, babies })
+        Ok(Term {
+            ciphertext,
+            transform,
+            decomposed,
+            babies,
+        })
     }
 
     /// The sums of plaintext products that each giant step rotates, by shift.
@@ -307,23 +392,39 @@ impl Evaluator {
         let mut sums: BTreeMap<usize, (RnsPoly<Eval>, RnsPoly<Eval>)> = terms
             .iter()
             .flat_map(|term| &term.transform.plan.giants)
-            .map(|giant| (giant.shift, (RnsPoly::stale(context, basis), RnsPoly::stale(context, basis))))
+            .map(|giant| {
+                (
+                    giant.shift,
+                    (
+                        RnsPoly::stale(context, basis),
+                        RnsPoly::stale(context, basis),
+                    ),
+                )
+            })
             .collect();
-        let mut limbs: Vec<BTreeMap<usize, [&mut [u64]; 2]>> = (0..basis.limbs()).map(|_| BTreeMap::new()).collect();
+        let mut limbs: Vec<BTreeMap<usize, [&mut [u64]; 2]>> =
+            (0..basis.limbs()).map(|_| BTreeMap::new()).collect();
         for (&shift, (sum0, sum1)) in &mut sums {
-            let parts = sum0.data_mut().chunks_exact_mut(n).zip(sum1.data_mut().chunks_exact_mut(n));
+            let parts = sum0
+                .data_mut()
+                .chunks_exact_mut(n)
+                .zip(sum1.data_mut().chunks_exact_mut(n));
             for (limb, (part0, part1)) in limbs.iter_mut().zip(parts) {
                 limb.insert(shift, [part0, part1]);
             }
         }
         let special = special_product(context, basis.level(), basis.specials());
-        limbs.into_par_iter().enumerate().for_each(|(limb, mut sums)| {
-            let factor = special.get(limb).copied();
-            let mut fresh: BTreeMap<usize, bool> = sums.keys().map(|&shift| (shift, true)).collect();
-            for term in terms {
-                term.accumulate(context, basis, limb, factor, &mut sums, &mut fresh);
-            }
-        });
+        limbs
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(limb, mut sums)| {
+                let factor = special.get(limb).copied();
+                let mut fresh: BTreeMap<usize, bool> =
+                    sums.keys().map(|&shift| (shift, true)).collect();
+                for term in terms {
+                    term.accumulate(context, basis, limb, factor, &mut sums, &mut fresh);
+                }
+            });
         sums
     }
 
@@ -376,7 +477,11 @@ impl Term<'_> {
         sums: &mut BTreeMap<usize, [&mut [u64]; 2]>,
         fresh: &mut BTreeMap<usize, bool>,
     ) {
-        let (n, kernel, modulus) = (context.n(), context.kernel(), context.limb_modulus(basis, limb));
+        let (n, kernel, modulus) = (
+            context.n(),
+            context.kernel(),
+            context.limb_modulus(basis, limb),
+        );
         let mut rotated = Buffer::stale(2 * n * self.babies.len());
         let babies: Vec<Option<[&[u64]; 2]>> = self
             .babies
@@ -390,13 +495,26 @@ impl Term<'_> {
         let log_rep = (n / len).trailing_zeros();
         let block = BLOCK.clamp(1 << log_rep, n);
         let count = transform.plan.diagonal_count();
-        let mut space = Buffer::stale(if transform.prepared_for(basis).is_some() { 0 } else { len * count });
+        let mut space = Buffer::stale(if transform.prepared_for(basis).is_some() {
+            0
+        } else {
+            len * count
+        });
         let mut space = space.chunks_exact_mut(len);
         let mut values: Vec<Vec<&[u64]>> = Vec::with_capacity(transform.plan.giants.len());
         for (g, giant) in transform.plan.giants.iter().enumerate() {
             values.push(
                 (0..giant.diagonals.len())
-                    .map(|e| transform.values(context, basis, limb, g, e, space.next().unwrap_or_default()))
+                    .map(|e| {
+                        transform.values(
+                            context,
+                            basis,
+                            limb,
+                            g,
+                            e,
+                            space.next().unwrap_or_default(),
+                        )
+                    })
                     .collect(),
             );
         }
@@ -407,16 +525,31 @@ impl Term<'_> {
                 shared.clear();
                 factors.iter_mut().for_each(Vec::clear);
                 for (&(baby, _), values) in giant.diagonals.iter().zip(values) {
-                    let Some(rotated) = babies[baby] else { continue };
+                    let Some(rotated) = babies[baby] else {
+                        continue;
+                    };
                     shared.push(&values[start >> log_rep..][..block >> log_rep]);
                     for (factor, rotated) in factors.iter_mut().zip(rotated) {
                         factor.push(&rotated[start..][..block]);
                     }
                 }
-                let [sum0, sum1] = sums.get_mut(&giant.shift).expect("every giant shift has a partial sum");
-                let init = if fresh[&giant.shift] { Init::Replace } else { Init::Accumulate };
+                let [sum0, sum1] = sums
+                    .get_mut(&giant.shift)
+                    .expect("every giant shift has a partial sum");
+                let init = if fresh[&giant.shift] {
+                    Init::Replace
+                } else {
+                    Init::Accumulate
+                };
                 let out = [&mut sum0[start..][..block], &mut sum1[start..][..block]];
-                kernel.dot_pair(modulus, out, init, &shared, log_rep, [&factors[0], &factors[1]]);
+                kernel.dot_pair(
+                    modulus,
+                    out,
+                    init,
+                    &shared,
+                    log_rep,
+                    [&factors[0], &factors[1]],
+                );
             }
         }
         for giant in &transform.plan.giants {
@@ -434,11 +567,19 @@ impl Term<'_> {
         baby: &Baby<'_>,
         space: &'a mut [u64],
     ) -> Option<[&'a [u64]; 2]> {
-        let (n, kernel, modulus) = (context.n(), context.kernel(), context.limb_modulus(basis, limb));
+        let (n, kernel, modulus) = (
+            context.n(),
+            context.kernel(),
+            context.limb_modulus(basis, limb),
+        );
         let (u0, u1) = space.split_at_mut(n);
         match baby {
             Baby::Identity | Baby::Rotated(_) => {
-                let source = if let Baby::Rotated(rotated) = baby { rotated } else { self.ciphertext };
+                let source = if let Baby::Rotated(rotated) = baby {
+                    rotated
+                } else {
+                    self.ciphertext
+                };
                 let special = modulus.shoup(special?);
                 for (out, part) in [(&mut *u0, &source.c0), (&mut *u1, &source.c1)] {
                     out.copy_from_slice(part.limb(limb));
@@ -448,9 +589,20 @@ impl Term<'_> {
             Baby::Hoisted(rotation, index) => {
                 let mut switched = Buffer::stale(2 * n);
                 let (b, a) = switched.split_at_mut(n);
-                self.decomposed[*index].inner_product_limb(context, rotation.key, limb, [b, a], &mut Vec::new());
+                self.decomposed[*index].inner_product_limb(
+                    context,
+                    rotation.key,
+                    limb,
+                    [b, a],
+                    &mut Vec::new(),
+                );
                 if let Some(special) = special {
-                    kernel.mul_scalar_add(modulus, b, self.ciphertext.c0.limb(limb), modulus.shoup(special));
+                    kernel.mul_scalar_add(
+                        modulus,
+                        b,
+                        self.ciphertext.c0.limb(limb),
+                        modulus.shoup(special),
+                    );
                 }
                 kernel.permute(&rotation.table.blocks, &rotation.table.patterns, u0, b);
                 kernel.permute(&rotation.table.blocks, &rotation.table.patterns, u1, a);

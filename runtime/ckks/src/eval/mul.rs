@@ -69,10 +69,21 @@ impl Evaluator {
     /// # Errors
     /// Different levels, level 0, or a missing relinearisation key.
     pub fn mul_rescale(&self, a: &Ciphertext, b: &Ciphertext) -> Result<Ciphertext, Error> {
-        let Product { d0, d1, d2, scale, log_slots } = self.mul_no_relin(a, b)?;
+        let Product {
+            d0,
+            d1,
+            d2,
+            scale,
+            log_slots,
+        } = self.mul_no_relin(a, b)?;
         let dropped = self.context().modulus(a.level()).value() as f64;
         let (c0, c1) = self.relinearise_rescale(d0, d1, d2)?;
-        Ok(Ciphertext { c0, c1, scale: scale / dropped, log_slots })
+        Ok(Ciphertext {
+            c0,
+            c1,
+            scale: scale / dropped,
+            log_slots,
+        })
     }
 
     /// The product before relinearisation.
@@ -94,7 +105,13 @@ impl Evaluator {
         let d0 = RnsPoly::from_limbs(context, basis, |i, m, d0| {
             kernel.dot(m, d0, Init::Replace, &[a.c0.limb(i)], 0, &[b.c0.limb(i)]);
         });
-        Ok(Product { d0, d1, d2, scale: a.scale * b.scale, log_slots: a.log_slots.max(b.log_slots) })
+        Ok(Product {
+            d0,
+            d1,
+            d2,
+            scale: a.scale * b.scale,
+            log_slots: a.log_slots.max(b.log_slots),
+        })
     }
 
     /// Brings a product back to two parts.
@@ -106,7 +123,12 @@ impl Evaluator {
         let (mut c0, mut c1) = self.switch(&product.d2, key);
         c0.add_assign(&product.d0);
         c1.add_assign(&product.d1);
-        Ok(Ciphertext { c0, c1, scale: product.scale, log_slots: product.log_slots })
+        Ok(Ciphertext {
+            c0,
+            c1,
+            scale: product.scale,
+            log_slots: product.log_slots,
+        })
     }
 
     /// Relinearises and rescales the polynomials of a product in one division: level `l` to `l - 1`. The scale
@@ -121,7 +143,11 @@ impl Evaluator {
         d2: RnsPoly<Eval>,
     ) -> Result<(RnsPoly<Eval>, RnsPoly<Eval>), Error> {
         if d2.level() == 0 {
-            return Err(Error::NotEnoughLevels { op: "rescale", needed: 1, found: 0 });
+            return Err(Error::NotEnoughLevels {
+                op: "rescale",
+                needed: 1,
+                found: 0,
+            });
         }
         let key = self.keys().get(KeyKind::Relin, d2.level())?;
         let (mut b, mut a) = self.decompose_for(&d2, key).inner_product(key);
@@ -138,10 +164,21 @@ impl Evaluator {
     pub fn rescale(&self, ciphertext: Ciphertext) -> Result<Ciphertext, Error> {
         let level = ciphertext.level();
         if level == 0 {
-            return Err(Error::NotEnoughLevels { op: "rescale", needed: 1, found: 0 });
+            return Err(Error::NotEnoughLevels {
+                op: "rescale",
+                needed: 1,
+                found: 0,
+            });
         }
         let scale = ciphertext.scale / self.context().modulus(level).value() as f64;
-        let Ciphertext { c0, c1, log_slots, .. } = ciphertext;
-        Ok(Ciphertext { c0: rescale(c0), c1: rescale(c1), scale, log_slots })
+        let Ciphertext {
+            c0, c1, log_slots, ..
+        } = ciphertext;
+        Ok(Ciphertext {
+            c0: rescale(c0),
+            c1: rescale(c1),
+            scale,
+            log_slots,
+        })
     }
 }

@@ -35,11 +35,17 @@ impl Evaluator {
     ///
     /// # Errors
     /// A missing key.
-    pub fn apply(&self, ciphertext: &Ciphertext, galois: GaloisElement) -> Result<Ciphertext, Error> {
+    pub fn apply(
+        &self,
+        ciphertext: &Ciphertext,
+        galois: GaloisElement,
+    ) -> Result<Ciphertext, Error> {
         if galois == GaloisElement::IDENTITY {
             return Ok(ciphertext.clone());
         }
-        let key = self.keys().get(KeyKind::Galois(galois), ciphertext.level())?;
+        let key = self
+            .keys()
+            .get(KeyKind::Galois(galois), ciphertext.level())?;
         let decomposed = self.decompose_for(&ciphertext.c1, key);
         Ok(self.finish(ciphertext, &decomposed, key, galois))
     }
@@ -48,7 +54,11 @@ impl Evaluator {
     ///
     /// # Errors
     /// A missing key.
-    pub fn rotate_hoisted(&self, ciphertext: &Ciphertext, rotations: &[i64]) -> Result<Vec<Ciphertext>, Error> {
+    pub fn rotate_hoisted(
+        &self,
+        ciphertext: &Ciphertext,
+        rotations: &[i64],
+    ) -> Result<Vec<Ciphertext>, Error> {
         let mut shared: Option<Decomposed> = None;
         rotations
             .iter()
@@ -57,7 +67,9 @@ impl Evaluator {
                 if galois == GaloisElement::IDENTITY {
                     return Ok(ciphertext.clone());
                 }
-                let key = self.keys().get(KeyKind::Galois(galois), ciphertext.level())?;
+                let key = self
+                    .keys()
+                    .get(KeyKind::Galois(galois), ciphertext.level())?;
                 let layout = truncate(&key.layout, ciphertext.level());
                 let decomposed = match shared.take() {
                     Some(shared) if shared.layout == layout => shared,
@@ -80,6 +92,10 @@ impl Evaluator {
         let (b, a) = decomposed.inner_product(key);
         let mut c0: RnsPoly<Eval> = mod_down(b);
         c0.add_assign(&ciphertext.c0);
-        Ciphertext { c0: c0.automorphism(galois), c1: mod_down(a).automorphism(galois), ..*ciphertext }
+        Ciphertext {
+            c0: c0.automorphism(galois),
+            c1: mod_down(a).automorphism(galois),
+            ..*ciphertext
+        }
     }
 }
