@@ -32,6 +32,13 @@ fn store(x: &mut Word8, v: V) {
     unsafe { _mm512_storeu_epi64(x.as_mut_ptr().cast(), v) }
 }
 
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn load_held(x: &[u64]) -> [V; HELD] {
+    let (runs, _) = x[..HELD * LANES].as_chunks::<LANES>();
+    [load(&runs[0]), load(&runs[1]), load(&runs[2]), load(&runs[3])]
+}
+
 /// Up to eight words, zeros behind them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
@@ -270,6 +277,12 @@ impl Spread {
     fn load(&self, y: &[u64]) -> V {
         _mm512_permutexvar_epi64(self.lanes, load_partial(&y[..self.words]))
     }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+    fn load_held(&self, y: &[u64]) -> [V; HELD] {
+        std::array::from_fn(|h| self.load(&y[h * self.words..]))
+    }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
@@ -296,6 +309,9 @@ pub(super) fn dot_pair(
     dots(m, out, init, shared, log_rep, factors);
 }
 
+/// Runs of eight that [`dots`] and [`convert`] hold in registers at once.
+const HELD: usize = 4;
+
 /// `K` sums of products that share one side. The accumulators of a run stay in registers over all terms.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
@@ -307,47 +323,61 @@ fn dots<const K: usize>(
     log_rep: u32,
     factors: [&[&[u64]]; K],
 ) {
+    const STEP: usize = HELD * LANES;
     let f = Field::new(m);
     let spread = Spread::new(log_rep.min(2));
-    let len = out[0].len();
     let terms = shared.len();
-    for start in (0..len).step_by(LANES) {
-        let end = len.min(start + LANES);
-        let mut low = [f.zero; K];
-        let mut high = [f.zero; K];
+    let whole = out[0].len() / STEP * STEP;
+    for start in (0..whole).step_by(STEP) {
+        let mut low = [[f.zero; HELD]; K];
+        let mut high = [[f.zero; HELD]; K];
         if init == Init::Accumulate {
-            for (low, out) in low.iter_mut().zip(&out) {
-                *low = load_partial(&out[start..end]);
+            for k in 0..K {
+                low[k] = load_held(&out[k][start..]);
             }
         }
-        let mut t = 0;
-        while t < terms {
-            for t in t..terms.min(t + MAX_LAZY_PRODUCTS) {
-                let s = match log_rep {
-                    0 => load_partial(&shared[t][start..end]),
-                    1 | 2 => {
-                        let words = &shared[t][start >> log_rep..];
-                        _mm512_permutexvar_epi64(
-                            spread.lanes,
-                            load_partial(&words[..spread.words.min(words.len())]),
-                        )
-                    }
-                    _ => splat(shared[t][start >> log_rep]),
-                };
-                for k in 0..K {
-                    let x = load_partial(&factors[k][t][start..end]);
-                    low[k] = _mm512_madd52lo_epu64(low[k], s, x);
-                    high[k] = _mm512_madd52hi_epu64(high[k], s, x);
+        for t in 0..terms {
+            let s = match log_rep {
+                0 => load_held(&shared[t][start..]),
+                1 | 2 => spread.load_held(&shared[t][start >> log_rep..]),
+                3 | 4 => {
+                    let words = &shared[t][start >> log_rep..];
+                    std::array::from_fn(|h| splat(words[(LANES * h) >> log_rep]))
+                }
+                _ => [splat(shared[t][start >> log_rep]); HELD],
+            };
+            for k in 0..K {
+                let x = load_held(&factors[k][t][start..]);
+                for h in 0..HELD {
+                    low[k][h] = _mm512_madd52lo_epu64(low[k][h], s[h], x[h]);
+                    high[k][h] = _mm512_madd52hi_epu64(high[k][h], s[h], x[h]);
                 }
             }
-            t += MAX_LAZY_PRODUCTS;
-            for k in 0..K {
-                low[k] = f.reduce_wide(low[k], high[k]);
-                high[k] = f.zero;
+            if (t + 1) % MAX_LAZY_PRODUCTS == 0 && t + 1 < terms {
+                for k in 0..K {
+                    for h in 0..HELD {
+                        low[k][h] = f.reduce_wide(low[k][h], high[k][h]);
+                        high[k][h] = f.zero;
+                    }
+                }
             }
         }
         for k in 0..K {
-            store_partial(&mut out[k][start..end], low[k]);
+            let (runs, _) = out[k][start..start + STEP].as_chunks_mut::<LANES>();
+            for (h, run) in runs.iter_mut().enumerate() {
+                store(run, f.reduce_wide(low[k][h], high[k][h]));
+            }
+        }
+    }
+    if whole < out[0].len() {
+        let from = whole >> log_rep;
+        let tails = |rows: &[&[u64]], from: usize| -> Vec<Vec<u64>> { rows.iter().map(|r| r[from..].to_vec()).collect() };
+        let shared = tails(shared, from);
+        let shared: Vec<&[u64]> = shared.iter().map(Vec::as_slice).collect();
+        for (out, factors) in out.into_iter().zip(factors) {
+            let factors = tails(factors, whole);
+            let factors: Vec<&[u64]> = factors.iter().map(Vec::as_slice).collect();
+            super::scalar::dot(m, &mut out[whole..], init, &shared, log_rep, &factors);
         }
     }
 }
@@ -386,28 +416,26 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     }
 }
 
+/// Coefficients of one block, in registers' shape.
+type Block = [V; CONVERT_BLOCK / LANES];
+
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
-    const RUNS: usize = CONVERT_BLOCK / LANES;
-    /// Accumulator pairs held in registers at once.
-    const HELD: usize = 4;
     let sources = table.sources.len();
     let len = inputs.first().map_or(0, |x| x.len());
     let zero = _mm512_setzero_si512();
-    let mut scaled = [[zero; RUNS]; CONVERT_SOURCES + 1];
-    for start in (0..len).step_by(CONVERT_BLOCK) {
-        let block = start..len.min(start + CONVERT_BLOCK);
-        let mut fractions = [_mm512_set1_pd(0.5); RUNS];
-        for (i, source) in table.sources.iter().enumerate() {
+    let mut scaled = [[zero; CONVERT_BLOCK / LANES]; CONVERT_SOURCES + 1];
+    let scaled = &mut scaled[..=sources];
+    let whole = len / CONVERT_BLOCK * CONVERT_BLOCK;
+    for start in (0..whole).step_by(CONVERT_BLOCK) {
+        let mut fractions = [_mm512_set1_pd(0.5); CONVERT_BLOCK / LANES];
+        for ((source, input), scaled) in table.sources.iter().zip(inputs).zip(scaled.iter_mut()) {
             let f = Field::new(&source.modulus);
             let (value, quotient) = (splat(source.factor.value), splat(source.factor.quotient));
             let reciprocal = _mm512_set1_pd(source.reciprocal);
-            for ((x, y), fraction) in inputs[i][block.clone()]
-                .chunks(LANES)
-                .zip(&mut scaled[i])
-                .zip(&mut fractions)
-            {
-                *y = f.mul_shoup(load_partial(x), value, quotient);
+            let (runs, _) = input[start..start + CONVERT_BLOCK].as_chunks::<LANES>();
+            for ((x, y), fraction) in runs.iter().zip(scaled).zip(&mut fractions) {
+                *y = f.mul_shoup(load(x), value, quotient);
                 // Multiplied and added apart, as the scalar kernel does.
                 let part = _mm512_mul_pd(_mm512_cvtepu64_pd(*y), reciprocal);
                 *fraction = _mm512_add_pd(*fraction, part);
@@ -417,28 +445,36 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
             *v = _mm512_cvttpd_epu64(fraction);
         }
         for (target, output) in table.targets.iter().zip(outputs.iter_mut()) {
-            let f = Field::new(&target.modulus);
-            for (group, output) in output[block.clone()].chunks_mut(HELD * LANES).enumerate() {
-                let mut low = [zero; HELD];
-                let mut terms = scaled[..=sources].iter().zip(&target.factors);
-                for _ in (0..=sources).step_by(MAX_LAZY_PRODUCTS) {
-                    let mut high = [zero; HELD];
-                    for (y, &factor) in terms.by_ref().take(MAX_LAZY_PRODUCTS) {
-                        let factor = splat(factor);
-                        for h in 0..HELD {
-                            let y = y[HELD * group + h];
-                            low[h] = _mm512_madd52lo_epu64(low[h], y, factor);
-                            high[h] = _mm512_madd52hi_epu64(high[h], y, factor);
-                        }
-                    }
-                    for h in 0..HELD {
-                        low[h] = f.reduce_wide(low[h], high[h]);
-                    }
-                }
-                for (output, value) in output.chunks_mut(LANES).zip(low) {
-                    store_partial(output, value);
-                }
+            convert_block(&Field::new(&target.modulus), scaled, &target.factors, &mut output[start..][..CONVERT_BLOCK]);
+        }
+    }
+    if whole < len {
+        let inputs: Vec<&[u64]> = inputs.iter().map(|x| &x[whole..]).collect();
+        let mut outputs: Vec<&mut [u64]> = outputs.iter_mut().map(|x| &mut x[whole..]).collect();
+        super::scalar::convert(table, &inputs, &mut outputs);
+    }
+}
+
+/// One block of one target: `out = Σ_i scaled[i]·factors[i]`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn convert_block(f: &Field, scaled: &[Block], factors: &[u64], out: &mut [u64]) {
+    let (runs, _) = out.as_chunks_mut::<LANES>();
+    let mut low = [f.zero; CONVERT_BLOCK / LANES];
+    for (scaled, factors) in scaled.chunks(MAX_LAZY_PRODUCTS).zip(factors.chunks(MAX_LAZY_PRODUCTS)) {
+        let mut high = [f.zero; CONVERT_BLOCK / LANES];
+        for (y, &factor) in scaled.iter().zip(factors) {
+            let factor = splat(factor);
+            for h in 0..CONVERT_BLOCK / LANES {
+                low[h] = _mm512_madd52lo_epu64(low[h], y[h], factor);
+                high[h] = _mm512_madd52hi_epu64(high[h], y[h], factor);
             }
         }
+        for h in 0..CONVERT_BLOCK / LANES {
+            low[h] = f.reduce_wide(low[h], high[h]);
+        }
+    }
+    for (run, value) in runs.iter_mut().zip(low) {
+        store(run, value);
     }
 }
