@@ -65,4 +65,10 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Parts of a plan contradict each other.
+    #[error("{0}")]
+    Inconsistent(String),
+    /// The parameters are malformed or weaker than they claim.
+    #[error(transparent)]
+    Parameters(#[from] heddle_params::Error),
 }

@@ -1,1 +1,456 @@
-//! plan.
+//! The plan: a compiled network as one file, all that client and server need but keys.
+//!
+//! The file is a stream of blocks ([`crate::file`]): a protobuf header, the schedule in its text
+//! form, and the elements of every weight that the schedule refers to, once, as 32-bit floats.
+//! Equal plans are equal byte for byte, and keys and ciphertexts are bound to the digest of these
+//! bytes.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::{Insecure, Parameters, ParametersLiteral};
+use sha2::{Digest, Sha256};
+
+use crate::ckks::{Op, Schedule};
+use crate::error::Error;
+use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
+use crate::nn::{AxisOrder, LinearOp};
+use crate::preprocess::Preprocess;
+use crate::slot::SlotType;
+use crate::text;
+use crate::verify;
+use crate::weights::{Tensor, WeightId, Weights};
+
+mod wire;
+
+use wire::{Header, WireAxisOrder, WireTensor};
+
+/// Most elements of one weight.
+const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Most bytes of a schedule's text.
+const MAX_SCHEDULE: u64 = 256 << 20;
+
+/// The range of one activation's operand, or of the logits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RangeRecord {
+    /// The name of the node.
+    pub name: String,
+    /// Elements stay within ±bound; slots hold element/bound.
+    pub bound: f64,
+    /// The largest |element| among the calibration samples; `None` without samples.
+    pub observed: Option<f64>,
+}
+
+impl RangeRecord {
+    /// How many times larger the bound is than what calibration saw; `None` without samples.
+    pub fn head_room(&self) -> Option<f64> {
+        self.observed.map(|observed| self.bound / observed)
+    }
+}
+
+/// A compiled network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The model's name.
+    pub name: String,
+    /// SHA-256 of the model file that was compiled.
+    pub model_digest: [u8; 32],
+    /// The ring and the primes.
+    pub parameters: ParametersLiteral,
+    /// Whether the parameters give less than 128 bits of security.
+    pub insecure: bool,
+    /// How ciphertexts are refreshed.
+    pub bootstrap: BootstrapParameters,
+    /// What is executed.
+    pub schedule: Schedule,
+    /// The tensors that the schedule's linear maps refer to.
+    pub weights: Weights,
+    /// Where the image's elements lie, and their range.
+    pub input: SlotType,
+    /// Where the logits lie, and their range.
+    pub output: SlotType,
+    /// The axis order that the model's file takes an image in.
+    pub input_order: AxisOrder,
+    /// From pixels to the image's elements.
+    pub preprocess: Preprocess,
+    /// The names of the classes in the order of the logits; may be empty.
+    pub labels: Vec<String>,
+    /// The calibrated ranges: the activations in order, then the logits.
+    pub ranges: Vec<RangeRecord>,
+    /// What import and compiler have to say, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The parameters with their primes; a set below 128 bits only where the plan says so.
+    ///
+    /// # Errors
+    /// If the set is malformed, or weaker than it claims.
+    pub fn checked_parameters(&self) -> Result<Parameters, Error> {
+        let literal = self.parameters.clone();
+        Ok(if self.insecure {
+            Parameters::insecure(literal, Insecure::acknowledged())?
+        } else {
+            Parameters::new(literal)?
+        })
+    }
+
+    /// SHA-256 of the plan as a file, to which keys and ciphertexts are bound.
+    pub fn digest(&self) -> [u8; 32] {
+        let hasher = HashWriter(Sha256::new());
+        let hasher = self.write(hasher, "plan").map(|hasher| hasher.0);
+        // Hashing cannot fail; only a header above 64 MiB can, which no reader accepts either.
+        hasher.unwrap_or_else(|_| Sha256::new()).finalize().into()
+    }
+
+    /// Checks everything that a reader of a foreign plan relies on: parameters, schedule, layouts,
+    /// weights, preprocessing. That transforms reach every diagonal is left to whoever expands
+    /// them.
+    ///
+    /// # Errors
+    /// The first part that does not hold together, with all of its violations.
+    pub fn check(&self) -> Result<(), Error> {
+        let parameters = self.checked_parameters()?;
+        let fail = |what: String| Err(Error::Inconsistent(what));
+        if parameters.is_insecure() != self.insecure {
+            return fail("is marked insecure, but its parameters are not".to_owned());
+        }
+        for (id, tensor) in self.weights.iter() {
+            if tensor.data.iter().any(|element| !element.is_finite()) {
+                return fail(format!("weight {id} `{}` holds NaN or an infinity", tensor.name));
+            }
+        }
+        let machine =
+            verify::ckks::Machine { parameters: &parameters, bootstrap: &self.bootstrap };
+        let violations = verify::ckks::verify(&self.schedule, machine, Some(&self.weights));
+        verify::require("ckks", &violations)?;
+        for (what, ty) in [("input", &self.input), ("output", &self.output)] {
+            if let Err(message) = verify::slot::check_type(ty) {
+                return fail(format!("{what}: {message}"));
+            }
+        }
+        let graph = &self.schedule.graph;
+        let fits = |slots: usize, ty: &SlotType| slots >= ty.layout.period();
+        let input = graph.values().find(|value| matches!(graph.node(*value).op, Op::Input));
+        if !input.is_some_and(|input| fits(graph.ty(input).slots(), &self.input)) {
+            return fail(format!("the schedule's input does not hold {}", self.input));
+        }
+        let map = graph
+            .outputs()
+            .first()
+            .and_then(|output| verify::ckks::output_map(&self.schedule, *output));
+        if map.is_none_or(|map| map.output != self.output.layout) {
+            return fail(format!("the schedule's output is not {}", self.output));
+        }
+        if let Err(message) = self.preprocess.check() {
+            return fail(format!("preprocessing: {message}"));
+        }
+        let layout = self.output.layout;
+        let classes = layout.channels * layout.height * layout.width;
+        if !self.labels.is_empty() && self.labels.len() != classes {
+            return fail(format!("{} labels for {classes} classes", self.labels.len()));
+        }
+        Ok(())
+    }
+
+    /// Writes the plan as a file's bytes; weights that the schedule does not refer to are left
+    /// out. `file` names it in errors.
+    ///
+    /// # Errors
+    /// If writing fails or the header would exceed 64 MiB.
+    pub fn write<W: Write>(&self, writer: W, file: &str) -> Result<W, Error> {
+        let (schedule, weights) = with_referenced_weights(&self.schedule, &self.weights);
+        let schedule = text::print_ckks(&schedule);
+        let header = Header {
+            name: self.name.clone(),
+            model_digest: self.model_digest.to_vec(),
+            parameters: (&self.parameters).into(),
+            insecure: self.insecure,
+            bootstrap: (&self.bootstrap).into(),
+            input: (&self.input).into(),
+            output: (&self.output).into(),
+            input_order: WireAxisOrder::from(self.input_order).into(),
+            preprocess: (&self.preprocess).into(),
+            labels: self.labels.clone(),
+            ranges: self.ranges.iter().map(Into::into).collect(),
+            notes: self.notes.clone(),
+            schedule_bytes: schedule.len() as u64,
+            weights: weights.iter().map(|tensor| WireTensor::from(*tensor)).collect(),
+        };
+        let mut writer = BlockWriter::new(writer, file, Kind::Plan, &header)?;
+        writer.bytes(schedule.as_bytes())?;
+        for tensor in weights {
+            let bytes: Vec<u8> =
+                tensor.data.iter().flat_map(|element| element.to_le_bytes()).collect();
+            writer.bytes(&bytes)?;
+        }
+        writer.finish()
+    }
+
+    /// Writes the plan to `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_file(&self, path: &Path) -> Result<(), Error> {
+        let file = path.display().to_string();
+        write_atomically(path, Access::Default, |writer| {
+            self.write(writer, &file).map(|_| ())
+        })
+    }
+
+    /// Reads and checks a plan; `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is not a plan, is damaged or does not hold together; [`Error::Io`]
+    /// if reading fails.
+    pub fn read<R: Read>(reader: R, file: &str) -> Result<Self, Error> {
+        let (reader, header) = BlockReader::new(reader, file, Kind::Plan)?;
+        Self::decode(reader, header)
+    }
+
+    /// Reads and checks the plan at `path`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_file(path: &Path) -> Result<Self, Error> {
+        let (reader, header) = BlockReader::open(path, Kind::Plan)?;
+        Self::decode(reader, header)
+    }
+
+    fn decode<R: Read>(mut reader: BlockReader<R>, header: Header) -> Result<Self, Error> {
+        if header.schedule_bytes > MAX_SCHEDULE {
+            return Err(reader.damaged("its schedule claims an absurd length"));
+        }
+        let schedule = reader.bytes(header.schedule_bytes as usize)?;
+        let schedule = String::from_utf8(schedule)
+            .map_err(|_| reader.damaged("its schedule is not text"))?;
+        let schedule = text::parse_ckks(&schedule)
+            .map_err(|error| reader.damaged(&format!("its schedule does not parse: {error}")))?;
+        let mut weights = Weights::default();
+        for tensor in &header.weights {
+            let Some((shape, elements)) = tensor.extents(MAX_ELEMENTS) else {
+                return Err(reader.damaged(&format!("weight `{}` is too large", tensor.name)));
+            };
+            let bytes = reader.bytes(4 * elements)?;
+            let (elements, _) = bytes.as_chunks();
+            let data = elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            weights.push(Tensor::new(&tensor.name, shape, data));
+        }
+        let model_digest = header.model_digest.try_into();
+        let model_digest =
+            model_digest.map_err(|_| reader.damaged("its model digest is not 32 bytes"))?;
+        let input_order = WireAxisOrder::try_from(header.input_order)
+            .map_err(|_| reader.damaged("its axis order is unknown"))?;
+        let preprocess = header
+            .preprocess
+            .decode()
+            .ok_or_else(|| reader.damaged("its order of channels is unknown"))?;
+        let plan = Self {
+            name: header.name,
+            model_digest,
+            parameters: header.parameters.into(),
+            insecure: header.insecure,
+            bootstrap: header.bootstrap.into(),
+            schedule,
+            weights,
+            input: header.input.into(),
+            output: header.output.into(),
+            input_order: input_order.into(),
+            preprocess,
+            labels: header.labels,
+            ranges: header.ranges.into_iter().map(Into::into).collect(),
+            notes: header.notes,
+        };
+        plan.check().map_err(|error| reader.damaged(&error.to_string()))?;
+        reader.finish()?;
+        Ok(plan)
+    }
+}
+
+/// Hashes what is written.
+struct HashWriter(Sha256);
+
+impl Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The schedule with the weights it refers to numbered in the order in which they are stored, and
+/// those weights. References to weights that do not exist are left for the verifier to find.
+fn with_referenced_weights<'a>(
+    schedule: &Schedule,
+    weights: &'a Weights,
+) -> (Schedule, Vec<&'a Tensor>) {
+    let mut schedule = schedule.clone();
+    let terms = schedule.linear_maps.iter_mut().flat_map(|map| &mut map.terms);
+    let mut references: Vec<&mut WeightId> =
+        terms.flat_map(|term| &mut term.ops).flat_map(weight_references).collect();
+    let mut used = vec![false; weights.len()];
+    for id in &references {
+        if let Some(used) = used.get_mut(id.0 as usize) {
+            *used = true;
+        }
+    }
+    let mut kept = Vec::new();
+    let mut renumbered: Vec<WeightId> = Vec::with_capacity(weights.len());
+    for (id, tensor) in weights.iter() {
+        renumbered.push(WeightId(kept.len() as u32));
+        if used[id.0 as usize] {
+            kept.push(tensor);
+        }
+    }
+    for id in &mut references {
+        if let Some(renumbered) = renumbered.get(id.0 as usize) {
+            **id = *renumbered;
+        }
+    }
+    (schedule, kept)
+}
+
+/// The weights that an operation refers to.
+fn weight_references(op: &mut LinearOp) -> Vec<&mut WeightId> {
+    match op {
+        LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
+            std::iter::once(weight).chain(bias).collect()
+        }
+        LinearOp::BatchNorm { scale, bias, mean, variance, .. } => {
+            vec![scale, bias, mean, variance]
+        }
+        LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
+        LinearOp::AveragePool { .. }
+        | LinearOp::GlobalAveragePool
+        | LinearOp::Flatten
+        | LinearOp::Slice { .. }
+        | LinearOp::Pad { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ValueId;
+    use crate::test_support::{machine, schedule, slot_graph};
+
+    fn plan() -> Plan {
+        let (schedule, weights) = schedule();
+        let (packed, _) = slot_graph();
+        let (parameters, bootstrap) = machine();
+        Plan {
+            name: "small".into(),
+            model_digest: [3; 32],
+            parameters: parameters.literal().clone(),
+            insecure: true,
+            bootstrap,
+            schedule,
+            weights,
+            input: packed.ty(ValueId(0)).clone(),
+            output: packed.ty(packed.outputs()[0]).clone(),
+            input_order: AxisOrder::Hwc,
+            preprocess: Preprocess::named("mnist").unwrap(),
+            labels: vec!["cat".into(), "dog".into(), "frog".into()],
+            ranges: vec![RangeRecord { name: "relu1".into(), bound: 3.0, observed: Some(2.0) }],
+            notes: vec!["cut `Softmax`".into()],
+        }
+    }
+
+    fn written(plan: &Plan) -> Vec<u8> {
+        plan.write(Vec::new(), "p").unwrap()
+    }
+
+    fn reread(plan: &Plan) -> Result<Plan, Error> {
+        Plan::read(&*written(plan), "p.plan")
+    }
+
+    #[test]
+    fn round_trips_and_is_bound_by_its_digest() {
+        let plan = plan();
+        assert_eq!(reread(&plan).unwrap(), plan);
+        assert_eq!(written(&plan), written(&plan));
+        assert_eq!(plan.digest(), <[u8; 32]>::from(Sha256::digest(written(&plan))));
+        let mut other = plan.clone();
+        other.ranges[0].bound = 3.5;
+        assert_ne!(other.digest(), plan.digest());
+        assert_eq!(plan.ranges[0].head_room(), Some(1.5));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.plan");
+        plan.write_file(&path).unwrap();
+        assert_eq!(Plan::read_file(&path).unwrap(), plan);
+    }
+
+    #[test]
+    fn weights_that_nobody_uses_are_left_out() {
+        let plan = plan();
+        let mut padded = plan.clone();
+        padded.weights = Weights::default();
+        padded.weights.push(Tensor::new("unused", vec![1], vec![f32::NAN]));
+        for (_, tensor) in plan.weights.iter() {
+            padded.weights.push(tensor.clone());
+        }
+        let terms = padded.schedule.linear_maps.iter_mut().flat_map(|map| &mut map.terms);
+        for id in terms.flat_map(|term| &mut term.ops).flat_map(weight_references) {
+            id.0 += 1;
+        }
+        assert_eq!(written(&padded), written(&plan));
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused() {
+        let refused = |edit: fn(&mut Plan), expected: &str| {
+            let mut plan = plan();
+            edit(&mut plan);
+            let message = reread(&plan).unwrap_err().to_string();
+            assert!(message.starts_with("`p.plan` is damaged: "), "{message}");
+            assert!(message.contains(expected), "{message}");
+            assert!(message.ends_with("help: make the plan again with `heddlec`"), "{message}");
+        };
+        refused(|plan| plan.insecure = false, "128 are needed");
+        refused(|plan| plan.labels.truncate(2), "2 labels for 3 classes");
+        refused(|plan| plan.output.layout.channels = 4, "output is not");
+        refused(|plan| plan.output.range = -1.0, "output: range -1");
+        refused(|plan| plan.input.layout.channels = 3, "input does not hold");
+        refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
+        refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");
+        refused(|plan| plan.bootstrap.double_angles = u32::MAX, "`double_angles`");
+        refused(|plan| plan.schedule.keys.truncate(3), "no key ");
+        refused(|plan| plan.parameters.log_n = 3, "`log_n` is 3");
+        refused(
+            |plan| {
+                plan.weights = Weights::default();
+            },
+            "does not exist",
+        );
+        refused(
+            |plan| {
+                let mut weights = Weights::default();
+                for (_, tensor) in plan.weights.iter() {
+                    let mut tensor = tensor.clone();
+                    tensor.data[0] = f32::INFINITY;
+                    weights.push(tensor);
+                }
+                plan.weights = weights;
+            },
+            "holds NaN or an infinity",
+        );
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        let whole = written(&plan());
+        for len in (0..whole.len()).step_by(97) {
+            assert!(Plan::read(&whole[..len], "p").is_err());
+        }
+        for at in (0..whole.len()).step_by(101) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x41;
+            assert!(Plan::read(&*damaged, "p").is_err());
+        }
+    }
+}

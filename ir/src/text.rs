@@ -14,6 +14,8 @@
 
 mod ckks;
 mod cursor;
+#[cfg(test)]
+mod fuzz;
 mod line;
 mod nn;
 mod slot;
@@ -23,3 +25,4 @@ mod tables;
 pub use ckks::{parse_ckks, print_ckks};
 pub use nn::{parse_nn, print_nn};
 pub use slot::{parse_slot, print_slot};
+pub use summary::summary;

@@ -1,1 +1,183 @@
-//! slot.
+//! The packed graph on plain numbers: what the schedule approximates, before levels, scales and
+//! bootstraps.
+
+use rayon::prelude::*;
+
+use crate::error::Error;
+use crate::graph::ValueId;
+use crate::linear::AffineMatrix;
+use crate::slot::{Op, SlotGraph};
+use crate::weights::Weights;
+
+/// How activations are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// The function itself.
+    Exact,
+    /// The polynomials that approximate it.
+    Approximated,
+}
+
+/// A packed graph with its linear maps expanded, ready to run.
+#[derive(Clone, Debug)]
+pub struct SlotMachine {
+    graph: SlotGraph,
+    /// For every value, the matrices and bias of its linear map.
+    maps: Vec<Option<(Vec<AffineMatrix>, Option<Vec<f64>>)>>,
+}
+
+impl SlotMachine {
+    /// Expands every linear map once; `graph` has passed its verifier with these weights.
+    ///
+    /// # Errors
+    /// If a weight is missing or does not fit.
+    pub fn new(graph: &SlotGraph, weights: &Weights) -> Result<Self, Error> {
+        let expand = |value: ValueId| match &graph.node(value).op {
+            Op::Linear(map) => {
+                let terms = (0..map.terms.len()).map(|term| map.slot_matrix(term, weights));
+                Ok(Some((terms.collect::<Result<_, Error>>()?, map.bias(weights)?)))
+            }
+            _ => Ok(None),
+        };
+        let values: Vec<ValueId> = graph.values().collect();
+        let maps = values.into_par_iter().map(expand).collect::<Result<_, Error>>()?;
+        Ok(Self { graph: graph.clone(), maps })
+    }
+
+    /// One period of the output's slots for one period of the input's; slots hold element over
+    /// range. `observe` sees every value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the input does not have its layout's period, or nothing is an output.
+    pub fn run(
+        &self,
+        input: &[f64],
+        activations: Activations,
+        mut observe: impl FnMut(ValueId, &[f64]),
+    ) -> Result<Vec<f64>, Error> {
+        let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.graph.len());
+        for value in self.graph.values() {
+            let operands = self.graph.operands(value);
+            let operand = |index: usize| values[operands[index].index()].as_slice();
+            let ty = self.graph.ty(value);
+            let period = ty.layout.period();
+            let slots = match &self.graph.node(value).op {
+                Op::Input if input.len() == period => input.to_vec(),
+                Op::Input => {
+                    return Err(Error::Shape {
+                        what: "the packed image".into(),
+                        expected: format!("{period} slots"),
+                        found: input.len().to_string(),
+                    });
+                }
+                Op::Linear(_) => {
+                    let mut sum = vec![0.0; period];
+                    if let Some((terms, bias)) = &self.maps[value.index()] {
+                        for (index, term) in terms.iter().enumerate() {
+                            term.apply_add(operand(index), &mut sum);
+                        }
+                        for (slot, bias) in sum.iter_mut().zip(bias.iter().flatten()) {
+                            *slot += bias;
+                        }
+                    }
+                    sum
+                }
+                Op::Activation(activation) => {
+                    let apply = |x: &f64| match activations {
+                        Activations::Approximated => activation.eval(*x),
+                        Activations::Exact => activation.function.apply(x * ty.range) / ty.range,
+                    };
+                    operand(0).iter().map(apply).collect()
+                }
+                Op::RotateSum { steps } => {
+                    let mut sum = operand(0).to_vec();
+                    for step in steps {
+                        let mut rotated = sum.clone();
+                        rotated.rotate_left(step % period);
+                        sum.iter_mut().zip(&rotated).for_each(|(slot, other)| *slot += other);
+                    }
+                    sum
+                }
+            };
+            observe(value, &slots);
+            values.push(slots);
+        }
+        let output = self.graph.outputs().first().ok_or_else(|| Error::Invalid {
+            stage: "slot",
+            violations: "a packed graph needs an output".into(),
+        })?;
+        Ok(std::mem::take(&mut values[output.index()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::ckks::ClearMachine;
+    use crate::graph::Graph;
+    use crate::test_support::{machine, schedule, slot_graph};
+
+    fn image() -> Vec<f64> {
+        (0..16).map(|i| f64::from(i * 7 % 13) / 6.5 - 0.95).collect()
+    }
+
+    #[test]
+    fn the_schedule_approximates_the_packed_graph() {
+        let (graph, weights) = slot_graph();
+        let packed = SlotMachine::new(&graph, &weights).unwrap();
+        let approximated =
+            packed.run(&image(), Activations::Approximated, |_, _| {}).unwrap();
+        let (schedule, weights) = schedule();
+        let mut bootstrap = machine().1;
+        // A ratio this large leaves nothing of the sine's cubic term.
+        bootstrap.log_message_ratio = 20;
+        let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
+        let executed = clear.run(&image(), |_, _| {}).unwrap();
+        for (a, b) in approximated.iter().zip(&executed) {
+            assert!((a - b).abs() < 1e-9, "{approximated:?} {executed:?}");
+        }
+        let exact = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+        assert_ne!(exact, approximated);
+    }
+
+    #[test]
+    fn exact_activations_do_not_depend_on_ranges() {
+        let (graph, weights) = slot_graph();
+        let run = |graph: &SlotGraph| {
+            let packed = SlotMachine::new(graph, &weights).unwrap();
+            let output = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+            let range = graph.ty(graph.outputs()[0]).range;
+            output.into_iter().map(|slot| slot * range).collect::<Vec<_>>()
+        };
+        let mut wider = graph.clone();
+        for value in graph.values().skip(1) {
+            let node = wider.node_mut(value);
+            node.ty.range *= 2.0;
+            if let Op::Linear(map) = &mut node.op {
+                map.bias_factor /= 2.0;
+            }
+        }
+        if let Op::Linear(map) = &mut wider.node_mut(ValueId(1)).op {
+            map.terms[0].factor /= 2.0;
+        }
+        for (a, b) in run(&graph).iter().zip(run(&wider)) {
+            assert!((a - b).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn rotate_sum_adds_every_combination() {
+        let (graph, _) = slot_graph();
+        let ty = graph.ty(ValueId(0)).clone();
+        let mut graph = Graph::new();
+        let x = graph.add(Op::Input, &[], ty.clone(), "");
+        let y = graph.add(Op::RotateSum { steps: vec![1, 4] }, &[x], ty, "");
+        graph.set_outputs(vec![y]);
+        let packed = SlotMachine::new(&graph, &Weights::default()).unwrap();
+        let input: Vec<f64> = (0..16).map(f64::from).collect();
+        let output = packed.run(&input, Activations::Exact, |_, _| {}).unwrap();
+        assert_eq!(output[0], 0.0 + 1.0 + 4.0 + 5.0);
+        assert_eq!(output[15], 15.0 + 0.0 + 3.0 + 4.0);
+        assert!(packed.run(&input[..3], Activations::Exact, |_, _| {}).is_err());
+    }
+}

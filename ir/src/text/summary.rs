@@ -1,1 +1,200 @@
-//! summary
+//! The schedule of a whole network as a table: one line for every step of the network rather than
+//! for every operation, and totals.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::ckks::{Op, Schedule, TransformSteps};
+use crate::graph::ValueId;
+
+/// What one line of the table stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Input,
+    Linear,
+    RotateSum,
+    Activation,
+    Bootstrap,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Linear => "linear",
+            Self::RotateSum => "rotate-sum",
+            Self::Activation => "activation",
+            Self::Bootstrap => "bootstrap",
+        }
+    }
+}
+
+/// Consecutive operations that make one step of the network.
+#[derive(Debug)]
+struct Step<'a> {
+    name: &'a str,
+    kind: Kind,
+    level_in: usize,
+    last: ValueId,
+    diagonals: usize,
+    baby: usize,
+    giant: usize,
+    degrees: Vec<String>,
+}
+
+fn is_rotation(by: &&usize) -> bool {
+    **by != 0
+}
+
+impl Step<'_> {
+    fn count_rotations(&mut self, steps: &[TransformSteps]) {
+        for term in steps {
+            self.diagonals = self.diagonals.saturating_add(term.diagonals);
+            self.baby += term.baby.iter().filter(is_rotation).count();
+            self.giant += term.giant.iter().filter(is_rotation).count();
+        }
+    }
+}
+
+/// Groups the operations of a schedule into steps.
+fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
+    let graph = &schedule.graph;
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for value in graph.values() {
+        let node = graph.node(value);
+        let starts = match &node.op {
+            Op::Input => Some(Kind::Input),
+            Op::LinearTransform { .. } => Some(Kind::Linear),
+            Op::Bootstrap { .. } => Some(Kind::Bootstrap),
+            Op::Rotate { .. } => Some(Kind::RotateSum),
+            Op::Polynomial { .. } => Some(Kind::Activation),
+            // What drops levels belongs to whoever needs the lower level; the gap shows it.
+            Op::DropLevel => continue,
+            Op::AddBias { .. } | Op::Add | Op::Multiply | Op::Rescale => None,
+        };
+        let continues = |step: &Step<'_>| {
+            let grows = matches!(step.kind, Kind::Activation | Kind::RotateSum);
+            starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
+        };
+        if !steps.last().is_some_and(continues) {
+            let operand = graph.operands(value).first().copied().unwrap_or(value);
+            steps.push(Step {
+                name: &node.name,
+                kind: starts.unwrap_or(Kind::Linear),
+                level_in: graph.ty(operand).level,
+                last: value,
+                diagonals: 0,
+                baby: 0,
+                giant: 0,
+                degrees: Vec::new(),
+            });
+        }
+        let Some(step) = steps.last_mut() else { continue };
+        step.last = value;
+        match &node.op {
+            Op::LinearTransform { steps, .. } => step.count_rotations(steps),
+            Op::Rotate { .. } => step.giant += 1,
+            Op::Polynomial { polynomial } => {
+                let degree = schedule.polynomial(*polynomial).map_or(0, |known| known.degree());
+                step.degrees.push(degree.to_string());
+            }
+            _ => {}
+        }
+    }
+    steps
+}
+
+/// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
+/// result's scale and slots, the diagonals and rotations (baby + giant) of a linear map or the
+/// degrees of an activation's polynomials; then totals, and the evaluation keys by level.
+pub fn summary(schedule: &Schedule) -> String {
+    let steps = steps(schedule);
+    let header = ["node", "step", "levels", "scale", "slots", "diagonals", "rotations", "degrees"];
+    let mut rows: Vec<[String; 8]> = vec![header.map(str::to_owned)];
+    let optional = |count: usize| if count == 0 { String::new() } else { count.to_string() };
+    let (mut consumed, mut baby, mut giant) = (0, 0, 0);
+    for step in &steps {
+        let ty = schedule.graph.ty(step.last);
+        let rotations = match (step.baby, step.giant) {
+            (0, 0) => String::new(),
+            (0, giant) => giant.to_string(),
+            (baby, giant) => format!("{baby}+{giant}"),
+        };
+        rows.push([
+            step.name.to_owned(),
+            step.kind.name().to_owned(),
+            match step.kind {
+                Kind::Input => ty.level.to_string(),
+                _ => format!("{}→{}", step.level_in, ty.level),
+            },
+            format!("2^{:.2}", ty.log_scale),
+            format!("2^{}", ty.log_slots),
+            optional(step.diagonals),
+            rotations,
+            step.degrees.join(","),
+        ]);
+        consumed += step.level_in.saturating_sub(ty.level);
+        baby += step.baby;
+        giant += step.giant;
+    }
+    let mut out = table(&rows);
+    let bootstraps = schedule.bootstraps();
+    let _ = writeln!(
+        out,
+        "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
+         {} rotations ({baby} baby, {giant} giant) outside them",
+        steps.len(),
+        schedule.graph.len(),
+        baby + giant,
+    );
+    let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
+    for key in &schedule.keys {
+        *by_level.entry(key.level).or_default() += 1;
+    }
+    let by_level: Vec<String> =
+        by_level.iter().map(|(level, count)| format!("{level}: {count}")).collect();
+    let _ = writeln!(
+        out,
+        "{} evaluation keys by level: {}",
+        schedule.keys.len(),
+        by_level.join(", ")
+    );
+    out
+}
+
+/// Left-aligned columns, two spaces apart, without trailing spaces.
+fn table(rows: &[[String; 8]]) -> String {
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::schedule;
+
+    #[test]
+    fn a_step_a_line() {
+        let (schedule, _) = schedule();
+        let text = summary(&schedule);
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[1], ["image", "input", "4", "2^40.00", "2^4"]);
+        assert_eq!(lines[2], ["linear", "linear", "4→3", "2^40.00", "2^5", "9", "3+3"]);
+        assert_eq!(lines[3], ["relu", "bootstrap", "3→18", "2^40.00", "2^5"]);
+        assert_eq!(lines[4], ["relu", "activation", "18→13", "2^40.00", "2^5", "3,3"]);
+        assert_eq!(lines[5][5..], ["19", "6+14"]);
+        assert!(text.contains("8 steps, 24 operations; 13 levels consumed, 2 bootstraps, 36 rot"));
+        assert!(text.ends_with('\n') && text.contains(", 28: "), "{text}");
+    }
+}

@@ -45,7 +45,9 @@ pub fn verify(
         })
     };
     if let Err(error) = machine.bootstrap.check(machine.parameters) {
+        // Nothing can be derived from parameters out of range.
         complain(error.to_string());
+        return violations;
     }
     for (index, map) in schedule.linear_maps.iter().enumerate() {
         for message in check_map(map, weights, machine.parameters.n() / 2) {

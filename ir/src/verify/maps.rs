@@ -16,6 +16,9 @@ const MAX_EXTENT: usize = 1 << 16;
 /// Most elements between two operations of a chain.
 const MAX_ELEMENTS: usize = 1 << 22;
 
+/// Most entries of one operation's matrix.
+const MAX_ENTRIES: usize = 1 << 28;
+
 /// Largest extent of a window and of its pads inside a linear map; bounds the work of expanding it.
 const MAX_WINDOW: usize = 1 << 10;
 
@@ -105,6 +108,9 @@ fn check_chain(
         if ty.elements() > MAX_ELEMENTS {
             return Err(format!("{ty} has more than {MAX_ELEMENTS} elements"));
         }
+        if ty.elements().saturating_mul(taps(op, weights)) > MAX_ENTRIES {
+            return Err(format!("its matrix has more than {MAX_ENTRIES} entries"));
+        }
     }
     let elements = output.channels * output.height * output.width;
     if ty.elements() == elements {
@@ -113,6 +119,18 @@ fn check_chain(
         Err(format!(
             "ends in {ty}, the result's layout holds {elements} elements"
         ))
+    }
+}
+
+/// Non-zero entries in a row of an operation's matrix, at most.
+fn taps(op: &LinearOp, weights: &Weights) -> usize {
+    match op {
+        LinearOp::Conv { weight, .. } | LinearOp::Gemm { weight, .. } => {
+            let shape = weights.try_get(*weight).map_or(&[][..], |tensor| &tensor.shape);
+            shape.iter().skip(1).product()
+        }
+        LinearOp::AveragePool { window, .. } => window.kernel.iter().product(),
+        _ => 1,
     }
 }
 

@@ -49,7 +49,8 @@ pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
     violations
 }
 
-fn check_type(ty: &SlotType) -> Result<(), String> {
+/// Checks a packed value's layout and range.
+pub(crate) fn check_type(ty: &SlotType) -> Result<(), String> {
     check_layout(&ty.layout, MAX_SLOTS)?;
     if ty.range.is_finite() && ty.range > 0.0 {
         Ok(())
