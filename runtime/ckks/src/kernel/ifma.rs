@@ -36,7 +36,12 @@ fn store(x: &mut Word8, v: V) {
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn load_held(x: &[u64]) -> [V; HELD] {
     let (runs, _) = x[..HELD * LANES].as_chunks::<LANES>();
-    [load(&runs[0]), load(&runs[1]), load(&runs[2]), load(&runs[3])]
+    [
+        load(&runs[0]),
+        load(&runs[1]),
+        load(&runs[2]),
+        load(&runs[3]),
+    ]
 }
 
 /// Up to eight words, zeros behind them.
@@ -371,7 +376,9 @@ fn dots<const K: usize>(
     }
     if whole < out[0].len() {
         let from = whole >> log_rep;
-        let tails = |rows: &[&[u64]], from: usize| -> Vec<Vec<u64>> { rows.iter().map(|r| r[from..].to_vec()).collect() };
+        let tails = |rows: &[&[u64]], from: usize| -> Vec<Vec<u64>> {
+            rows.iter().map(|r| r[from..].to_vec()).collect()
+        };
         let shared = tails(shared, from);
         let shared: Vec<&[u64]> = shared.iter().map(Vec::as_slice).collect();
         for (out, factors) in out.into_iter().zip(factors) {
@@ -445,7 +452,12 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
             *v = _mm512_cvttpd_epu64(fraction);
         }
         for (target, output) in table.targets.iter().zip(outputs.iter_mut()) {
-            convert_block(&Field::new(&target.modulus), scaled, &target.factors, &mut output[start..][..CONVERT_BLOCK]);
+            convert_block(
+                &Field::new(&target.modulus),
+                scaled,
+                &target.factors,
+                &mut output[start..][..CONVERT_BLOCK],
+            );
         }
     }
     if whole < len {
@@ -461,7 +473,10 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
 fn convert_block(f: &Field, scaled: &[Block], factors: &[u64], out: &mut [u64]) {
     let (runs, _) = out.as_chunks_mut::<LANES>();
     let mut low = [f.zero; CONVERT_BLOCK / LANES];
-    for (scaled, factors) in scaled.chunks(MAX_LAZY_PRODUCTS).zip(factors.chunks(MAX_LAZY_PRODUCTS)) {
+    for (scaled, factors) in scaled
+        .chunks(MAX_LAZY_PRODUCTS)
+        .zip(factors.chunks(MAX_LAZY_PRODUCTS))
+    {
         let mut high = [f.zero; CONVERT_BLOCK / LANES];
         for (y, &factor) in scaled.iter().zip(factors) {
             let factor = splat(factor);
