@@ -237,7 +237,8 @@ impl Evaluator {
         for_each_limb(poly.data_mut(), n, |limb, values| {
             let table = context.table(limb);
             let m = table.modulus();
-            let (re, im) = (m.from_i64(re), m.mul(m.from_i64(im), table.root(1).value));
+            let re = m.from_i64(re);
+            let im = m.correct(m.mul_montgomery_lazy(m.from_i64(im), table.roots()[1]));
             let (first, second) = values.split_at_mut(n / 2);
             f(m, first, m.add(re, im));
             f(m, second, m.sub(re, im));
