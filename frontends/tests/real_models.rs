@@ -27,9 +27,9 @@ fn image(data: &Path, index: usize, [mean, deviation]: [[f32; 3]; 2]) -> Vec<f32
         .chunks(1024)
         .enumerate()
         .flat_map(|(channel, plane)| {
-            plane.iter().map(move |pixel| {
-                (f32::from(*pixel) / 255.0 - mean[channel]) / deviation[channel]
-            })
+            plane
+                .iter()
+                .map(move |pixel| (f32::from(*pixel) / 255.0 - mean[channel]) / deviation[channel])
         })
         .collect()
 }
@@ -61,7 +61,10 @@ fn logits_are_those_of_onnxruntime() {
         let path = data.join("models").join(name).with_extension("onnx");
         let model = import(&path, &ImportOptions::default()).unwrap();
         let relus = model.graph.values().filter(|value| {
-            matches!(model.graph.node(*value).op, Op::Activation(Activation::Relu))
+            matches!(
+                model.graph.node(*value).op,
+                Op::Activation(Activation::Relu)
+            )
         });
         assert_eq!(relus.count(), 19, "{name}");
         for (index, expected) in expected.iter().enumerate() {
@@ -74,7 +77,10 @@ fn logits_are_those_of_onnxruntime() {
 fn assert_close(logits: &[f32], expected: &[f32], what: &str) {
     assert_eq!(logits.len(), expected.len(), "{what}");
     for (logit, expected) in logits.iter().zip(expected) {
-        assert!((logit - expected).abs() < 1e-4, "{what}: {logit}, expected {expected}");
+        assert!(
+            (logit - expected).abs() < 1e-4,
+            "{what}: {logit}, expected {expected}"
+        );
     }
 }
 
@@ -83,7 +89,10 @@ fn assert_close(logits: &[f32], expected: &[f32], what: &str) {
 fn every_model_imports_or_says_why_not() {
     let Some(data) = data() else { return };
     let refused = [
-        ("broken/missing_external_data_swiftinfer_cifar10", "external data"),
+        (
+            "broken/missing_external_data_swiftinfer_cifar10",
+            "external data",
+        ),
         ("dacapo/resnet20_silu_model", "Sigmoid"),
         ("dacapo/squeezeNet_relu_maxpool_model", "MaxPool"),
         ("mnist/Convnet_maxpool", "MaxPool"),
@@ -103,7 +112,10 @@ fn every_model_imports_or_says_why_not() {
             match (import(&path, &ImportOptions::default()), refused) {
                 (Ok(model), None) => imported.push((path, model)),
                 (Err(Error::Unsupported { problems, .. }), Some((name, kind))) => {
-                    assert!(problems.0.iter().any(|problem| problem.kind == *kind), "{name}");
+                    assert!(
+                        problems.0.iter().any(|problem| problem.kind == *kind),
+                        "{name}"
+                    );
                 }
                 (Ok(_), Some((name, _))) => panic!("{name} should be refused"),
                 (Err(error), _) => panic!("{error}"),
@@ -115,7 +127,11 @@ fn every_model_imports_or_says_why_not() {
         let channels_last = ["mlperf_resnet8_tf2onnx_op13", "cifar10_small"]
             .iter()
             .any(|name| path.to_string_lossy().contains(name));
-        let order = if channels_last { AxisOrder::Hwc } else { AxisOrder::Chw };
+        let order = if channels_last {
+            AxisOrder::Hwc
+        } else {
+            AxisOrder::Chw
+        };
         assert_eq!(model.input_order, order, "{}", path.display());
         let elements = model.graph.ty(model.input()).elements();
         let logits = eval::nn::run(&model, &vec![0.25; elements]).unwrap();
