@@ -12,6 +12,7 @@ mod statistics;
 use heddle_ir::ValueId;
 use heddle_ir::eval::nn::run_with;
 use heddle_ir::nn::{Model, Op};
+use heddle_ir::plan::RangeRecord;
 use rayon::prelude::*;
 
 pub use overrides::RangeOverride;
@@ -97,6 +98,16 @@ impl Ranges {
     /// All bounds with names and head-room: the activations in order, then the logits.
     pub fn details(&self) -> impl Iterator<Item = &Range> {
         self.activations.iter().chain([&self.output])
+    }
+
+    /// [`details`](Self::details) as a plan records them.
+    pub fn records(&self) -> Vec<RangeRecord> {
+        let record = |range: &Range| RangeRecord {
+            name: range.name.clone(),
+            bound: range.bound,
+            observed: range.observed,
+        };
+        self.details().map(record).collect()
     }
 
     /// What the user should know, one sentence each.

@@ -3,3 +3,4 @@
 mod build;
 mod passes;
 mod ranges;
+mod real_models;
