@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use zeroize::Zeroize;
 
 /// Alignment of every buffer: one cache line, one vector register.
@@ -80,31 +79,92 @@ fn advise_huge_pages(start: *mut u8, bytes: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise_huge_pages(_start: *mut u8, _bytes: usize) {}
 
-static POOL: Mutex<BTreeMap<usize, Vec<Block>>> = Mutex::new(BTreeMap::new());
-static POOL_BYTES: AtomicUsize = AtomicUsize::new(0);
-static POOL_LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
+/// Unused blocks of one size.
+#[derive(Default)]
+struct Class {
+    blocks: Vec<Block>,
+    /// The pool's clock when the class was last used.
+    used: u64,
+}
 
-/// Bounds the bytes that the pool of unused buffers keeps; what exceeds the bound is freed now.
-pub fn set_pool_limit(bytes: usize) {
-    POOL_LIMIT.store(bytes, Ordering::Relaxed);
-    let mut pool = lock();
-    while POOL_BYTES.load(Ordering::Relaxed) > bytes {
-        let Some(mut largest) = pool.last_entry() else {
-            break;
-        };
-        if let Some(block) = largest.get_mut().pop() {
-            POOL_BYTES.fetch_sub(block.bytes, Ordering::Relaxed);
+/// Unused blocks by size, at most `limit` bytes of them.
+struct Pool {
+    classes: BTreeMap<usize, Class>,
+    bytes: usize,
+    limit: usize,
+    clock: u64,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool {
+    classes: BTreeMap::new(),
+    bytes: 0,
+    limit: 1 << 30,
+    clock: 0,
+});
+
+impl Pool {
+    fn take(&mut self, bytes: usize) -> Option<Block> {
+        self.clock += 1;
+        // A slightly larger block is better than a fresh one, whose pages must all be touched.
+        let class = self
+            .classes
+            .range_mut(bytes..=bytes + bytes / 4)
+            .map(|(_, class)| class)
+            .find(|class| !class.blocks.is_empty())?;
+        class.used = self.clock;
+        let block = class.blocks.pop()?;
+        self.bytes -= block.bytes;
+        Some(block)
+    }
+
+    /// Keeps a block; those of the sizes that were not used for longest make room. Returns what is to be freed,
+    /// which is done without the lock.
+    fn keep(&mut self, block: Block) -> Vec<Block> {
+        self.clock += 1;
+        self.bytes += block.bytes;
+        let class = self.classes.entry(block.bytes).or_default();
+        class.used = self.clock;
+        class.blocks.push(block);
+        self.shrink()
+    }
+
+    fn shrink(&mut self) -> Vec<Block> {
+        let mut freed = Vec::new();
+        while self.bytes > self.limit {
+            let filled = self.classes.values_mut().filter(|c| !c.blocks.is_empty());
+            let Some(block) = filled
+                .min_by_key(|class| class.used)
+                .and_then(|class| class.blocks.pop())
+            else {
+                break;
+            };
+            self.bytes -= block.bytes;
+            freed.push(block);
         }
-        if largest.get().is_empty() {
-            largest.remove();
-        }
+        freed
     }
 }
 
-fn lock() -> std::sync::MutexGuard<'static, BTreeMap<usize, Vec<Block>>> {
-    // A panic while the map is held leaves it consistent: entries are moved whole.
+/// Bounds the bytes that the pool of unused buffers keeps; what exceeds the bound is freed now.
+pub fn set_pool_limit(bytes: usize) {
+    let mut pool = lock();
+    pool.limit = bytes;
+    let freed = pool.shrink();
+    drop(pool);
+    drop(freed);
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Pool> {
+    // A panic while the pool is held leaves it consistent: blocks are moved whole.
     POOL.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The size of a pooled block for at least `bytes`: whole huge pages, in steps of an eighth at most, so that polynomials
+/// of neighbouring levels share blocks.
+fn size_class(bytes: usize) -> usize {
+    let step = (bytes.next_power_of_two() / 16).max(HUGE_PAGE);
+    bytes.next_multiple_of(step)
 }
 
 fn acquire(words: usize) -> Block {
@@ -112,28 +172,9 @@ fn acquire(words: usize) -> Block {
     if bytes < POOLED_FROM {
         return Block::new(bytes);
     }
-    let bytes = bytes.next_multiple_of(HUGE_PAGE);
-    {
-        let mut pool = lock();
-        // A slightly larger block is better than a fresh one, whose pages must all be touched.
-        let fit = pool
-            .range(bytes..=bytes + bytes / 4)
-            .next()
-            .map(|(&size, _)| size);
-        if let Some(size) = fit
-            && let Some(blocks) = pool.get_mut(&size)
-        {
-            let block = blocks.pop();
-            if blocks.is_empty() {
-                pool.remove(&size);
-            }
-            if let Some(block) = block {
-                POOL_BYTES.fetch_sub(block.bytes, Ordering::Relaxed);
-                return block;
-            }
-        }
-    }
-    Block::new(bytes)
+    let bytes = size_class(bytes);
+    let pooled = lock().take(bytes);
+    pooled.unwrap_or_else(|| Block::new(bytes))
 }
 
 /// An owned slice of words, aligned to [`ALIGNMENT`].
@@ -196,12 +237,9 @@ impl Drop for Buffer {
         let Some(block) = self.block.take() else {
             return;
         };
-        let pooled = block.bytes >= POOLED_FROM
-            && POOL_BYTES.load(Ordering::Relaxed) + block.bytes
-                <= POOL_LIMIT.load(Ordering::Relaxed);
-        if pooled {
-            POOL_BYTES.fetch_add(block.bytes, Ordering::Relaxed);
-            lock().entry(block.bytes).or_default().push(block);
+        if block.bytes >= POOLED_FROM {
+            let freed = lock().keep(block);
+            drop(freed);
         }
     }
 }
