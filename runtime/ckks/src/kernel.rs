@@ -239,8 +239,9 @@ fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {
     );
 }
 
-/// Coefficients that a conversion holds at once.
-const CONVERT_BLOCK: usize = 64;
+/// Coefficients that a conversion works on at once: those of eleven primes stay in the first-level cache, and writes
+/// are long enough to be prefetched.
+const CONVERT_BLOCK: usize = 128;
 
 /// Most primes that a conversion may start from.
 pub(crate) const CONVERT_SOURCES: usize = 64;

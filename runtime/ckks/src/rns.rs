@@ -81,7 +81,7 @@ impl ConversionTable {
 }
 
 /// Coefficients handed to one task of a conversion.
-const CONVERT_CHUNK: usize = 1024;
+const CONVERT_CHUNK: usize = 2048;
 
 /// Converts whole limbs: `inputs` one per source, `outputs` one per target, in parallel over coefficients.
 fn convert_limbs(

@@ -5,7 +5,7 @@
 
 mod ntt;
 
-use super::{CONVERT_BLOCK, CONVERT_SOURCES, Init};
+use super::{CONVERT_BLOCK, Init};
 use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
 use crate::rns::ConversionTable;
 use std::arch::x86_64::*;
@@ -431,12 +431,11 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
     let sources = table.sources.len();
     let len = inputs.first().map_or(0, |x| x.len());
     let zero = _mm512_setzero_si512();
-    let mut scaled = [[zero; CONVERT_BLOCK / LANES]; CONVERT_SOURCES + 1];
-    let scaled = &mut scaled[..=sources];
+    let mut scaled = vec![[zero; CONVERT_BLOCK / LANES]; sources + 1];
     let whole = len / CONVERT_BLOCK * CONVERT_BLOCK;
     for start in (0..whole).step_by(CONVERT_BLOCK) {
         let mut fractions = [_mm512_set1_pd(0.5); CONVERT_BLOCK / LANES];
-        for ((source, input), scaled) in table.sources.iter().zip(inputs).zip(scaled.iter_mut()) {
+        for ((source, input), scaled) in table.sources.iter().zip(inputs).zip(&mut scaled) {
             let f = Field::new(&source.modulus);
             let (value, quotient) = (splat(source.factor.value), splat(source.factor.quotient));
             let reciprocal = _mm512_set1_pd(source.reciprocal);
@@ -454,7 +453,7 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
         for (target, output) in table.targets.iter().zip(outputs.iter_mut()) {
             convert_block(
                 &Field::new(&target.modulus),
-                scaled,
+                &scaled,
                 &target.factors,
                 &mut output[start..][..CONVERT_BLOCK],
             );
@@ -471,25 +470,30 @@ pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut 
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn convert_block(f: &Field, scaled: &[Block], factors: &[u64], out: &mut [u64]) {
+    /// Accumulator pairs held in registers.
+    const WIDE: usize = 8;
     let (runs, _) = out.as_chunks_mut::<LANES>();
-    let mut low = [f.zero; CONVERT_BLOCK / LANES];
-    for (scaled, factors) in scaled
-        .chunks(MAX_LAZY_PRODUCTS)
-        .zip(factors.chunks(MAX_LAZY_PRODUCTS))
-    {
-        let mut high = [f.zero; CONVERT_BLOCK / LANES];
-        for (y, &factor) in scaled.iter().zip(factors) {
-            let factor = splat(factor);
-            for h in 0..CONVERT_BLOCK / LANES {
-                low[h] = _mm512_madd52lo_epu64(low[h], y[h], factor);
-                high[h] = _mm512_madd52hi_epu64(high[h], y[h], factor);
+    for (group, runs) in runs.chunks_exact_mut(WIDE).enumerate() {
+        let mut low = [f.zero; WIDE];
+        for (scaled, factors) in scaled
+            .chunks(MAX_LAZY_PRODUCTS)
+            .zip(factors.chunks(MAX_LAZY_PRODUCTS))
+        {
+            let mut high = [f.zero; WIDE];
+            for (y, &factor) in scaled.iter().zip(factors) {
+                let factor = splat(factor);
+                for h in 0..WIDE {
+                    let y = y[WIDE * group + h];
+                    low[h] = _mm512_madd52lo_epu64(low[h], y, factor);
+                    high[h] = _mm512_madd52hi_epu64(high[h], y, factor);
+                }
+            }
+            for h in 0..WIDE {
+                low[h] = f.reduce_wide(low[h], high[h]);
             }
         }
-        for h in 0..CONVERT_BLOCK / LANES {
-            low[h] = f.reduce_wide(low[h], high[h]);
+        for (run, value) in runs.iter_mut().zip(low) {
+            store(run, value);
         }
-    }
-    for (run, value) in runs.iter_mut().zip(low) {
-        store(run, value);
     }
 }

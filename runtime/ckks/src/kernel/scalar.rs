@@ -1,6 +1,6 @@
 //! The portable kernel: the specification of every other one.
 
-use super::{CONVERT_BLOCK, CONVERT_SOURCES, Init};
+use super::{CONVERT_BLOCK, Init};
 use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar};
 use crate::ntt::NttTable;
 use crate::rns::ConversionTable;
@@ -158,7 +158,7 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
 
 pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
     let sources = table.sources.len();
-    let mut scaled = [[0u64; CONVERT_BLOCK]; CONVERT_SOURCES + 1];
+    let mut scaled = vec![[0u64; CONVERT_BLOCK]; sources + 1];
     let len = inputs.first().map_or(0, |x| x.len());
     for start in (0..len).step_by(CONVERT_BLOCK) {
         let block = start..len.min(start + CONVERT_BLOCK);
