@@ -1,0 +1,204 @@
+//! Linear maps and biases as the encrypted machine takes them.
+
+use std::collections::BTreeMap;
+
+use heddle_ckks::ciphertext::Plaintext;
+use heddle_ckks::eval::Evaluator;
+use heddle_ckks::eval::linear::LinearTransform;
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
+use heddle_ir::linear::{Diagonals, LinearMap};
+use heddle_ir::plan::Plan;
+use heddle_params::bsgs::{BsgsPlan, Giant};
+
+use crate::Error;
+
+/// The encoded diagonals of one linear-transform operation, term by term.
+pub struct EncodedMap {
+    terms: Vec<LinearTransform>,
+}
+
+impl EncodedMap {
+    /// Expands and encodes the map of the operation `value`.
+    ///
+    /// # Errors
+    /// If the map or a weight is missing, a diagonal is reached by none of the operation's
+    /// rotations, or an entry cannot be encoded.
+    pub fn of(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
+        let graph = &plan.schedule.graph;
+        let node = graph.node(value);
+        let fail = |message: String| Error::Schedule {
+            value,
+            node: node.name.clone(),
+            message,
+        };
+        let Op::LinearTransform { map, steps } = &node.op else {
+            return Err(fail("it is no linear transform".into()));
+        };
+        let map = linear_map(plan, *map).ok_or_else(|| fail("its linear map is missing".into()))?;
+        let operands = graph.operands(value);
+        if operands.len() != map.terms.len() || steps.len() != map.terms.len() {
+            return Err(fail(format!(
+                "its map has {} terms, but it has {} operands and {} sets of rotations",
+                map.terms.len(),
+                operands.len(),
+                steps.len()
+            )));
+        }
+        let operand = graph.ty(operands[0]);
+        let scale = node.ty.scale() / operand.scale();
+        let ring_slots = evaluator.context().n() / 2;
+        let mut terms = Vec::with_capacity(steps.len());
+        for (term, steps) in steps.iter().enumerate() {
+            let diagonals = map.diagonals(term, &plan.weights)?;
+            let bsgs = bsgs(&diagonals, steps, ring_slots).map_err(|diagonal| {
+                fail(format!(
+                    "no rotation of term {term} reaches diagonal {diagonal}"
+                ))
+            })?;
+            let transform = LinearTransform::new_real(
+                evaluator.encoder(),
+                bsgs,
+                diagonals.work_period.trailing_zeros(),
+                scale,
+                |diagonal| {
+                    diagonals
+                        .entries
+                        .get(&diagonal)
+                        .cloned()
+                        .unwrap_or_default()
+                },
+            );
+            terms.push(transform.map_err(|source| Error::Operation {
+                value,
+                node: node.name.clone(),
+                source,
+            })?);
+        }
+        Ok(Self { terms })
+    }
+
+    /// The transforms, one for every operand.
+    pub fn terms(&self) -> impl Iterator<Item = &LinearTransform> {
+        self.terms.iter()
+    }
+}
+
+fn linear_map(plan: &Plan, id: LinearMapId) -> Option<&LinearMap> {
+    plan.schedule.linear_map(id)
+}
+
+/// Assigns every diagonal to a baby and a giant rotation whose sum it is, modulo the operand's
+/// period; the first giant rotation that reaches it is taken.
+///
+/// # Errors
+/// A diagonal that no pair reaches.
+fn bsgs(
+    diagonals: &Diagonals,
+    steps: &TransformSteps,
+    ring_slots: usize,
+) -> Result<BsgsPlan, usize> {
+    let period = diagonals.input_period;
+    let babies: BTreeMap<usize, usize> = steps
+        .baby
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(index, baby)| (baby % period, index))
+        .collect();
+    let mut giants: Vec<Giant> = steps
+        .giant
+        .iter()
+        .map(|giant| Giant {
+            shift: *giant,
+            diagonals: Vec::new(),
+        })
+        .collect();
+    for diagonal in diagonals.entries.keys() {
+        let reached = giants.iter_mut().find_map(|giant| {
+            let baby = (diagonal + period - giant.shift % period) % period;
+            babies
+                .get(&baby)
+                .map(|baby| giant.diagonals.push((*baby, *diagonal)))
+        });
+        reached.ok_or(*diagonal)?;
+    }
+    giants.retain(|giant| !giant.diagonals.is_empty());
+    Ok(BsgsPlan {
+        period: ring_slots,
+        baby: steps.baby.clone(),
+        giants,
+    })
+}
+
+/// The encoded bias of one operation.
+pub struct EncodedBias {
+    plaintext: Option<Plaintext>,
+}
+
+impl EncodedBias {
+    /// Encodes the bias of `map` at the scale of the operation `value`.
+    ///
+    /// # Errors
+    /// If the map or a weight is missing, or an entry cannot be encoded.
+    pub fn of(
+        plan: &Plan,
+        value: ValueId,
+        map: LinearMapId,
+        evaluator: &Evaluator,
+    ) -> Result<Self, Error> {
+        let node = plan.schedule.graph.node(value);
+        let map = linear_map(plan, map).ok_or_else(|| Error::Schedule {
+            value,
+            node: node.name.clone(),
+            message: "its linear map is missing".into(),
+        })?;
+        let plaintext = map
+            .bias(&plan.weights)?
+            .map(|bias| Plaintext::encode_real(evaluator.encoder(), &bias, node.ty.scale()))
+            .transpose()
+            .map_err(|source| Error::Operation {
+                value,
+                node: node.name.clone(),
+                source,
+            })?;
+        Ok(Self { plaintext })
+    }
+
+    /// The plaintext; `None` where the bias is zero.
+    pub fn plaintext(&self) -> Option<&Plaintext> {
+        self.plaintext.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagonals(period: usize, indices: &[usize]) -> Diagonals {
+        let entries = indices.iter().map(|d| (*d, vec![1.0; period])).collect();
+        Diagonals {
+            input_period: period,
+            work_period: period,
+            entries,
+        }
+    }
+
+    #[test]
+    fn every_diagonal_gets_a_pair_of_rotations() {
+        // Rotations modulo the ring's slots stand for those modulo the period.
+        let steps = TransformSteps {
+            diagonals: 4,
+            baby: vec![0, 1, 511],
+            giant: vec![0, 8, 504],
+        };
+        let plan = bsgs(&diagonals(16, &[0, 1, 7, 15]), &steps, 512).unwrap();
+        for giant in &plan.giants {
+            for (baby, diagonal) in &giant.diagonals {
+                assert_eq!((plan.baby[*baby] + giant.shift) % 16, *diagonal);
+            }
+        }
+        assert_eq!(plan.diagonal_count(), 4);
+        assert_eq!(bsgs(&diagonals(16, &[0, 4]), &steps, 512), Err(4));
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line `heddle`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::Error;
+
+#[cfg(feature = "client")]
+mod client;
+#[cfg(feature = "client")]
+mod infer;
+mod inspect;
+mod run;
+
+/// Runs encrypted-inference plans.
+#[derive(Debug, Parser)]
+#[command(name = "heddle", version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a secret key and the evaluation keys that a plan uses.
+    #[cfg(feature = "client")]
+    Keygen(client::Keygen),
+    /// Encrypt an image for a plan.
+    #[cfg(feature = "client")]
+    Encrypt(client::Encrypt),
+    /// Run a plan on an encrypted image; needs no secret key.
+    Run(run::Run),
+    /// Decrypt the logits and name the class.
+    #[cfg(feature = "client")]
+    Decrypt(client::Decrypt),
+    /// Do all steps of client and server in one process, on many images.
+    #[cfg(feature = "client")]
+    Infer(infer::Infer),
+    /// Say what a plan, key file or ciphertext is.
+    Inspect(inspect::Inspect),
+}
+
+/// Parses the process's arguments and does what they say. Exits with 2 on a wrong usage, with 1 on
+/// a bad file or input.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        #[cfg(feature = "client")]
+        Command::Keygen(command) => command.execute(),
+        #[cfg(feature = "client")]
+        Command::Encrypt(command) => command.execute(),
+        Command::Run(command) => command.execute(),
+        #[cfg(feature = "client")]
+        Command::Decrypt(command) => command.execute(),
+        #[cfg(feature = "client")]
+        Command::Infer(command) => command.execute(),
+        Command::Inspect(command) => command.execute(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line on standard error, for notes and errors.
+fn say(line: &str) {
+    // There is nobody left to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// A result on standard output. A reader that closes the pipe early is not an error.
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io {
+            file: "standard output".into(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::Io {
+        file: "json".into(),
+        source: error.into(),
+    })
+}
+
+/// `--threads N`.
+#[derive(Debug, clap::Args)]
+struct Threads {
+    /// Worker threads [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    fn apply(&self) {
+        if let Some(threads) = self.threads {
+            // Fails only when a pool exists already, and this is the first use.
+            let _ = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads.into())
+                .build_global();
+        }
+    }
+}
+
+/// The plan that every client and server command takes first.
+#[derive(Debug, clap::Args)]
+struct PlanFile {
+    /// The plan that heddlec made.
+    #[arg(value_name = "MODEL.plan")]
+    plan: PathBuf,
+}

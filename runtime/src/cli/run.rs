@@ -1,0 +1,59 @@
+//! `heddle run`.
+
+use std::path::PathBuf;
+
+use heddle_ckks::keys::KeyStorage;
+
+use super::{PlanFile, Threads, json, print, say};
+use crate::Error;
+use crate::files;
+use crate::progress::Show;
+use crate::server::Server;
+
+/// Run a plan on an encrypted image; needs no secret key.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    plan: PlanFile,
+    /// The evaluation keys from `heddle keygen`.
+    #[arg(long, value_name = "FILE")]
+    eval: PathBuf,
+    /// The encrypted image.
+    #[arg(value_name = "IMAGE.ct")]
+    input: PathBuf,
+    /// Where the encrypted logits go.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write where the time went as JSON.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result<(), Error> {
+        self.threads.apply();
+        let (plan, context) = files::plan::open(&self.plan.plan)?;
+        let input = files::ciphertext::read_input(&self.input, &plan, &context)?;
+        let keys = files::keys::read_evaluation(
+            &self.eval,
+            &plan,
+            &context,
+            KeyStorage::Expanded,
+            Show::Stderr,
+        )?;
+        let server = Server::load(&plan, &context, keys, Show::Stderr)?;
+        let (output, trace) = server.run(input, Show::Stderr)?;
+        files::ciphertext::write(&self.output, &plan, &context, &output)?;
+        if let Some(path) = &self.trace {
+            files::write_text(path, &json(&trace)?)?;
+            say(&trace.to_string());
+        }
+        print(&format!(
+            "`{}`: encrypted logits after {:.2} s",
+            self.output.display(),
+            trace.seconds
+        ))
+    }
+}

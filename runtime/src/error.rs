@@ -1,0 +1,86 @@
+//! Errors of this crate.
+
+use heddle_ir::ValueId;
+
+/// What can go wrong when plans are executed and keys and ciphertexts are read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file of the plan's, key's or ciphertext's framing is wrong, or a weight does not fit.
+    #[error(transparent)]
+    Ir(#[from] heddle_ir::Error),
+    /// The parameters of a plan are refused.
+    #[error("the plan's parameters are refused: {0}")]
+    Parameters(#[from] heddle_params::Error),
+    /// The engine refuses an operation outside of a schedule.
+    #[error(transparent)]
+    Engine(#[from] heddle_ckks::Error),
+    /// The engine refuses an operation of the schedule.
+    #[error("{value} (node `{node}`): {source}")]
+    Operation {
+        /// The operation.
+        value: ValueId,
+        /// The ONNX node it comes from.
+        node: String,
+        /// The engine's answer.
+        source: heddle_ckks::Error,
+    },
+    /// The schedule contradicts itself.
+    #[error("{value} (node `{node}`): {message}\nhelp: compile the plan again with heddlec")]
+    Schedule {
+        /// The operation.
+        value: ValueId,
+        /// The ONNX node it comes from.
+        node: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key or ciphertext was made for another plan.
+    #[error(
+        "`{file}` was made for another plan (digest {found}, this plan's is {expected})\nhelp: {help}"
+    )]
+    OtherPlan {
+        /// The file's name.
+        file: String,
+        /// First digits of the digest in the file.
+        found: String,
+        /// First digits of the plan's digest.
+        expected: String,
+        /// The mend.
+        help: &'static str,
+    },
+    /// A key or ciphertext file holds something else than it should.
+    #[error("`{file}`: {message}\nhelp: {help}")]
+    Content {
+        /// The file's name.
+        file: String,
+        /// What is wrong.
+        message: String,
+        /// The mend.
+        help: String,
+    },
+    /// An input does not fit the plan.
+    #[error("{what}: {message}")]
+    Input {
+        /// The image or vector.
+        what: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// An image cannot be read.
+    #[cfg(feature = "client")]
+    #[error(transparent)]
+    Image(#[from] heddle_frontends::image::Error),
+    /// The reference model cannot be imported.
+    #[cfg(feature = "client")]
+    #[error(transparent)]
+    Model(#[from] heddle_frontends::Error),
+    /// Reading or writing failed.
+    #[error("`{file}`: {source}")]
+    Io {
+        /// The file's name.
+        file: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}

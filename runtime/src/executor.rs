@@ -1,0 +1,122 @@
+//! Executes a schedule on a backend, operation by operation, in the order of the schedule.
+
+use std::time::{Duration, Instant};
+
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{CiphertextType, Op, Schedule};
+
+use crate::Error;
+use crate::backend::Backend;
+
+/// One operation of a schedule, as backends and observers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The operation's id, which is that of its result.
+    pub value: ValueId,
+    /// What is computed.
+    pub op: &'a Op,
+    /// The ONNX node that the operation comes from.
+    pub name: &'a str,
+    /// The result's slots, level and scale.
+    pub ty: &'a CiphertextType,
+    /// The type of the first operand; the result's own for the input.
+    pub operand: &'a CiphertextType,
+}
+
+/// Runs a schedule on one input and returns its outputs.
+///
+/// `observe` is called after each operation with the time that it took. A value is dropped after
+/// its last use, so that memory follows the schedule's lifetimes.
+///
+/// # Errors
+/// What the backend refuses, or a schedule whose operations lack operands.
+pub fn execute<B: Backend>(
+    schedule: &Schedule,
+    backend: &B,
+    input: B::Value,
+    observe: &mut dyn FnMut(&Step<'_>, Duration),
+) -> Result<Vec<B::Value>, Error> {
+    let graph = &schedule.graph;
+    let frees = schedule.frees();
+    let mut input = Some(input);
+    let mut values: Vec<Option<B::Value>> = Vec::new();
+    values.resize_with(graph.len(), || None);
+    for value in graph.values() {
+        let node = graph.node(value);
+        let operands = graph.operands(value);
+        let operand = operands
+            .first()
+            .map_or(&node.ty, |operand| graph.ty(*operand));
+        let step = Step {
+            value,
+            op: &node.op,
+            name: &node.name,
+            ty: &node.ty,
+            operand,
+        };
+        let started = Instant::now();
+        let result = {
+            let mut present = Vec::with_capacity(operands.len());
+            for id in &operands {
+                let live = values[id.index()].as_ref();
+                present.push(live.ok_or_else(|| malformed(&step, &format!("{id} is not alive")))?);
+            }
+            apply(&step, backend, &present, &mut input)?
+        };
+        values[value.index()] = Some(result);
+        for freed in &frees[value.index()] {
+            values[freed.index()] = None;
+        }
+        observe(&step, started.elapsed());
+    }
+    graph
+        .outputs()
+        .iter()
+        .map(|output| {
+            values
+                .get_mut(output.index())
+                .and_then(Option::take)
+                .ok_or_else(|| Error::Schedule {
+                    value: *output,
+                    node: String::new(),
+                    message: "the output is not among the values".into(),
+                })
+        })
+        .collect()
+}
+
+fn apply<B: Backend>(
+    step: &Step<'_>,
+    backend: &B,
+    operands: &[&B::Value],
+    input: &mut Option<B::Value>,
+) -> Result<B::Value, Error> {
+    match (step.op, operands) {
+        (Op::Input, []) => input
+            .take()
+            .ok_or_else(|| malformed(step, "there is a second input")),
+        (Op::LinearTransform { map, .. }, [_, ..]) => {
+            backend.linear_transform(step, *map, operands)
+        }
+        (Op::AddBias { map }, [x]) => backend.add_bias(step, *map, x),
+        (Op::Rotate { by }, [x]) => backend.rotate(step, *by, x),
+        (Op::Add, [x, y]) => backend.add(step, x, y),
+        (Op::Multiply, [x, y]) => backend.multiply(step, x, y),
+        (Op::Rescale, [x]) => backend.rescale(step, x),
+        (Op::DropLevel, [x]) => backend.drop_level(step, x),
+        (Op::Polynomial { polynomial }, [x]) => backend.polynomial(step, *polynomial, x),
+        (Op::Bootstrap { variant }, [x]) => backend.bootstrap(step, *variant, x),
+        _ => Err(malformed(
+            step,
+            &format!("it has {} operands", operands.len()),
+        )),
+    }
+}
+
+fn malformed(step: &Step<'_>, message: &str) -> Error {
+    Error::Schedule {
+        value: step.value,
+        node: step.name.into(),
+        message: message.into(),
+    }
+}

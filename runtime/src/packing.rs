@@ -1,0 +1,108 @@
+//! Between tensors and the slots that a plan's input and output occupy.
+
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{CiphertextType, Op};
+use heddle_ir::plan::Plan;
+
+use crate::Error;
+
+/// How far beyond its range an element of the input may lie: rounding of the preprocessing.
+const SLACK: f64 = 1e-6;
+
+/// The type of the ciphertext that a plan takes.
+///
+/// # Errors
+/// If the schedule has no input.
+pub fn input_type(plan: &Plan) -> Result<CiphertextType, Error> {
+    let graph = &plan.schedule.graph;
+    let input = graph
+        .values()
+        .find(|value| matches!(graph.node(*value).op, Op::Input));
+    input
+        .map(|input| *graph.ty(input))
+        .ok_or_else(|| no("input"))
+}
+
+/// The type of the ciphertext that a plan gives.
+///
+/// # Errors
+/// If the schedule has no output.
+pub fn output_type(plan: &Plan) -> Result<CiphertextType, Error> {
+    let graph = &plan.schedule.graph;
+    graph
+        .outputs()
+        .first()
+        .map(|output| *graph.ty(*output))
+        .ok_or_else(|| no("output"))
+}
+
+fn no(what: &str) -> Error {
+    Error::Schedule {
+        value: ValueId(0),
+        node: String::new(),
+        message: format!("there is no {what}"),
+    }
+}
+
+/// One period of the input's slots for a row-major `C, H, W` tensor.
+///
+/// # Errors
+/// If the tensor has another size than the input, or an element is not within the input's range.
+pub fn pack(plan: &Plan, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> {
+    let fail = |message: String| Error::Input {
+        what: format!("`{name}`"),
+        message,
+    };
+    let layout = &plan.input.layout;
+    let elements = layout.channels * layout.height * layout.width;
+    if tensor.len() != elements {
+        return Err(fail(format!(
+            "it has {} elements, but the plan takes {elements}",
+            tensor.len()
+        )));
+    }
+    let range = plan.input.range;
+    let within = |x: &&f32| f64::from(x.abs()) <= range * (1.0 + SLACK);
+    if let Some(outside) = tensor.iter().find(|x| !within(x)) {
+        return Err(fail(format!(
+            "an element is {outside}, but the plan takes values up to {range}\nhelp: preprocess the tensor as the \
+             model wants it, or compile with the right `--preprocess`"
+        )));
+    }
+    let scaled: Vec<f64> = tensor.iter().map(|x| f64::from(*x) / range).collect();
+    Ok(layout.pack(&scaled))
+}
+
+/// The tensor that one period of the output's slots holds: the logits.
+///
+/// # Errors
+/// If there are fewer slots than the output's layout takes.
+pub fn unpack(plan: &Plan, slots: &[f64]) -> Result<Vec<f64>, Error> {
+    let layout = &plan.output.layout;
+    if slots.len() < layout.period() {
+        return Err(Error::Input {
+            what: "the result".into(),
+            message: format!(
+                "it has {} slots, but the plan's has {}",
+                slots.len(),
+                layout.period()
+            ),
+        });
+    }
+    Ok(layout
+        .unpack(slots)
+        .into_iter()
+        .map(|slot| slot * plan.output.range)
+        .collect())
+}
+
+/// The index of the largest logit; the first of equals, 0 for none.
+pub fn class_of(logits: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, logit) in logits.iter().enumerate() {
+        if logits[best] < *logit {
+            best = index;
+        }
+    }
+    best
+}

@@ -1,0 +1,138 @@
+//! Both backends run the toy plan through the executor.
+
+use std::time::Duration;
+
+use heddle_ckks::keys::KeyStorage;
+use heddle_ir::ckks::Op;
+use heddle_runtime::backend::clear::ClearBackend;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::executor::execute;
+use heddle_runtime::packing::{pack, unpack};
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+use heddle_runtime::{Error, files};
+
+use crate::toy;
+
+fn clear_logits(seed: usize) -> Vec<f64> {
+    let plan = toy::plan();
+    let backend = ClearBackend::load(&plan).unwrap();
+    let packed = pack(&plan, "x", &toy::tensor(seed)).unwrap();
+    let outputs = execute(&plan.schedule, &backend, packed, &mut |_, _| {}).unwrap();
+    unpack(&plan, &outputs[0]).unwrap()
+}
+
+#[test]
+fn the_toy_plan_is_valid() {
+    toy::plan().check().unwrap();
+}
+
+#[test]
+fn the_executor_agrees_with_the_machine_that_runs_batches() {
+    let plan = toy::plan();
+    let backend = ClearBackend::load(&plan).unwrap();
+    let packed = pack(&plan, "x", &toy::tensor(1)).unwrap();
+    let batch = backend.machine().run_batch(&[packed]).unwrap();
+    let logits = unpack(&plan, &batch.outputs[0]).unwrap();
+    for (batch, single) in logits.iter().zip(clear_logits(1)) {
+        assert!((batch - single).abs() < 1e-12);
+    }
+    assert!(
+        batch.ranges.iter().all(|range| range.worst <= 1.0),
+        "{:?}",
+        batch.ranges
+    );
+}
+
+#[test]
+fn encrypted_logits_are_those_of_the_clear_backend() {
+    let plan = toy::plan();
+    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
+    let client = Client::generate(&plan, &context).unwrap();
+    let keys = client
+        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
+        .unwrap();
+    let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
+    for seed in 0..2 {
+        let image = client
+            .encrypt("x", &toy::tensor(seed))
+            .unwrap()
+            .expand(&context);
+        let (output, trace) = server.run(image, Show::Nothing).unwrap();
+        let clear = clear_logits(seed);
+        let logits = client.decrypt(&output, Share::Private).unwrap();
+        for (encrypted, clear) in logits.iter().zip(&clear) {
+            assert!((encrypted - clear).abs() < 1e-3, "{logits:?} {clear:?}");
+        }
+        // Noise for sharing moves the logits, but by its own size only.
+        let shared = client.decrypt(&output, Share::Noisy { bits: 8 }).unwrap();
+        assert_ne!(shared, logits);
+        let deviation = plan.output.range / 256.0;
+        for (shared, clear) in shared.iter().zip(&clear) {
+            assert!((shared - clear).abs() < 8.0 * deviation);
+        }
+        assert_eq!(trace.operations.len(), plan.schedule.graph.len() - 1);
+        assert!(trace.split.bootstrap > 0.0 && trace.split.linear > 0.0);
+        let names: Vec<&str> = trace
+            .layers
+            .iter()
+            .map(|layer| layer.node.as_str())
+            .collect();
+        assert_eq!(
+            names.iter().filter(|name| **name == "fc").count(),
+            1,
+            "{names:?}"
+        );
+        assert!(trace.to_string().lines().count() > trace.layers.len());
+    }
+}
+
+#[test]
+fn values_are_freed_after_their_last_use() {
+    let plan = toy::plan();
+    let graph = &plan.schedule.graph;
+    let frees = plan.schedule.frees();
+    let mut live = 0;
+    let mut most = 0;
+    for value in graph.values() {
+        live += 1;
+        most = most.max(live);
+        live -= frees[value.index()].len();
+    }
+    assert_eq!(live, 1);
+    assert!(most <= 3, "{most} values are alive at once");
+}
+
+#[test]
+fn a_missing_key_is_named_before_anything_runs() {
+    let plan = toy::plan();
+    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
+    let error = Server::load(&plan, &context, Default::default(), Show::Nothing)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("key"), "{error}");
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_refused() {
+    let plan = toy::plan();
+    for tensor in [vec![0.5; 7], vec![1.5; 192], vec![f32::NAN; 192]] {
+        let error = pack(&plan, "picture.npy", &tensor).unwrap_err();
+        assert!(
+            matches!(&error, Error::Input { what, .. } if what == "`picture.npy`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_schedule_that_lacks_operands_is_an_error() {
+    let mut plan = toy::plan();
+    let backend = ClearBackend::load(&plan).unwrap();
+    let packed = pack(&plan, "x", &toy::tensor(0)).unwrap();
+    let ty = *plan.schedule.graph.ty(heddle_ir::ValueId(0));
+    plan.schedule.graph.add(Op::Rescale, &[], ty, "stray");
+    let ignore = &mut |_: &heddle_runtime::executor::Step<'_>, _: Duration| {};
+    let error = execute(&plan.schedule, &backend, packed, ignore).unwrap_err();
+    assert!(error.to_string().contains("`stray`"), "{error}");
+}

@@ -1,0 +1,413 @@
+//! The binary, as separate processes of client and server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::toy;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    /// A folder with the toy plan and a picture.
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        toy::plan().write_file(&folder.path("toy.plan")).unwrap();
+        folder.image("image.npy", 3);
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A uint8 tensor of 3×8×8.
+    fn image(&self, name: &str, seed: u8) {
+        let data: Vec<u8> = (0..192u8)
+            .map(|i| i.wrapping_mul(29).wrapping_add(seed))
+            .collect();
+        fs::write(self.path(name), npy("|u1", "3, 8, 8", &data)).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_heddle"))
+            .args(arguments)
+            .current_dir(self.0.path())
+            .output()
+            .unwrap()
+    }
+
+    fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with `code` and returns standard error.
+    fn fail(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(!error.contains("panicked"), "{error}");
+        error
+    }
+
+    fn keygen(&self) {
+        self.succeed(&[
+            "keygen",
+            "toy.plan",
+            "--secret",
+            "client.key",
+            "--eval",
+            "eval.keys",
+        ]);
+    }
+
+    fn encrypt(&self) {
+        let image = ["image.npy", "-o", "image.ct"];
+        self.succeed(
+            &[
+                &["encrypt", "toy.plan", "--secret", "client.key"][..],
+                &image,
+            ]
+            .concat(),
+        );
+    }
+}
+
+fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+    while (header.len() + 11) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+const RUN: [&str; 7] = [
+    "run",
+    "toy.plan",
+    "--eval",
+    "eval.keys",
+    "image.ct",
+    "-o",
+    "logits.ct",
+];
+const DECRYPT: [&str; 5] = ["decrypt", "toy.plan", "--secret", "client.key", "logits.ct"];
+
+#[test]
+fn client_and_server_work_as_separate_processes() {
+    let folder = Folder::new();
+    folder.keygen();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(folder.path("client.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    folder.encrypt();
+    // The server works where the secret key is not.
+    fs::rename(folder.path("client.key"), folder.path("away")).unwrap();
+    folder.succeed(&[&RUN[..], &["--trace", "trace.json", "--threads", "2"]].concat());
+    fs::rename(folder.path("away"), folder.path("client.key")).unwrap();
+    let trace: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.path("trace.json")).unwrap()).unwrap();
+    assert!(trace["split"]["bootstrap"].as_f64().unwrap() > 0.0);
+
+    let decrypted: serde_json::Value =
+        serde_json::from_str(&folder.succeed(&[&DECRYPT[..], &["--json", "--top", "2"]].concat()))
+            .unwrap();
+    assert_eq!(decrypted["top"].as_array().unwrap().len(), 2);
+    let logits = numbers(&decrypted["logits"]);
+    let clear: serde_json::Value = serde_json::from_str(&folder.succeed(&[
+        "infer",
+        "toy.plan",
+        "image.npy",
+        "--backend",
+        "clear",
+        "--json",
+    ]))
+    .unwrap();
+    for (encrypted, clear) in logits.iter().zip(numbers(&clear["images"][0]["logits"])) {
+        assert!((encrypted - clear).abs() < 1e-3);
+    }
+    assert_eq!(clear["images"][0]["class"], decrypted["class"]);
+    let table = folder.succeed(&DECRYPT);
+    assert_eq!(table.lines().count(), 4);
+    assert!(table.starts_with(decrypted["label"].as_str().unwrap()));
+    folder.succeed(&[&DECRYPT[..], &["--share"]].concat());
+
+    for (file, words) in [
+        (
+            "toy.plan",
+            &["INSECURE", "2^10", "bee", "made by hand", "bootstrap"][..],
+        ),
+        ("client.key", &["secret key", "`toy`"]),
+        ("eval.keys", &["evaluation-key file", "keys"]),
+        ("image.ct", &["ciphertext", "level 8", "seed"]),
+        ("logits.ct", &["level 3"]),
+    ] {
+        let text = folder.succeed(&["inspect", file]);
+        for word in words {
+            assert!(text.contains(word), "{file} lacks {word}:\n{text}");
+        }
+    }
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f64> {
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|number| number.as_f64().unwrap())
+        .collect()
+}
+
+#[test]
+fn infer_reports_as_json() {
+    let folder = Folder::new();
+    folder.image("second.npy", 90);
+    let text = folder.succeed(&[
+        "infer",
+        "toy.plan",
+        "image.npy",
+        "second.npy",
+        "--limit",
+        "1",
+        "--json",
+    ]);
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 1);
+    let keys: Vec<&String> = images[0].as_object().unwrap().keys().collect();
+    let expected = [
+        "class",
+        "image",
+        "logits",
+        "reference_class",
+        "reference_logits",
+        "seconds",
+    ];
+    assert_eq!(
+        {
+            let mut keys = keys;
+            keys.sort();
+            keys
+        },
+        expected
+    );
+    assert!(report["agreement"].is_null());
+    assert!(report["security_bits"].as_f64().unwrap() < 128.0);
+    assert!(report["peak_rss_bytes"].as_u64().unwrap() > 0);
+    let text = folder.succeed(&[
+        "infer",
+        "toy.plan",
+        "image.npy",
+        "second.npy",
+        "--backend",
+        "clear",
+    ]);
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn bad_files_give_one_clear_message_and_no_output() {
+    let folder = Folder::new();
+    folder.keygen();
+    folder.encrypt();
+    // Keys and ciphertexts of another plan.
+    let mut other = toy::plan();
+    other.name = "other".into();
+    other.write_file(&folder.path("other.plan")).unwrap();
+    for arguments in [
+        [
+            "run",
+            "other.plan",
+            "--eval",
+            "eval.keys",
+            "image.ct",
+            "-o",
+            "out.ct",
+        ],
+        [
+            "encrypt",
+            "other.plan",
+            "--secret",
+            "client.key",
+            "image.npy",
+            "-o",
+            "out.ct",
+        ],
+    ] {
+        let error = folder.fail(1, &arguments);
+        assert!(
+            error.contains("made for another plan") && error.contains("help:"),
+            "{error}"
+        );
+    }
+    // A ciphertext at the wrong level: an image instead of logits.
+    let error = folder.fail(
+        1,
+        &["decrypt", "toy.plan", "--secret", "client.key", "image.ct"],
+    );
+    assert!(
+        error.contains("level 8") && error.contains("level 3"),
+        "{error}"
+    );
+    // A file of another kind.
+    let error = folder.fail(
+        1,
+        &[
+            "run",
+            "toy.plan",
+            "--eval",
+            "client.key",
+            "image.ct",
+            "-o",
+            "out.ct",
+        ],
+    );
+    assert!(
+        error.contains("`client.key` is a secret key, expected a"),
+        "{error}"
+    );
+    let error = folder.fail(1, &["inspect", "image.npy"]);
+    assert!(
+        error.contains("`image.npy` is not a file of Heddle's"),
+        "{error}"
+    );
+    // Truncated and damaged files.
+    for name in ["toy.plan", "eval.keys", "image.ct"] {
+        let whole = fs::read(folder.path(name)).unwrap();
+        for length in [0, 5, 40, whole.len() / 2, whole.len() - 1] {
+            fs::write(folder.path(name), &whole[..length]).unwrap();
+            let error = folder.fail(
+                1,
+                &[
+                    "run",
+                    "toy.plan",
+                    "--eval",
+                    "eval.keys",
+                    "image.ct",
+                    "-o",
+                    "out.ct",
+                ],
+            );
+            assert!(error.contains(&format!("`{name}`")), "{length}: {error}");
+        }
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 4;
+        fs::write(folder.path(name), &damaged).unwrap();
+        folder.fail(
+            1,
+            &[
+                "run",
+                "toy.plan",
+                "--eval",
+                "eval.keys",
+                "image.ct",
+                "-o",
+                "out.ct",
+            ],
+        );
+        fs::write(folder.path(name), whole).unwrap();
+    }
+    let error = folder.fail(
+        1,
+        &["decrypt", "toy.plan", "--secret", "no.key", "image.ct"],
+    );
+    assert!(
+        error.contains("`no.key`") || error.contains("level"),
+        "{error}"
+    );
+    assert!(!folder.path("out.ct").exists());
+    assert!(leftovers(folder.0.path()).is_empty());
+}
+
+fn leftovers(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with('.'))
+        .collect()
+}
+
+#[test]
+fn bad_images_are_refused_by_name() {
+    let folder = Folder::new();
+    folder.keygen();
+    let values = |value: f32| value.to_le_bytes().repeat(192);
+    fs::write(
+        folder.path("nan.npy"),
+        npy("<f4", "3, 8, 8", &values(f32::NAN)),
+    )
+    .unwrap();
+    fs::write(
+        folder.path("large.npy"),
+        npy("<f4", "3, 8, 8", &values(3.0)),
+    )
+    .unwrap();
+    fs::write(folder.path("small.npy"), npy("|u1", "1, 8, 8", &[0; 64])).unwrap();
+    fs::write(folder.path("two.npy"), npy("|u1", "2, 3, 8, 8", &[0; 384])).unwrap();
+    fs::write(folder.path("text.png"), "no picture").unwrap();
+    for (image, word) in [
+        ("nan.npy", "NaN"),
+        ("large.npy", "values up to 1"),
+        ("small.npy", "3×8×8"),
+        ("two.npy", "2 images"),
+        ("two.npy#2", "selects no images"),
+        ("text.png", "is no picture"),
+        ("missing.png", "missing.png"),
+    ] {
+        let error = folder.fail(
+            1,
+            &[
+                "encrypt",
+                "toy.plan",
+                "--secret",
+                "client.key",
+                image,
+                "-o",
+                "out.ct",
+            ],
+        );
+        assert!(error.contains(word), "{image}: {error}");
+        assert!(!folder.path("out.ct").exists());
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    let folder = Folder::new();
+    for arguments in [
+        &["run", "toy.plan"][..],
+        &["infer", "toy.plan"],
+        &["infer", "toy.plan", "image.npy", "--backend", "magic"],
+        &[
+            "run",
+            "toy.plan",
+            "--eval",
+            "k",
+            "i",
+            "-o",
+            "o",
+            "--threads",
+            "0",
+        ],
+        &["unknown"],
+        &[],
+    ] {
+        folder.fail(2, arguments);
+    }
+}

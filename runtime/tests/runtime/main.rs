@@ -1,0 +1,5 @@
+//! The runtime on a small network over a small, insecure ring.
+
+mod backends;
+mod command_line;
+mod toy;
