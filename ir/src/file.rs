@@ -85,7 +85,10 @@ impl fmt::Display for Kind {
 }
 
 fn io_error(file: &str, source: io::Error) -> Error {
-    Error::Io { file: file.to_owned(), source }
+    Error::Io {
+        file: file.to_owned(),
+        source,
+    }
 }
 
 /// Writes one file of blocks.
@@ -107,7 +110,11 @@ impl<W: Write> BlockWriter<W> {
         kind: Kind,
         header: &impl Message,
     ) -> Result<Self, Error> {
-        let mut this = Self { writer, file: file.into(), blocks: 0 };
+        let mut this = Self {
+            writer,
+            file: file.into(),
+            blocks: 0,
+        };
         let header = header.encode_to_vec();
         this.check_length(header.len())?;
         let mut bytes = MAGIC.to_vec();
@@ -124,7 +131,10 @@ impl<W: Write> BlockWriter<W> {
             return Ok(());
         }
         let message = format!("would need a block of {len} bytes; at most {MAX_BLOCK} are allowed");
-        Err(Error::File { file: self.file.clone(), message })
+        Err(Error::File {
+            file: self.file.clone(),
+            message,
+        })
     }
 
     fn write_checked(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
@@ -158,7 +168,9 @@ impl<W: Write> BlockWriter<W> {
     /// # Errors
     /// If writing fails.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        bytes.chunks(MAX_BLOCK).try_for_each(|block| self.block(block))
+        bytes
+            .chunks(MAX_BLOCK)
+            .try_for_each(|block| self.block(block))
     }
 
     /// Writes the end marker and flushes.
@@ -168,7 +180,9 @@ impl<W: Write> BlockWriter<W> {
     pub fn finish(mut self) -> Result<W, Error> {
         let blocks = self.blocks.to_le_bytes();
         self.write_checked(&[&0_u32.to_le_bytes(), &blocks])?;
-        self.writer.flush().map_err(|source| io_error(&self.file, source))?;
+        self.writer
+            .flush()
+            .map_err(|source| io_error(&self.file, source))?;
         Ok(self.writer)
     }
 }
@@ -187,7 +201,12 @@ const PREFIX: usize = MAGIC.len() + 8;
 
 /// The kind and the header's length that a prefix states.
 fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Error> {
-    let fail = |message: String| Err(Error::File { file: file.to_owned(), message });
+    let fail = |message: String| {
+        Err(Error::File {
+            file: file.to_owned(),
+            message,
+        })
+    };
     let (magic, rest) = prefix.split_at(MAGIC.len());
     if magic != MAGIC {
         return fail("is not a file of Heddle's".to_owned());
@@ -208,7 +227,10 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
     };
     let len = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
     if len > MAX_BLOCK {
-        return fail(format!("is damaged: its header claims {len} bytes\nhelp: {}", kind.mend()));
+        return fail(format!(
+            "is damaged: its header claims {len} bytes\nhelp: {}",
+            kind.mend()
+        ));
     }
     Ok((kind, len))
 }
@@ -243,14 +265,22 @@ impl<R: Read> BlockReader<R> {
             let message = "is not a file of Heddle's".to_owned();
             return Err(Error::File { file, message });
         }
-        let mut this = Self { reader, file, kind, blocks: 0 };
+        let mut this = Self {
+            reader,
+            file,
+            kind,
+            blocks: 0,
+        };
         if read < PREFIX {
             return Err(this.truncated());
         }
         let (found, len) = parse_prefix(&this.file, &prefix)?;
         if found != kind {
             let message = format!("is a {found}, expected a {kind}");
-            return Err(Error::File { file: this.file, message });
+            return Err(Error::File {
+                file: this.file,
+                message,
+            });
         }
         let header = this.read_checked(&prefix, len, "its header")?;
         let header = H::decode(&*header)
@@ -266,12 +296,18 @@ impl<R: Read> BlockReader<R> {
     /// An error that says that the file is damaged, what shows it, and how to mend it.
     pub fn damaged(&self, what: &str) -> Error {
         let message = format!("is damaged: {what}\nhelp: {}", self.kind.mend());
-        Error::File { file: self.file.clone(), message }
+        Error::File {
+            file: self.file.clone(),
+            message,
+        }
     }
 
     fn truncated(&self) -> Error {
         let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.mend());
-        Error::File { file: self.file.clone(), message }
+        Error::File {
+            file: self.file.clone(),
+            message,
+        }
     }
 
     fn read_exactly(&mut self, len: usize) -> Result<Vec<u8>, Error> {
@@ -330,7 +366,8 @@ impl<R: Read> BlockReader<R> {
     /// # Errors
     /// As [`next_block`](Self::next_block), and if there is no block left.
     pub fn block(&mut self) -> Result<Vec<u8>, Error> {
-        self.next_block()?.ok_or_else(|| self.damaged("it has fewer blocks than it states"))
+        self.next_block()?
+            .ok_or_else(|| self.damaged("it has fewer blocks than it states"))
     }
 
     /// The next `len` bytes, written by [`BlockWriter::bytes`].
@@ -426,7 +463,10 @@ pub fn write_atomically<T, E: From<Error>>(
     let file = path.display().to_string();
     let fail = |source: io::Error| E::from(io_error(&file, source));
     let Some(name) = path.file_name() else {
-        return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "is not a file name")));
+        return Err(fail(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "is not a file name",
+        )));
     };
     let mut temporary = OsString::from(".");
     temporary.push(name);
@@ -461,7 +501,9 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        let header = Header { name: "sample".into() };
+        let header = Header {
+            name: "sample".into(),
+        };
         let mut writer = BlockWriter::new(Vec::new(), "s", Kind::Plan, &header).unwrap();
         writer.block(b"first").unwrap();
         writer.bytes(&[7; 100]).unwrap();
@@ -495,7 +537,10 @@ mod tests {
         let whole = sample();
         for len in 0..whole.len() {
             let error = read(&whole[..len]).unwrap_err();
-            assert!(matches!(&error, Error::File { file, .. } if file == "f.plan"), "{error}");
+            assert!(
+                matches!(&error, Error::File { file, .. } if file == "f.plan"),
+                "{error}"
+            );
         }
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
@@ -504,14 +549,22 @@ mod tests {
         }
         let mut longer = whole;
         longer.push(0);
-        assert!(read(&longer).unwrap_err().to_string().contains("follows its end"));
+        assert!(
+            read(&longer)
+                .unwrap_err()
+                .to_string()
+                .contains("follows its end")
+        );
     }
 
     #[test]
     fn messages_say_what_it_is_and_how_to_mend_it() {
         let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
         assert_eq!(message(b"PK\x03\x04"), "`f.plan` is not a file of Heddle's");
-        assert_eq!(message(b""), "`f.plan` is cut short\nhelp: copy it again, or make the plan again with `heddlec`");
+        assert_eq!(
+            message(b""),
+            "`f.plan` is cut short\nhelp: copy it again, or make the plan again with `heddlec`"
+        );
         let mut other = sample();
         other[8] = 9;
         assert!(message(&other).contains("format version 9, this program reads version 1"));
@@ -527,13 +580,16 @@ mod tests {
     #[test]
     fn a_wrong_number_of_bytes_is_an_error() {
         let bytes = sample();
-        let open = || BlockReader::new::<Header>(&*bytes, "f", Kind::Plan).unwrap().0;
+        let open = || {
+            BlockReader::new::<Header>(&*bytes, "f", Kind::Plan)
+                .unwrap()
+                .0
+        };
         assert!(open().bytes(4).is_err());
         assert!(open().bytes(1000).is_err());
         assert!(open().finish().is_err());
         let long = vec![0; MAX_BLOCK + 1];
-        let mut writer =
-            BlockWriter::new(io::sink(), "f", Kind::Plan, &Header::default()).unwrap();
+        let mut writer = BlockWriter::new(io::sink(), "f", Kind::Plan, &Header::default()).unwrap();
         assert!(writer.block(&long).is_err());
         writer.bytes(&long).unwrap();
         assert_eq!(writer.blocks, 2);
@@ -546,7 +602,10 @@ mod tests {
         let listed = || fs::read_dir(folder.path()).unwrap().count();
         let failed: Result<(), Error> = write_atomically(&path, Access::Default, |writer| {
             writer.write_all(b"half").unwrap();
-            Err(Error::File { file: "x".into(), message: "failed".into() })
+            Err(Error::File {
+                file: "x".into(),
+                message: "failed".into(),
+            })
         });
         assert!(failed.is_err());
         assert_eq!(listed(), 0);
@@ -561,10 +620,16 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
         let (reader, header) = BlockReader::open::<Header>(&path, Kind::Plan).unwrap();
-        assert_eq!((reader.file(), header.name.as_str()), (path.to_str().unwrap(), "sample"));
+        assert_eq!(
+            (reader.file(), header.name.as_str()),
+            (path.to_str().unwrap(), "sample")
+        );
         let nowhere = folder.path().join("missing").join("a");
         assert!(write_atomically::<_, Error>(&nowhere, Access::Default, |_| Ok(())).is_err());
         assert!(BlockReader::open::<Header>(&nowhere, Kind::Plan).is_err());

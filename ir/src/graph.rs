@@ -54,7 +54,10 @@ pub struct Graph<O, T> {
 
 impl<O, T> Default for Graph<O, T> {
     fn default() -> Self {
-        Self { graph: DiGraph::new(), outputs: Vec::new() }
+        Self {
+            graph: DiGraph::new(),
+            outputs: Vec::new(),
+        }
     }
 }
 
@@ -68,17 +71,19 @@ impl<O, T> Graph<O, T> {
     ///
     /// # Panics
     /// If an operand does not exist yet.
-    pub fn add(
-        &mut self,
-        op: O,
-        operands: &[ValueId],
-        ty: T,
-        name: impl Into<String>,
-    ) -> ValueId {
-        let node = self.graph.add_node(Node { op, ty, name: name.into() });
+    pub fn add(&mut self, op: O, operands: &[ValueId], ty: T, name: impl Into<String>) -> ValueId {
+        let node = self.graph.add_node(Node {
+            op,
+            ty,
+            name: name.into(),
+        });
         for (position, operand) in operands.iter().enumerate() {
-            assert!(operand.index() < node.index(), "operand {operand} does not exist yet");
-            self.graph.add_edge(NodeIndex::new(operand.index()), node, position as u32);
+            assert!(
+                operand.index() < node.index(),
+                "operand {operand} does not exist yet"
+            );
+            self.graph
+                .add_edge(NodeIndex::new(operand.index()), node, position as u32);
         }
         ValueId(node.index() as u32)
     }
@@ -195,11 +200,19 @@ impl<O, T> Graph<O, T> {
                 .filter_map(|operand| renumbered[operand.index()])
                 .collect();
             let node = self.node(value);
-            let id = pruned.add(node.op.clone(), &operands, node.ty.clone(), node.name.clone());
+            let id = pruned.add(
+                node.op.clone(),
+                &operands,
+                node.ty.clone(),
+                node.name.clone(),
+            );
             renumbered[value.index()] = Some(id);
         }
-        pruned.outputs =
-            self.outputs.iter().filter_map(|output| renumbered[output.index()]).collect();
+        pruned.outputs = self
+            .outputs
+            .iter()
+            .filter_map(|output| renumbered[output.index()])
+            .collect();
         pruned
     }
 }

@@ -47,7 +47,13 @@ impl MultiplexedLayout {
 
     /// A layout on the same grid for another feature map.
     pub fn on_same_grid(self, gap: usize, channels: usize, height: usize, width: usize) -> Self {
-        Self { gap, height, width, channels, ..self }
+        Self {
+            gap,
+            height,
+            width,
+            channels,
+            ..self
+        }
     }
 
     /// Slots of one plane.
@@ -159,7 +165,9 @@ mod tests {
     #[test]
     fn packing_and_unpacking_are_inverse() {
         let layout = MultiplexedLayout::dense(16, 32, 32).on_same_grid(2, 32, 16, 16);
-        let tensor: Vec<f64> = (0..32 * 256).map(|element| f64::from(element as u32)).collect();
+        let tensor: Vec<f64> = (0..32 * 256)
+            .map(|element| f64::from(element as u32))
+            .collect();
         assert_eq!(layout.unpack(&layout.pack(&tensor)), tensor);
     }
 }

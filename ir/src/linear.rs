@@ -57,7 +57,12 @@ impl LinearTerm {
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn matrix(&self, weights: &Weights) -> Result<AffineMatrix, Error> {
-        let MultiplexedLayout { channels, height, width, .. } = self.input;
+        let MultiplexedLayout {
+            channels,
+            height,
+            width,
+            ..
+        } = self.input;
         AffineMatrix::of_chain(&self.ops, weights, [channels, height, width])
     }
 }
@@ -66,7 +71,12 @@ impl LinearMap {
     /// Checks that a term's matrix ends in as many elements as the result's layout holds.
     fn term_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
         let matrix = self.terms[term].matrix(weights)?;
-        let MultiplexedLayout { channels, height, width, .. } = self.output;
+        let MultiplexedLayout {
+            channels,
+            height,
+            width,
+            ..
+        } = self.output;
         if matrix.rows() != channels * height * width {
             return Err(Error::Shape {
                 what: format!("term {term} of a linear map"),
@@ -122,18 +132,26 @@ impl LinearMap {
         let input_period = self.terms[term].input.period();
         let output_period = self.output.period();
         let work_period = input_period.max(output_period);
-        let mut entries: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        let mut by_index: Vec<Option<Vec<f64>>> = vec![None; input_period];
         for copy in (0..work_period).step_by(output_period) {
             for row in 0..output_period {
                 let slot = copy + row;
                 for (column, value) in matrix.row(row) {
                     let diagonal = (column + work_period - slot) % input_period;
-                    entries.entry(diagonal).or_insert_with(|| vec![0.0; work_period])[slot] +=
-                        value;
+                    by_index[diagonal].get_or_insert_with(|| vec![0.0; work_period])[slot] += value;
                 }
             }
         }
-        Ok(Diagonals { input_period, work_period, entries })
+        let entries = by_index
+            .into_iter()
+            .enumerate()
+            .filter_map(|(diagonal, entries)| entries.map(|entries| (diagonal, entries)))
+            .collect();
+        Ok(Diagonals {
+            input_period,
+            work_period,
+            entries,
+        })
     }
 }
 
@@ -144,7 +162,9 @@ mod tests {
     use crate::weights::Tensor;
 
     fn ramp(len: usize, seed: usize) -> Vec<f32> {
-        (0..len).map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4).collect()
+        (0..len)
+            .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
+            .collect()
     }
 
     fn conv(weights: &mut Weights, outputs: usize, inputs: usize, stride: usize) -> LinearOp {
@@ -157,15 +177,22 @@ mod tests {
             pads: [1, 1, 1, 1],
             dilation: [1, 1],
         };
-        LinearOp::Conv { weight, bias: None, window, groups: 1 }
+        LinearOp::Conv {
+            weight,
+            bias: None,
+            window,
+            groups: 1,
+        }
     }
 
     /// Diagonals, applied as the encrypted machine applies them, agree with the matrix.
     fn check(map: &LinearMap, weights: &Weights) -> usize {
         let diagonals = map.diagonals(0, weights).unwrap();
         let matrix = map.slot_matrix(0, weights).unwrap();
-        let packed: Vec<f64> =
-            ramp(diagonals.input_period, 3).into_iter().map(f64::from).collect();
+        let packed: Vec<f64> = ramp(diagonals.input_period, 3)
+            .into_iter()
+            .map(f64::from)
+            .collect();
         let mut result = vec![0.0; diagonals.work_period];
         for (diagonal, entries) in &diagonals.entries {
             for (slot, entry) in entries.iter().enumerate() {
@@ -194,8 +221,16 @@ mod tests {
         ] {
             let mut weights = Weights::default();
             let op = conv(&mut weights, output.channels, input.channels, stride);
-            let term = LinearTerm { input, ops: vec![op], factor: 0.5 };
-            let map = LinearMap { terms: vec![term], output, bias_factor: 1.0 };
+            let term = LinearTerm {
+                input,
+                ops: vec![op],
+                factor: 0.5,
+            };
+            let map = LinearMap {
+                terms: vec![term],
+                output,
+                bias_factor: 1.0,
+            };
             assert_eq!(check(&map, &weights), expected);
         }
     }
@@ -206,8 +241,16 @@ mod tests {
         let output = input.on_same_grid(1, 16, 32, 32);
         let mut weights = Weights::default();
         let op = conv(&mut weights, 16, 3, 1);
-        let term = LinearTerm { input, ops: vec![op], factor: 1.0 };
-        let map = LinearMap { terms: vec![term], output, bias_factor: 1.0 };
+        let term = LinearTerm {
+            input,
+            ops: vec![op],
+            factor: 1.0,
+        };
+        let map = LinearMap {
+            terms: vec![term],
+            output,
+            bias_factor: 1.0,
+        };
         assert_eq!(check(&map, &weights), 36);
     }
 }

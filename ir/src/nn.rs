@@ -19,7 +19,9 @@ pub struct TensorType {
 impl TensorType {
     /// A value of the given shape.
     pub fn new(shape: impl Into<Vec<usize>>) -> Self {
-        Self { shape: shape.into() }
+        Self {
+            shape: shape.into(),
+        }
     }
 
     /// Number of elements.
@@ -141,6 +143,32 @@ pub enum LinearOp {
         /// Zeros after.
         after: [usize; 3],
     },
+}
+
+impl LinearOp {
+    /// Every weight that the operation refers to, for renumbering.
+    pub fn weights_mut(&mut self) -> Vec<&mut WeightId> {
+        match self {
+            Self::Conv { weight, bias, .. } | Self::Gemm { weight, bias } => {
+                std::iter::once(weight).chain(bias).collect()
+            }
+            Self::BatchNorm {
+                scale,
+                bias,
+                mean,
+                variance,
+                ..
+            } => {
+                vec![scale, bias, mean, variance]
+            }
+            Self::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
+            Self::AveragePool { .. }
+            | Self::GlobalAveragePool
+            | Self::Flatten
+            | Self::Slice { .. }
+            | Self::Pad { .. } => Vec::new(),
+        }
+    }
 }
 
 /// Whether an average pool's divisor counts padded elements.

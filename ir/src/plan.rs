@@ -119,11 +119,16 @@ impl Plan {
         }
         for (id, tensor) in self.weights.iter() {
             if tensor.data.iter().any(|element| !element.is_finite()) {
-                return fail(format!("weight {id} `{}` holds NaN or an infinity", tensor.name));
+                return fail(format!(
+                    "weight {id} `{}` holds NaN or an infinity",
+                    tensor.name
+                ));
             }
         }
-        let machine =
-            verify::ckks::Machine { parameters: &parameters, bootstrap: &self.bootstrap };
+        let machine = verify::ckks::Machine {
+            parameters: &parameters,
+            bootstrap: &self.bootstrap,
+        };
         let violations = verify::ckks::verify(&self.schedule, machine, Some(&self.weights));
         verify::require("ckks", &violations)?;
         for (what, ty) in [("input", &self.input), ("output", &self.output)] {
@@ -133,7 +138,9 @@ impl Plan {
         }
         let graph = &self.schedule.graph;
         let fits = |slots: usize, ty: &SlotType| slots >= ty.layout.period();
-        let input = graph.values().find(|value| matches!(graph.node(*value).op, Op::Input));
+        let input = graph
+            .values()
+            .find(|value| matches!(graph.node(*value).op, Op::Input));
         if !input.is_some_and(|input| fits(graph.ty(input).slots(), &self.input)) {
             return fail(format!("the schedule's input does not hold {}", self.input));
         }
@@ -150,7 +157,10 @@ impl Plan {
         let layout = self.output.layout;
         let classes = layout.channels * layout.height * layout.width;
         if !self.labels.is_empty() && self.labels.len() != classes {
-            return fail(format!("{} labels for {classes} classes", self.labels.len()));
+            return fail(format!(
+                "{} labels for {classes} classes",
+                self.labels.len()
+            ));
         }
         Ok(())
     }
@@ -177,13 +187,19 @@ impl Plan {
             ranges: self.ranges.iter().map(Into::into).collect(),
             notes: self.notes.clone(),
             schedule_bytes: schedule.len() as u64,
-            weights: weights.iter().map(|tensor| WireTensor::from(*tensor)).collect(),
+            weights: weights
+                .iter()
+                .map(|tensor| WireTensor::from(*tensor))
+                .collect(),
         };
         let mut writer = BlockWriter::new(writer, file, Kind::Plan, &header)?;
         writer.bytes(schedule.as_bytes())?;
         for tensor in weights {
-            let bytes: Vec<u8> =
-                tensor.data.iter().flat_map(|element| element.to_le_bytes()).collect();
+            let bytes: Vec<u8> = tensor
+                .data
+                .iter()
+                .flat_map(|element| element.to_le_bytes())
+                .collect();
             writer.bytes(&bytes)?;
         }
         writer.finish()
@@ -224,8 +240,8 @@ impl Plan {
             return Err(reader.damaged("its schedule claims an absurd length"));
         }
         let schedule = reader.bytes(header.schedule_bytes as usize)?;
-        let schedule = String::from_utf8(schedule)
-            .map_err(|_| reader.damaged("its schedule is not text"))?;
+        let schedule =
+            String::from_utf8(schedule).map_err(|_| reader.damaged("its schedule is not text"))?;
         let schedule = text::parse_ckks(&schedule)
             .map_err(|error| reader.damaged(&format!("its schedule does not parse: {error}")))?;
         let mut weights = Weights::default();
@@ -235,7 +251,10 @@ impl Plan {
             };
             let bytes = reader.bytes(4 * elements)?;
             let (elements, _) = bytes.as_chunks();
-            let data = elements.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let data = elements
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
             weights.push(Tensor::new(&tensor.name, shape, data));
         }
         let model_digest = header.model_digest.try_into();
@@ -263,7 +282,8 @@ impl Plan {
             ranges: header.ranges.into_iter().map(Into::into).collect(),
             notes: header.notes,
         };
-        plan.check().map_err(|error| reader.damaged(&error.to_string()))?;
+        plan.check()
+            .map_err(|error| reader.damaged(&error.to_string()))?;
         reader.finish()?;
         Ok(plan)
     }
@@ -290,9 +310,14 @@ fn with_referenced_weights<'a>(
     weights: &'a Weights,
 ) -> (Schedule, Vec<&'a Tensor>) {
     let mut schedule = schedule.clone();
-    let terms = schedule.linear_maps.iter_mut().flat_map(|map| &mut map.terms);
-    let mut references: Vec<&mut WeightId> =
-        terms.flat_map(|term| &mut term.ops).flat_map(weight_references).collect();
+    let terms = schedule
+        .linear_maps
+        .iter_mut()
+        .flat_map(|map| &mut map.terms);
+    let mut references: Vec<&mut WeightId> = terms
+        .flat_map(|term| &mut term.ops)
+        .flat_map(weight_references)
+        .collect();
     let mut used = vec![false; weights.len()];
     for id in &references {
         if let Some(used) = used.get_mut(id.0 as usize) {
@@ -321,7 +346,13 @@ fn weight_references(op: &mut LinearOp) -> Vec<&mut WeightId> {
         LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
             std::iter::once(weight).chain(bias).collect()
         }
-        LinearOp::BatchNorm { scale, bias, mean, variance, .. } => {
+        LinearOp::BatchNorm {
+            scale,
+            bias,
+            mean,
+            variance,
+            ..
+        } => {
             vec![scale, bias, mean, variance]
         }
         LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
@@ -356,7 +387,11 @@ mod tests {
             input_order: AxisOrder::Hwc,
             preprocess: Preprocess::named("mnist").unwrap(),
             labels: vec!["cat".into(), "dog".into(), "frog".into()],
-            ranges: vec![RangeRecord { name: "relu1".into(), bound: 3.0, observed: Some(2.0) }],
+            ranges: vec![RangeRecord {
+                name: "relu1".into(),
+                bound: 3.0,
+                observed: Some(2.0),
+            }],
             notes: vec!["cut `Softmax`".into()],
         }
     }
@@ -374,7 +409,10 @@ mod tests {
         let plan = plan();
         assert_eq!(reread(&plan).unwrap(), plan);
         assert_eq!(written(&plan), written(&plan));
-        assert_eq!(plan.digest(), <[u8; 32]>::from(Sha256::digest(written(&plan))));
+        assert_eq!(
+            plan.digest(),
+            <[u8; 32]>::from(Sha256::digest(written(&plan)))
+        );
         let mut other = plan.clone();
         other.ranges[0].bound = 3.5;
         assert_ne!(other.digest(), plan.digest());
@@ -390,12 +428,21 @@ mod tests {
         let plan = plan();
         let mut padded = plan.clone();
         padded.weights = Weights::default();
-        padded.weights.push(Tensor::new("unused", vec![1], vec![f32::NAN]));
+        padded
+            .weights
+            .push(Tensor::new("unused", vec![1], vec![f32::NAN]));
         for (_, tensor) in plan.weights.iter() {
             padded.weights.push(tensor.clone());
         }
-        let terms = padded.schedule.linear_maps.iter_mut().flat_map(|map| &mut map.terms);
-        for id in terms.flat_map(|term| &mut term.ops).flat_map(weight_references) {
+        let terms = padded
+            .schedule
+            .linear_maps
+            .iter_mut()
+            .flat_map(|map| &mut map.terms);
+        for id in terms
+            .flat_map(|term| &mut term.ops)
+            .flat_map(weight_references)
+        {
             id.0 += 1;
         }
         assert_eq!(written(&padded), written(&plan));
@@ -409,7 +456,10 @@ mod tests {
             let message = reread(&plan).unwrap_err().to_string();
             assert!(message.starts_with("`p.plan` is damaged: "), "{message}");
             assert!(message.contains(expected), "{message}");
-            assert!(message.ends_with("help: make the plan again with `heddlec`"), "{message}");
+            assert!(
+                message.ends_with("help: make the plan again with `heddlec`"),
+                "{message}"
+            );
         };
         refused(|plan| plan.insecure = false, "128 are needed");
         refused(|plan| plan.labels.truncate(2), "2 labels for 3 classes");
@@ -418,7 +468,10 @@ mod tests {
         refused(|plan| plan.input.layout.channels = 3, "input does not hold");
         refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
         refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");
-        refused(|plan| plan.bootstrap.double_angles = u32::MAX, "`double_angles`");
+        refused(
+            |plan| plan.bootstrap.double_angles = u32::MAX,
+            "`double_angles`",
+        );
         refused(|plan| plan.schedule.keys.truncate(3), "no key ");
         refused(|plan| plan.parameters.log_n = 3, "`log_n` is 3");
         refused(

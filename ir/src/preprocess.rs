@@ -98,14 +98,19 @@ impl Preprocess {
         if let Some(known) = Self::named(name) {
             return Ok(known);
         }
-        let fail = |reason: String| Error::Preprocess { name: name.to_owned(), reason };
+        let fail = |reason: String| Error::Preprocess {
+            name: name.to_owned(),
+            reason,
+        };
         if !Path::new(name).exists() {
             return Err(fail("is neither a known set nor a file".into()));
         }
-        let text = std::fs::read_to_string(name)
-            .map_err(|source| Error::Io { file: name.to_owned(), source })?;
-        let parsed: Self =
-            serde_json::from_str(&text).map_err(|error| fail(format!("does not parse: {error}")))?;
+        let text = std::fs::read_to_string(name).map_err(|source| Error::Io {
+            file: name.to_owned(),
+            source,
+        })?;
+        let parsed: Self = serde_json::from_str(&text)
+            .map_err(|error| fail(format!("does not parse: {error}")))?;
         parsed.check().map_err(|reason| fail(reason.to_owned()))?;
         Ok(parsed)
     }
@@ -132,7 +137,11 @@ impl Preprocess {
     }
 
     fn of_channel(values: &[f64], channel: usize) -> f64 {
-        if values.len() == 1 { values[0] } else { values[channel % values.len()] }
+        if values.len() == 1 {
+            values[0]
+        } else {
+            values[channel % values.len()]
+        }
     }
 
     fn apply_to(&self, channel: usize, pixel: f64) -> f64 {
@@ -178,7 +187,11 @@ mod tests {
     fn cifar10_normalises_each_channel() {
         let set = Preprocess::named("cifar10").unwrap();
         let tensor = set.apply(&[255, 0, 128]);
-        let expected = [(1.0 - 0.4914) / 0.2023, -0.4822 / 0.1994, (128.0 / 255.0 - 0.4465) / 0.2010];
+        let expected = [
+            (1.0 - 0.4914) / 0.2023,
+            -0.4822 / 0.1994,
+            (128.0 / 255.0 - 0.4465) / 0.2010,
+        ];
         for (value, expected) in tensor.iter().zip(expected) {
             assert!((f64::from(*value) - expected).abs() < 1e-6);
         }
@@ -187,7 +200,10 @@ mod tests {
 
     #[test]
     fn blue_first_swaps_the_planes() {
-        let set = Preprocess { channels: Channels::Bgr, ..Preprocess::named("none").unwrap() };
+        let set = Preprocess {
+            channels: Channels::Bgr,
+            ..Preprocess::named("none").unwrap()
+        };
         assert_eq!(set.apply(&[1, 2, 3]), [3.0, 2.0, 1.0]);
     }
 

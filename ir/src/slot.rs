@@ -43,7 +43,11 @@ impl Chebyshev {
 
     /// Multiplicative depth of an evaluation: `⌈log2(degree + 1)⌉`.
     pub fn depth(&self) -> usize {
-        self.coefficients.len().max(1).next_power_of_two().trailing_zeros() as usize
+        self.coefficients
+            .len()
+            .max(1)
+            .next_power_of_two()
+            .trailing_zeros() as usize
     }
 
     /// The value at `x`, by Clenshaw's recurrence.

@@ -32,8 +32,16 @@ impl Tensor {
     /// # Panics
     /// If the number of elements is not the product of the shape.
     pub fn new(name: impl Into<String>, shape: Vec<usize>, data: Vec<f32>) -> Self {
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "shape and data disagree");
-        Self { name: name.into(), shape, data }
+        assert_eq!(
+            shape.iter().product::<usize>(),
+            data.len(),
+            "shape and data disagree"
+        );
+        Self {
+            name: name.into(),
+            shape,
+            data,
+        }
     }
 
     /// The first eight hexadecimal digits of the SHA-256 of shape and elements.
@@ -45,7 +53,10 @@ impl Tensor {
         for element in &self.data {
             hasher.update(element.to_le_bytes());
         }
-        hasher.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+        hasher.finalize()[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -77,7 +88,10 @@ impl Weights {
 
     /// All tensors with their ids, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (WeightId, &Tensor)> {
-        self.tensors.iter().enumerate().map(|(index, tensor)| (WeightId(index as u32), tensor))
+        self.tensors
+            .iter()
+            .enumerate()
+            .map(|(index, tensor)| (WeightId(index as u32), tensor))
     }
 
     /// Number of tensors.

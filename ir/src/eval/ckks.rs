@@ -31,18 +31,22 @@ pub struct ClearMachine {
     message_ratio: f64,
 }
 
+/// The matrices and the bias of a linear map.
 #[derive(Clone, Debug)]
-struct ExpandedMap {
-    terms: Vec<AffineMatrix>,
-    bias: Option<Vec<f64>>,
+pub(super) struct ExpandedMap {
+    pub(super) terms: Vec<AffineMatrix>,
+    pub(super) bias: Option<Vec<f64>>,
 }
 
 impl ExpandedMap {
-    fn new(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
+    pub(super) fn new(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
         let terms = (0..map.terms.len())
             .map(|term| map.slot_matrix(term, weights))
             .collect::<Result<_, _>>()?;
-        Ok(Self { terms, bias: map.bias(weights)? })
+        Ok(Self {
+            terms,
+            bias: map.bias(weights)?,
+        })
     }
 }
 
@@ -62,11 +66,15 @@ pub struct RangeStatistic {
 impl RangeStatistic {
     /// Takes in what another run saw of the same value.
     pub fn merge(&mut self, other: &Self) {
-        // `max` would drop a NaN, which is the worst of all.
-        if other.worst.is_nan() || other.worst > self.worst {
-            self.worst = other.worst;
-        }
+        self.raise(other.worst);
         self.overflows += other.overflows;
+    }
+
+    /// As `max`, but keeps a NaN, which is the worst of all.
+    fn raise(&mut self, magnitude: f64) {
+        if magnitude > self.worst || magnitude.is_nan() {
+            self.worst = magnitude;
+        }
     }
 }
 
@@ -101,7 +109,10 @@ impl ClearMachine {
             };
             if !known {
                 let violations = format!("{value}: refers to a map or polynomial that is missing");
-                return Err(Error::Invalid { stage: "ckks", violations });
+                return Err(Error::Invalid {
+                    stage: "ckks",
+                    violations,
+                });
             }
         }
         let maps = schedule
@@ -135,8 +146,10 @@ impl ClearMachine {
     /// # Errors
     /// [`Error::Shape`] if an operand does not have its type's number of slots.
     pub fn apply(&self, value: ValueId, operands: &[&[f64]]) -> Result<Vec<f64>, Error> {
-        let operands: Vec<&[[f64; 1]]> =
-            operands.iter().map(|operand| operand.as_chunks().0).collect();
+        let operands: Vec<&[[f64; 1]]> = operands
+            .iter()
+            .map(|operand| operand.as_chunks().0)
+            .collect();
         let graph = &self.schedule.graph;
         let ids = match graph.node(value).op {
             Op::Input => vec![value],
@@ -166,7 +179,8 @@ impl ClearMachine {
     ) -> Result<Vec<f64>, Error> {
         self.check_input(input)?;
         let input = input.as_chunks().0;
-        let output = self.run_lanes::<1>(input, |value, slots| observe(value, slots.as_flattened()));
+        let output =
+            self.run_lanes::<1>(input, |value, slots| observe(value, slots.as_flattened()));
         Ok(output.into_flattened())
     }
 
@@ -179,8 +193,10 @@ impl ClearMachine {
         for input in inputs {
             self.check_input(input.as_ref())?;
         }
-        let results: Vec<_> =
-            inputs.par_chunks(LANES).map(|inputs| self.run_chunk(inputs)).collect();
+        let results: Vec<_> = inputs
+            .par_chunks(LANES)
+            .map(|inputs| self.run_chunk(inputs))
+            .collect();
         let mut ranges = self.fresh_statistics();
         let mut outputs = Vec::with_capacity(inputs.len());
         for (chunk, statistics) in results {
@@ -216,13 +232,10 @@ impl ClearMachine {
                 for slot in slots.as_flattened() {
                     let magnitude = slot.abs();
                     let statistic = &mut statistics[index];
-                    // Negated so that NaN counts as an overflow.
-                    if !(magnitude <= 1.0) {
+                    if magnitude > 1.0 || magnitude.is_nan() {
                         statistic.overflows += 1;
                     }
-                    if !(magnitude <= statistic.worst) {
-                        statistic.worst = magnitude;
-                    }
+                    statistic.raise(magnitude);
                 }
             }
         });
@@ -240,10 +253,15 @@ impl ClearMachine {
 
     fn check_input(&self, input: &[f64]) -> Result<(), Error> {
         let graph = &self.schedule.graph;
-        let value = graph.values().find(|value| matches!(graph.node(*value).op, Op::Input));
+        let value = graph
+            .values()
+            .find(|value| matches!(graph.node(*value).op, Op::Input));
         if graph.outputs().is_empty() || value.is_none() {
             let violations = "a schedule needs an input and an output".to_owned();
-            return Err(Error::Invalid { stage: "ckks", violations });
+            return Err(Error::Invalid {
+                stage: "ckks",
+                violations,
+            });
         }
         let slots = value.map_or(0, |value| graph.ty(value).slots());
         match value {
@@ -266,8 +284,10 @@ impl ClearMachine {
             let slots = match graph.node(value).op {
                 Op::Input => self.apply_lanes(value, &[input]),
                 _ => {
-                    let operands: Vec<&[[f64; L]]> =
-                        operands.iter().map(|operand| &*values[operand.index()]).collect();
+                    let operands: Vec<&[[f64; L]]> = operands
+                        .iter()
+                        .map(|operand| &*values[operand.index()])
+                        .collect();
                     self.apply_lanes(value, &operands)
                 }
             };
@@ -288,7 +308,9 @@ impl ClearMachine {
         let node = self.schedule.graph.node(value);
         let elementwise = |f: fn(f64, f64) -> f64| -> Lanes<L> {
             let pairs = operands[0].iter().zip(operands[1]);
-            pairs.map(|(a, b)| std::array::from_fn(|lane| f(a[lane], b[lane]))).collect()
+            pairs
+                .map(|(a, b)| std::array::from_fn(|lane| f(a[lane], b[lane])))
+                .collect()
         };
         match &node.op {
             Op::Input | Op::Rescale | Op::DropLevel => operands[0].to_vec(),
@@ -327,7 +349,10 @@ impl ClearMachine {
                 let ratio = self.message_ratio;
                 let (inner, outer) = (std::f64::consts::TAU / ratio, ratio / std::f64::consts::TAU);
                 let sine = |v: &f64| outer * (inner * v).sin();
-                operands[0].iter().map(|slot| slot.each_ref().map(sine)).collect()
+                operands[0]
+                    .iter()
+                    .map(|slot| slot.each_ref().map(sine))
+                    .collect()
             }
         }
     }
@@ -381,8 +406,11 @@ fn eval_polynomial(polynomial: &Chebyshev, elements: &mut [f64]) {
     let odd: Vec<f64> = coefficients.iter().skip(1).step_by(2).copied().collect();
     for block in elements.chunks_mut(BLOCK) {
         let (mut twice, mut b1, mut b2) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        let (twice, b1, b2) =
-            (&mut twice[..block.len()], &mut b1[..block.len()], &mut b2[..block.len()]);
+        let (twice, b1, b2) = (
+            &mut twice[..block.len()],
+            &mut b1[..block.len()],
+            &mut b2[..block.len()],
+        );
         if is_odd {
             for (twice, x) in twice.iter_mut().zip(&*block) {
                 *twice = 4.0 * x * x - 2.0;
@@ -426,7 +454,9 @@ mod tests {
     }
 
     fn image(seed: usize) -> Vec<f64> {
-        (0..16).map(|i| ((i * 7 + seed * 5) % 13) as f64 / 6.5 - 0.95).collect()
+        (0..16)
+            .map(|i| ((i * 7 + seed * 5) % 13) as f64 / 6.5 - 0.95)
+            .collect()
     }
 
     #[test]
@@ -447,7 +477,12 @@ mod tests {
             }
         }
         let mut empty = [0.5];
-        eval_polynomial(&Chebyshev { coefficients: vec![] }, &mut empty);
+        eval_polynomial(
+            &Chebyshev {
+                coefficients: vec![],
+            },
+            &mut empty,
+        );
         assert_eq!(empty, [0.0]);
     }
 
@@ -457,15 +492,22 @@ mod tests {
         let graph = &machine.schedule.graph;
         let mut seen: Vec<Vec<f64>> = Vec::new();
         let input = image(1);
-        let output = machine.run(&input, |_, slots| seen.push(slots.to_vec())).unwrap();
+        let output = machine
+            .run(&input, |_, slots| seen.push(slots.to_vec()))
+            .unwrap();
         for value in graph.values() {
             let operands = graph.operands(value);
-            let mut operands: Vec<&[f64]> =
-                operands.iter().map(|operand| &*seen[operand.index()]).collect();
+            let mut operands: Vec<&[f64]> = operands
+                .iter()
+                .map(|operand| &*seen[operand.index()])
+                .collect();
             if operands.is_empty() {
                 operands.push(&input);
             }
-            assert_eq!(machine.apply(value, &operands).unwrap(), seen[value.index()]);
+            assert_eq!(
+                machine.apply(value, &operands).unwrap(),
+                seen[value.index()]
+            );
         }
         assert_eq!(&output, seen.last().unwrap());
         assert_eq!(output.len(), 4);
@@ -492,7 +534,11 @@ mod tests {
         let machine = clear();
         assert_eq!(machine.watched().len(), 2);
         let calm = machine.run_batch(&[image(0)]).unwrap();
-        assert!(calm.ranges.iter().all(|range| range.overflows == 0 && range.worst > 0.0));
+        assert!(
+            calm.ranges
+                .iter()
+                .all(|range| range.overflows == 0 && range.worst > 0.0)
+        );
         let loud: Vec<f64> = image(0).iter().map(|x| x * 40.0).collect();
         let mut worst: f64 = 0.0;
         let first = machine.watched()[0];

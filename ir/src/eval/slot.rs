@@ -3,9 +3,9 @@
 
 use rayon::prelude::*;
 
+use super::ckks::ExpandedMap;
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::AffineMatrix;
 use crate::slot::{Op, SlotGraph};
 use crate::weights::Weights;
 
@@ -22,8 +22,8 @@ pub enum Activations {
 #[derive(Clone, Debug)]
 pub struct SlotMachine {
     graph: SlotGraph,
-    /// For every value, the matrices and bias of its linear map.
-    maps: Vec<Option<(Vec<AffineMatrix>, Option<Vec<f64>>)>>,
+    /// For every value, its linear map, if it is one's result.
+    maps: Vec<Option<ExpandedMap>>,
 }
 
 impl SlotMachine {
@@ -33,15 +33,18 @@ impl SlotMachine {
     /// If a weight is missing or does not fit.
     pub fn new(graph: &SlotGraph, weights: &Weights) -> Result<Self, Error> {
         let expand = |value: ValueId| match &graph.node(value).op {
-            Op::Linear(map) => {
-                let terms = (0..map.terms.len()).map(|term| map.slot_matrix(term, weights));
-                Ok(Some((terms.collect::<Result<_, Error>>()?, map.bias(weights)?)))
-            }
+            Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
             _ => Ok(None),
         };
         let values: Vec<ValueId> = graph.values().collect();
-        let maps = values.into_par_iter().map(expand).collect::<Result<_, Error>>()?;
-        Ok(Self { graph: graph.clone(), maps })
+        let maps = values
+            .into_par_iter()
+            .map(expand)
+            .collect::<Result<_, Error>>()?;
+        Ok(Self {
+            graph: graph.clone(),
+            maps,
+        })
     }
 
     /// One period of the output's slots for one period of the input's; slots hold element over
@@ -72,7 +75,7 @@ impl SlotMachine {
                 }
                 Op::Linear(_) => {
                     let mut sum = vec![0.0; period];
-                    if let Some((terms, bias)) = &self.maps[value.index()] {
+                    if let Some(ExpandedMap { terms, bias }) = &self.maps[value.index()] {
                         for (index, term) in terms.iter().enumerate() {
                             term.apply_add(operand(index), &mut sum);
                         }
@@ -94,7 +97,9 @@ impl SlotMachine {
                     for step in steps {
                         let mut rotated = sum.clone();
                         rotated.rotate_left(step % period);
-                        sum.iter_mut().zip(&rotated).for_each(|(slot, other)| *slot += other);
+                        sum.iter_mut()
+                            .zip(&rotated)
+                            .for_each(|(slot, other)| *slot += other);
                     }
                     sum
                 }
@@ -118,15 +123,18 @@ mod tests {
     use crate::test_support::{machine, schedule, slot_graph};
 
     fn image() -> Vec<f64> {
-        (0..16).map(|i| f64::from(i * 7 % 13) / 6.5 - 0.95).collect()
+        (0..16)
+            .map(|i| f64::from(i * 7 % 13) / 6.5 - 0.95)
+            .collect()
     }
 
     #[test]
     fn the_schedule_approximates_the_packed_graph() {
         let (graph, weights) = slot_graph();
         let packed = SlotMachine::new(&graph, &weights).unwrap();
-        let approximated =
-            packed.run(&image(), Activations::Approximated, |_, _| {}).unwrap();
+        let approximated = packed
+            .run(&image(), Activations::Approximated, |_, _| {})
+            .unwrap();
         let (schedule, weights) = schedule();
         let mut bootstrap = machine().1;
         // A ratio this large leaves nothing of the sine's cubic term.
@@ -147,7 +155,10 @@ mod tests {
             let packed = SlotMachine::new(graph, &weights).unwrap();
             let output = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
             let range = graph.ty(graph.outputs()[0]).range;
-            output.into_iter().map(|slot| slot * range).collect::<Vec<_>>()
+            output
+                .into_iter()
+                .map(|slot| slot * range)
+                .collect::<Vec<_>>()
         };
         let mut wider = graph.clone();
         for value in graph.values().skip(1) {
@@ -178,6 +189,10 @@ mod tests {
         let output = packed.run(&input, Activations::Exact, |_, _| {}).unwrap();
         assert_eq!(output[0], 0.0 + 1.0 + 4.0 + 5.0);
         assert_eq!(output[15], 15.0 + 0.0 + 3.0 + 4.0);
-        assert!(packed.run(&input[..3], Activations::Exact, |_, _| {}).is_err());
+        assert!(
+            packed
+                .run(&input[..3], Activations::Exact, |_, _| {})
+                .is_err()
+        );
     }
 }

@@ -93,7 +93,11 @@ impl AffineMatrix {
     /// # Panics
     /// If the lengths are not the matrix's.
     pub fn apply_add_lanes<const L: usize>(&self, x: &[[f64; L]], y: &mut [[f64; L]]) {
-        assert_eq!((x.len(), y.len()), (self.columns, self.rows()), "lengths disagree");
+        assert_eq!(
+            (x.len(), y.len()),
+            (self.columns, self.rows()),
+            "lengths disagree"
+        );
         for (row, result) in y.iter_mut().enumerate() {
             let range = self.row_starts[row]..self.row_starts[row + 1];
             let columns = &self.column_indices[range.clone()];

@@ -79,7 +79,9 @@ impl From<WireParameters> for ParametersLiteral {
             log_n: wire.log_n,
             log_q: wire.log_q,
             log_p: wire.log_p,
-            secret: wire.secret_weight.map_or(Secret::DenseTernary, Secret::SparseTernary),
+            secret: wire
+                .secret_weight
+                .map_or(Secret::DenseTernary, Secret::SparseTernary),
             encapsulation_weight: wire.encapsulation_weight,
         }
     }
@@ -151,7 +153,14 @@ pub(super) struct WireSlotType {
 
 impl From<&SlotType> for WireSlotType {
     fn from(ty: &SlotType) -> Self {
-        let MultiplexedLayout { gap, height, width, channels, grid_height, grid_width } = ty.layout;
+        let MultiplexedLayout {
+            gap,
+            height,
+            width,
+            channels,
+            grid_height,
+            grid_width,
+        } = ty.layout;
         // A layout's extents are at most the slots of a ring.
         let extent = |extent: usize| u32::try_from(extent).unwrap_or(u32::MAX);
         Self {
@@ -176,7 +185,10 @@ impl From<WireSlotType> for SlotType {
             grid_height: wire.grid_height as usize,
             grid_width: wire.grid_width as usize,
         };
-        Self { layout, range: wire.range }
+        Self {
+            layout,
+            range: wire.range,
+        }
     }
 }
 
@@ -249,7 +261,12 @@ impl WirePreprocess {
             WireChannels::Bgr => Channels::Bgr,
             WireChannels::Grey => Channels::Grey,
         };
-        Some(Preprocess { scale: self.scale, mean: self.mean, std: self.std, channels })
+        Some(Preprocess {
+            scale: self.scale,
+            mean: self.mean,
+            std: self.std,
+            channels,
+        })
     }
 }
 
@@ -265,13 +282,21 @@ pub(super) struct WireRange {
 
 impl From<&RangeRecord> for WireRange {
     fn from(record: &RangeRecord) -> Self {
-        Self { name: record.name.clone(), bound: record.bound, observed: record.observed }
+        Self {
+            name: record.name.clone(),
+            bound: record.bound,
+            observed: record.observed,
+        }
     }
 }
 
 impl From<WireRange> for RangeRecord {
     fn from(wire: WireRange) -> Self {
-        Self { name: wire.name, bound: wire.bound, observed: wire.observed }
+        Self {
+            name: wire.name,
+            bound: wire.bound,
+            observed: wire.observed,
+        }
     }
 }
 
@@ -286,16 +311,24 @@ pub(super) struct WireTensor {
 impl From<&Tensor> for WireTensor {
     fn from(tensor: &Tensor) -> Self {
         let shape = tensor.shape.iter().map(|extent| *extent as u64).collect();
-        Self { name: tensor.name.clone(), shape }
+        Self {
+            name: tensor.name.clone(),
+            shape,
+        }
     }
 }
 
 impl WireTensor {
     /// The shape and the number of elements, or `None` where that is more than `most`.
     pub(super) fn extents(&self, most: usize) -> Option<(Vec<usize>, usize)> {
-        let shape: Vec<usize> =
-            self.shape.iter().map(|extent| usize::try_from(*extent).ok()).collect::<Option<_>>()?;
-        let elements = shape.iter().try_fold(1_usize, |all, extent| all.checked_mul(*extent))?;
+        let shape: Vec<usize> = self
+            .shape
+            .iter()
+            .map(|extent| usize::try_from(*extent).ok())
+            .collect::<Option<_>>()?;
+        let elements = shape
+            .iter()
+            .try_fold(1_usize, |all, extent| all.checked_mul(*extent))?;
         (elements <= most).then_some((shape, elements))
     }
 }

@@ -25,8 +25,9 @@ fn edit() -> impl Strategy<Value = (usize, usize, String)> {
 fn edited(text: &str, edits: &[(usize, usize, String)]) -> String {
     let mut characters: Vec<char> = text.chars().collect();
     for (place, removed, inserted) in edits {
-        let digits: Vec<usize> =
-            (0..characters.len()).filter(|at| characters[*at].is_ascii_digit()).collect();
+        let digits: Vec<usize> = (0..characters.len())
+            .filter(|at| characters[*at].is_ascii_digit())
+            .collect();
         let at = if place % 3 == 0 || digits.is_empty() {
             place % (characters.len() + 1)
         } else {

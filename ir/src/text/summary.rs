@@ -89,13 +89,17 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
                 degrees: Vec::new(),
             });
         }
-        let Some(step) = steps.last_mut() else { continue };
+        let Some(step) = steps.last_mut() else {
+            continue;
+        };
         step.last = value;
         match &node.op {
             Op::LinearTransform { steps, .. } => step.count_rotations(steps),
             Op::Rotate { .. } => step.giant += 1,
             Op::Polynomial { polynomial } => {
-                let degree = schedule.polynomial(*polynomial).map_or(0, |known| known.degree());
+                let degree = schedule
+                    .polynomial(*polynomial)
+                    .map_or(0, |known| known.degree());
                 step.degrees.push(degree.to_string());
             }
             _ => {}
@@ -109,9 +113,24 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
 /// degrees of an activation's polynomials; then totals, and the evaluation keys by level.
 pub fn summary(schedule: &Schedule) -> String {
     let steps = steps(schedule);
-    let header = ["node", "step", "levels", "scale", "slots", "diagonals", "rotations", "degrees"];
+    let header = [
+        "node",
+        "step",
+        "levels",
+        "scale",
+        "slots",
+        "diagonals",
+        "rotations",
+        "degrees",
+    ];
     let mut rows: Vec<[String; 8]> = vec![header.map(str::to_owned)];
-    let optional = |count: usize| if count == 0 { String::new() } else { count.to_string() };
+    let optional = |count: usize| {
+        if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        }
+    };
     let (mut consumed, mut baby, mut giant) = (0, 0, 0);
     for step in &steps {
         let ty = schedule.graph.ty(step.last);
@@ -151,8 +170,10 @@ pub fn summary(schedule: &Schedule) -> String {
     for key in &schedule.keys {
         *by_level.entry(key.level).or_default() += 1;
     }
-    let by_level: Vec<String> =
-        by_level.iter().map(|(level, count)| format!("{level}: {count}")).collect();
+    let by_level: Vec<String> = by_level
+        .iter()
+        .map(|(level, count)| format!("{level}: {count}"))
+        .collect();
     let _ = writeln!(
         out,
         "{} evaluation keys by level: {}",
@@ -165,13 +186,19 @@ pub fn summary(schedule: &Schedule) -> String {
 /// Left-aligned columns, two spaces apart, without trailing spaces.
 fn table(rows: &[[String; 8]]) -> String {
     let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..8).map(width).collect();
     let mut out = String::new();
     for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         out.push_str(cells.join("  ").trim_end());
         out.push('\n');
     }
@@ -187,12 +214,20 @@ mod tests {
     fn a_step_a_line() {
         let (schedule, _) = schedule();
         let text = summary(&schedule);
-        let lines: Vec<Vec<&str>> =
-            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
         assert_eq!(lines[1], ["image", "input", "4", "2^40.00", "2^4"]);
-        assert_eq!(lines[2], ["linear", "linear", "4→3", "2^40.00", "2^5", "9", "3+3"]);
+        assert_eq!(
+            lines[2],
+            ["linear", "linear", "4→3", "2^40.00", "2^5", "9", "3+3"]
+        );
         assert_eq!(lines[3], ["relu", "bootstrap", "3→18", "2^40.00", "2^5"]);
-        assert_eq!(lines[4], ["relu", "activation", "18→13", "2^40.00", "2^5", "3,3"]);
+        assert_eq!(
+            lines[4],
+            ["relu", "activation", "18→13", "2^40.00", "2^5", "3,3"]
+        );
         assert_eq!(lines[5][5..], ["19", "6+14"]);
         assert!(text.contains("8 steps, 24 operations; 13 levels consumed, 2 bootstraps, 36 rot"));
         assert!(text.ends_with('\n') && text.contains(", 28: "), "{text}");

@@ -126,7 +126,9 @@ fn check_chain(
 fn taps(op: &LinearOp, weights: &Weights) -> usize {
     match op {
         LinearOp::Conv { weight, .. } | LinearOp::Gemm { weight, .. } => {
-            let shape = weights.try_get(*weight).map_or(&[][..], |tensor| &tensor.shape);
+            let shape = weights
+                .try_get(*weight)
+                .map_or(&[][..], |tensor| &tensor.shape);
             shape.iter().skip(1).product()
         }
         LinearOp::AveragePool { window, .. } => window.kernel.iter().product(),
