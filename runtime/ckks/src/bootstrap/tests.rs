@@ -184,3 +184,40 @@ fn unfit_ciphertexts_are_refused() {
     ));
     assert!(Bootstrapper::new(&setup.context, &parameters, LOG_N, BootstrapVariant::Real).is_err());
 }
+
+/// One plan bootstraps several slot counts with the union of their keys. Full size, so only where `HEDDLE_FULL` is set.
+#[test]
+fn full_size_bootstraps_share_keys() {
+    if std::env::var_os("HEDDLE_FULL").is_none() {
+        println!("skipped: set HEDDLE_FULL=1 to bootstrap at N = 2^16 (4 GiB of memory)");
+        return;
+    }
+    let context = Context::new(named::set_b()).unwrap();
+    let secret = SecretKey::generate(&context).unwrap();
+    let parameters = BootstrapParameters::default();
+    let bootstrappers = [14, 13, 12].map(|log_slots| {
+        Bootstrapper::new(&context, &parameters, log_slots, BootstrapVariant::Real).unwrap()
+    });
+    let uses: Vec<KeyUse> = bootstrappers
+        .iter()
+        .flat_map(|b| b.required_keys().unwrap())
+        .collect();
+    let generator = KeyGenerator::new(&context, &secret).unwrap();
+    let keys = generator.generate(&uses, KeyStorage::Seeded).unwrap();
+    assert_eq!(keys.len(), 75);
+    let evaluator = Evaluator::new(&context, Arc::new(keys));
+    for bootstrapper in &bootstrappers {
+        let values = messages(bootstrapper.log_slots(), BootstrapVariant::Real);
+        let plaintext =
+            Plaintext::encode(evaluator.encoder(), &values, bootstrapper.output_scale()).unwrap();
+        let encryptor = SecretEncryptor::new(&context, &secret);
+        let ciphertext = encryptor.encrypt(&plaintext, 3).unwrap().expand(&context);
+        let refreshed = bootstrapper.bootstrap(&evaluator, &ciphertext).unwrap();
+        let got = Decryptor::new(&context, &secret)
+            .decrypt(&refreshed)
+            .unwrap();
+        let precision = Precision::compare(&values, &got);
+        println!("2^{} slots: {precision}", bootstrapper.log_slots());
+        assert!(precision.mean_bits > 17.0, "{precision:?}");
+    }
+}

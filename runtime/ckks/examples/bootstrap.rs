@@ -1,0 +1,139 @@
+//! Bootstraps at full size (set B, N = 2^16) and prints time, memory and precision.
+//!
+//! ```text
+//! cargo run --release -p heddle-ckks --example bootstrap -- [--seeded] [--complex] [--repeat N] [LOG_SLOTS ...]
+//! ```
+//!
+//! `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL` the kernel.
+
+use heddle_ckks::Context;
+use heddle_ckks::bootstrap::Bootstrapper;
+use heddle_ckks::ciphertext::Plaintext;
+use heddle_ckks::encode::Complex64;
+use heddle_ckks::encrypt::{Decryptor, SecretEncryptor};
+use heddle_ckks::eval::Evaluator;
+use heddle_ckks::keys::{KeyGenerator, KeyStorage, SecretKey};
+use heddle_ckks::precision::Precision;
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::named;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Instant;
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+struct Options {
+    storage: KeyStorage,
+    variant: BootstrapVariant,
+    repeat: usize,
+    log_slots: Vec<u32>,
+}
+
+fn options() -> Result<Options, Box<dyn Error>> {
+    let mut options = Options {
+        storage: KeyStorage::Expanded,
+        variant: BootstrapVariant::Real,
+        repeat: 2,
+        log_slots: Vec::new(),
+    };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seeded" => options.storage = KeyStorage::Seeded,
+            "--complex" => options.variant = BootstrapVariant::Complex,
+            "--repeat" => {
+                options.repeat = arguments.next().ok_or("--repeat needs a number")?.parse()?
+            }
+            count => options.log_slots.push(
+                count
+                    .parse()
+                    .map_err(|_| format!("`{count}` is no log2 of a slot count"))?,
+            ),
+        }
+    }
+    if options.log_slots.is_empty() {
+        options.log_slots.push(14);
+    }
+    Ok(options)
+}
+
+/// A field of `/proc/self/status` in GiB, where there is such a file.
+fn memory(field: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024.0 / GIB)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = options()?;
+    let start = Instant::now();
+    let context = Context::new(named::set_b())?;
+    let secret = SecretKey::generate(&context)?;
+    let parameters = BootstrapParameters::default();
+    let bootstrappers = options
+        .log_slots
+        .iter()
+        .map(|&log_slots| Bootstrapper::new(&context, &parameters, log_slots, options.variant))
+        .collect::<Result<Vec<_>, _>>()?;
+    println!(
+        "kernel {}, {} threads; context and transforms {:.1} s, transforms {:.2} GiB",
+        context.kernel().name(),
+        rayon::current_num_threads(),
+        start.elapsed().as_secs_f64(),
+        bootstrappers.iter().map(Bootstrapper::bytes).sum::<usize>() as f64 / GIB
+    );
+
+    let mut uses: Vec<KeyUse> = Vec::new();
+    for bootstrapper in &bootstrappers {
+        uses.extend(bootstrapper.required_keys()?);
+    }
+    let start = Instant::now();
+    let keys = Arc::new(KeyGenerator::new(&context, &secret)?.generate(&uses, options.storage)?);
+    println!(
+        "{} keys {:?}, {:.2} GiB, made in {:.1} s",
+        keys.len(),
+        options.storage,
+        keys.bytes() as f64 / GIB,
+        start.elapsed().as_secs_f64()
+    );
+
+    let evaluator = Evaluator::new(&context, keys);
+    let decryptor = Decryptor::new(&context, &secret);
+    let mut rng = ChaCha20Rng::seed_from_u64(7);
+    for bootstrapper in &bootstrappers {
+        let mut uniform = || rng.random_range(-1.0..=1.0);
+        let values: Vec<Complex64> = (0..1usize << bootstrapper.log_slots())
+            .map(|_| match options.variant {
+                BootstrapVariant::Real => Complex64::new(uniform(), 0.0),
+                BootstrapVariant::Complex => Complex64::new(uniform(), uniform()),
+            })
+            .collect();
+        let plaintext =
+            Plaintext::encode(evaluator.encoder(), &values, bootstrapper.output_scale())?;
+        let encryptor = SecretEncryptor::new(&context, &secret);
+        let ciphertext = encryptor
+            .encrypt(&plaintext, bootstrapper.input_level())?
+            .expand(&context);
+        for _ in 0..options.repeat {
+            let start = Instant::now();
+            let (refreshed, times) = bootstrapper.bootstrap_timed(&evaluator, &ciphertext)?;
+            let total = start.elapsed().as_secs_f64();
+            let precision = Precision::compare(&values, &decryptor.decrypt(&refreshed)?);
+            println!(
+                "2^{} slots: {total:.3} s = SlotToCoeff {:.3} + ModRaise {:.3} + CoeffToSlot {:.3} + EvalMod {:.3}; {precision}",
+                bootstrapper.log_slots(),
+                times.slot_to_coeff.as_secs_f64(),
+                times.mod_raise.as_secs_f64(),
+                times.coeff_to_slot.as_secs_f64(),
+                times.eval_mod.as_secs_f64(),
+            );
+        }
+    }
+    if let (Some(now), Some(peak)) = (memory("VmRSS:"), memory("VmHWM:")) {
+        println!("memory {now:.2} GiB now, {peak:.2} GiB at peak");
+    }
+    Ok(())
+}
