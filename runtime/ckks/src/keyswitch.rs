@@ -10,14 +10,17 @@ use std::sync::Arc;
 use heddle_params::KeySwitchLayout;
 use heddle_params::bootstrap::KeyKind;
 
+use rayon::prelude::*;
+
+use crate::buffer::Buffer;
 use crate::ciphertext::Ciphertext;
 use crate::context::{Basis, Context};
 use crate::error::Error;
 use crate::eval::Evaluator;
 use crate::kernel::Init;
 use crate::keys::{KeySwitchKey, UniformHalves};
-use crate::poly::{Eval, RnsPoly, for_each_limb, for_each_limb_pair};
-use crate::rns::{mod_down, mod_up, raise, special_product};
+use crate::poly::{Automorphism, Coeff, Eval, RnsPoly, for_each_limb, for_each_limb_pair};
+use crate::rns::{convert_limbs, mod_down, mod_up, raise, special_product};
 use crate::seed::StreamId;
 
 /// A polynomial cut into digits, each over the chain and the special primes.
@@ -66,43 +69,17 @@ impl Decomposed {
         Basis::new(self.layout.level, self.layout.specials)
     }
 
-    /// `sum_j digit_j * key_j` in one limb, written to `out`. `scratch` holds the regenerated halves of seeded keys.
+    /// `sum_j digit_j * key_j` in one limb, written to `out`.
     pub(crate) fn inner_product_limb(
         &self,
         context: &Context,
         key: &KeySwitchKey,
         limb: usize,
         out: [&mut [u64]; 2],
-        scratch: &mut Vec<Vec<u64>>,
     ) {
         let index = context.modulus_index(self.basis(), limb);
-        let modulus = context.modulus(index);
         let digits: Vec<&[u64]> = self.digits.iter().map(|d| d.limb(limb)).collect();
-        let b: Vec<&[u64]> = key.b[..digits.len()]
-            .iter()
-            .map(|b| b.limb_of(index))
-            .collect();
-        let a: Vec<&[u64]> = match &key.uniform {
-            UniformHalves::Expanded(halves) => halves[..digits.len()]
-                .iter()
-                .map(|a| a.limb_of(index))
-                .collect(),
-            UniformHalves::Seeded => {
-                scratch.resize_with(digits.len(), Vec::new);
-                for (j, half) in scratch.iter_mut().enumerate() {
-                    half.resize(context.n(), 0);
-                    let id = StreamId {
-                        modulus: index as u8,
-                        ..KeySwitchKey::stream(key.key_use, j)
-                    };
-                    key.expander.fill(id, modulus.value(), half);
-                }
-                scratch.iter().map(Vec::as_slice).collect()
-            }
-        };
-        context
-            .kernel()
-            .dot_pair(modulus, out, Init::Replace, &digits, 0, [&b, &a]);
+        key_product(context, key, index, &digits, out);
     }
 
     /// `sum_j digit_j * key_j` over the chain and the special primes: `P` times the switched polynomial.
@@ -111,9 +88,251 @@ impl Decomposed {
         let mut b = RnsPoly::stale(context, self.basis());
         let mut a = RnsPoly::stale(context, self.basis());
         for_each_limb_pair(b.data_mut(), a.data_mut(), context.n(), |i, b, a| {
-            self.inner_product_limb(context, key, i, [b, a], &mut Vec::new());
+            self.inner_product_limb(context, key, i, [b, a]);
         });
         (b, a)
+    }
+}
+
+/// `sum_j digits_j * key_j` modulo one prime, given by its index, for digits transformed modulo it.
+fn key_product(
+    context: &Context,
+    key: &KeySwitchKey,
+    index: usize,
+    digits: &[&[u64]],
+    out: [&mut [u64]; 2],
+) {
+    let modulus = context.modulus(index);
+    let expanded: Vec<Vec<u64>> = match &key.uniform {
+        UniformHalves::Expanded(_) => Vec::new(),
+        UniformHalves::Seeded => (0..digits.len())
+            .map(|j| {
+                let mut half = vec![0; context.n()];
+                let id = StreamId {
+                    modulus: index as u8,
+                    ..KeySwitchKey::stream(key.key_use, j)
+                };
+                key.expander.fill(id, modulus.value(), &mut half);
+                half
+            })
+            .collect(),
+    };
+    let a: Vec<&[u64]> = match &key.uniform {
+        UniformHalves::Expanded(halves) => halves.iter().map(|a| a.limb_of(index)).collect(),
+        UniformHalves::Seeded => expanded.iter().map(Vec::as_slice).collect(),
+    };
+    let b: Vec<&[u64]> = key.b.iter().map(|b| b.limb_of(index)).collect();
+    let used = digits.len();
+    let halves: [&[&[u64]]; 2] = [&b[..used], &a[..used]];
+    context
+        .kernel()
+        .dot_pair(modulus, out, Init::Replace, digits, 0, halves);
+}
+
+/// A polynomial raised digit by digit whose limbs are still to be transformed, which happens when a limb is used, so
+/// that it is in cache.
+pub(crate) struct Raised<'a> {
+    poly: &'a RnsPoly<Eval>,
+    digits: Vec<RnsPoly<Coeff>>,
+    layout: KeySwitchLayout,
+}
+
+/// The digits of a [`Raised`] in one limb.
+pub(crate) struct RaisedLimb<'a> {
+    index: usize,
+    /// The digit that the limb is part of, with its values.
+    own: Option<(usize, &'a [u64])>,
+    digits: Vec<&'a mut [u64]>,
+}
+
+impl<'a> Raised<'a> {
+    /// Cuts a polynomial into the digits of a layout for its level, see [`truncate`].
+    pub(crate) fn new(poly: &'a RnsPoly<Eval>, layout: KeySwitchLayout) -> Self {
+        let context = poly.context();
+        let basis = Basis::new(layout.level, layout.specials);
+        let coefficients = poly.clone().into_coeff();
+        let raise = |digit: &Range<usize>| {
+            let outside = || (0..basis.limbs()).filter(|limb| !digit.contains(limb));
+            let targets = outside().map(|limb| context.modulus_index(basis, limb));
+            let table = context.conversion((digit.clone(), 0..0), targets.collect());
+            let mut raised = RnsPoly::<Coeff>::stale(context, basis);
+            let limbs = raised.data_mut().chunks_exact_mut(context.n());
+            let outputs = limbs
+                .enumerate()
+                .filter(|(limb, _)| !digit.contains(limb))
+                .map(|(_, values)| values);
+            let inputs: Vec<&[u64]> = digit.clone().map(|i| coefficients.limb(i)).collect();
+            convert_limbs(context, &table, &inputs, outputs.collect());
+            raised
+        };
+        let digits = layout.digits.iter().map(raise).collect();
+        Self {
+            poly,
+            digits,
+            layout,
+        }
+    }
+
+    /// The digits limb by limb.
+    pub(crate) fn limbs(&mut self) -> Vec<RaisedLimb<'_>> {
+        let context = self.poly.context();
+        let basis = Basis::new(self.layout.level, self.layout.specials);
+        let mut limbs: Vec<RaisedLimb<'_>> = (0..basis.limbs())
+            .map(|limb| RaisedLimb {
+                index: context.modulus_index(basis, limb),
+                own: self
+                    .layout
+                    .digits
+                    .iter()
+                    .position(|digit| digit.contains(&limb))
+                    .map(|digit| (digit, self.poly.limb(limb))),
+                digits: Vec::with_capacity(self.digits.len()),
+            })
+            .collect();
+        for digit in &mut self.digits {
+            let parts = digit.data_mut().chunks_exact_mut(context.n());
+            for (limb, part) in limbs.iter_mut().zip(parts) {
+                limb.digits.push(part);
+            }
+        }
+        limbs
+    }
+}
+
+impl RaisedLimb<'_> {
+    /// Transforms the digits and writes `sum_j digit_j * key_j` to `out`.
+    pub(crate) fn inner_product(
+        mut self,
+        context: &Context,
+        key: &KeySwitchKey,
+        out: [&mut [u64]; 2],
+    ) {
+        let table = context.table(self.index);
+        for (j, digit) in self.digits.iter_mut().enumerate() {
+            if self.own.is_none_or(|(own, _)| own != j) {
+                context.kernel().ntt_forward(table, digit);
+            }
+        }
+        let digits: Vec<&[u64]> = self
+            .digits
+            .iter()
+            .enumerate()
+            .map(|(j, digit)| match self.own {
+                Some((own, values)) if own == j => values,
+                _ => &**digit,
+            })
+            .collect();
+        key_product(context, key, self.index, &digits, out);
+    }
+}
+
+/// What a key switch divides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// The special primes.
+    Specials,
+    /// The special primes and the last ciphertext prime.
+    SpecialsAndLast,
+}
+
+/// A whole key switch: `poly` times the key's source secret becomes a pair under its target secret, to which `add` is
+/// added, all of it divided and then rotated. What is added is not divided by the special primes.
+pub(crate) struct Switch<'a> {
+    pub(crate) poly: &'a RnsPoly<Eval>,
+    pub(crate) key: &'a KeySwitchKey,
+    pub(crate) add: [Option<&'a RnsPoly<Eval>>; 2],
+    pub(crate) division: Division,
+    pub(crate) rotate: Option<&'a Automorphism>,
+}
+
+impl Switch<'_> {
+    /// Runs the switch limb by limb, the limbs to be divided away first.
+    ///
+    /// # Panics
+    /// At level 0 when the last prime is divided away.
+    pub(crate) fn run(self) -> (RnsPoly<Eval>, RnsPoly<Eval>) {
+        let context = self.poly.context();
+        let (n, kernel, level) = (context.n(), context.kernel(), self.poly.level());
+        let layout = truncate(&self.key.layout, level);
+        let kept = match self.division {
+            Division::Specials => level + 1,
+            Division::SpecialsAndLast => level,
+        };
+        let specials = layout.specials;
+        let times_special = special_product(context, level, specials);
+        let mut raised = Raised::new(self.poly, layout);
+        let mut limbs = raised.limbs();
+        let dropped = limbs.split_off(kept);
+
+        let mut away0 = Buffer::stale(dropped.len() * n);
+        let mut away1 = Buffer::stale(dropped.len() * n);
+        dropped
+            .into_par_iter()
+            .zip(
+                away0
+                    .par_chunks_exact_mut(n)
+                    .zip(away1.par_chunks_exact_mut(n)),
+            )
+            .for_each(|(limb, (b, a))| {
+                let table = context.table(limb.index);
+                let modulus = table.modulus();
+                let special = times_special.get(limb.index).map(|&p| modulus.shoup(p));
+                let index = limb.index;
+                limb.inner_product(context, self.key, [&mut *b, &mut *a]);
+                for (part, add) in [b, a].into_iter().zip(self.add) {
+                    if let (Some(add), Some(special)) = (add, special) {
+                        kernel.mul_scalar_add(modulus, part, add.limb(index), special);
+                    }
+                    kernel.ntt_inverse(table, part);
+                }
+            });
+
+        let sources = (
+            kept..level + 1,
+            context.special_index(0)..context.special_index(specials),
+        );
+        let table = context.conversion(sources, (0..kept).collect());
+        let to = Basis::q(kept - 1);
+        let [mut c0, mut c1] = [away0, away1].map(|away| {
+            let mut remainder = RnsPoly::<Coeff>::stale(context, to);
+            let inputs: Vec<&[u64]> = away.chunks_exact(n).collect();
+            let outputs = remainder.data_mut().chunks_exact_mut(n).collect();
+            convert_limbs(context, &table, &inputs, outputs);
+            remainder
+        });
+
+        limbs
+            .into_par_iter()
+            .zip(
+                c0.data_mut()
+                    .par_chunks_exact_mut(n)
+                    .zip(c1.data_mut().par_chunks_exact_mut(n)),
+            )
+            .for_each(|(limb, (r0, r1))| {
+                let index = limb.index;
+                let target = &table.targets[index];
+                let modulus = &target.modulus;
+                let mut scratch = Buffer::stale(2 * n);
+                let (b, a) = scratch.split_at_mut(n);
+                limb.inner_product(context, self.key, [&mut *b, &mut *a]);
+                for ((part, remainder), add) in [(b, r0), (a, r1)].into_iter().zip(self.add) {
+                    let add = add.map(|add| add.limb(index));
+                    if let (Some(add), Division::SpecialsAndLast) = (add, self.division) {
+                        let special = modulus.shoup(times_special[index]);
+                        kernel.mul_scalar_add(modulus, part, add, special);
+                    }
+                    kernel.ntt_forward(context.table(index), remainder);
+                    kernel.sub_mul_scalar(modulus, part, remainder, target.inverse);
+                    if let (Some(add), Division::Specials) = (add, self.division) {
+                        kernel.add(modulus, part, add);
+                    }
+                    match self.rotate {
+                        Some(map) => kernel.permute(&map.blocks, &map.patterns, remainder, part),
+                        None => remainder.copy_from_slice(part),
+                    }
+                }
+            });
+        (c0.with_domain(), c1.with_domain())
     }
 }
 
@@ -133,21 +352,6 @@ pub(crate) fn add_times_special(poly: &mut RnsPoly<Eval>, x: &RnsPoly<Eval>) {
 }
 
 impl Evaluator {
-    /// The digits of a polynomial for one of this evaluator's keys.
-    pub(crate) fn decompose_for(&self, poly: &RnsPoly<Eval>, key: &KeySwitchKey) -> Decomposed {
-        Decomposed::new(poly, truncate(&key.layout, poly.level()))
-    }
-
-    /// `poly` times the key's source secret, as a pair under its target secret: the level stays.
-    pub(crate) fn switch(
-        &self,
-        poly: &RnsPoly<Eval>,
-        key: &KeySwitchKey,
-    ) -> (RnsPoly<Eval>, RnsPoly<Eval>) {
-        let (b, a) = self.decompose_for(poly, key).inner_product(key);
-        (mod_down(b), mod_down(a))
-    }
-
     /// Switches a level-0 ciphertext to the ephemeral sparse secret of bootstrapping (Bossuat, Troncoso-Pastoriza and
     /// Hubaux, ACNS 2022). Scale and slots stay; nothing but [`Self::raise_decapsulate`] makes sense afterwards.
     ///
@@ -162,8 +366,14 @@ impl Evaluator {
             });
         }
         let key = self.keys().get(KeyKind::Encapsulate, 0)?;
-        let (mut c0, c1) = self.switch(&ciphertext.c1, key);
-        c0.add_assign(&ciphertext.c0);
+        let (c0, c1) = Switch {
+            poly: &ciphertext.c1,
+            key,
+            add: [Some(&ciphertext.c0), None],
+            division: Division::Specials,
+            rotate: None,
+        }
+        .run();
         Ok(Ciphertext {
             c0,
             c1,

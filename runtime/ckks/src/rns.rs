@@ -84,7 +84,7 @@ impl ConversionTable {
 const CONVERT_CHUNK: usize = 2048;
 
 /// Converts whole limbs: `inputs` one per source, `outputs` one per target, in parallel over coefficients.
-fn convert_limbs(
+pub(crate) fn convert_limbs(
     ctx: &Context,
     table: &ConversionTable,
     inputs: &[&[u64]],

@@ -24,8 +24,8 @@ use crate::error::Error;
 use crate::eval::{Evaluator, check_levels, check_scales};
 use crate::kernel::Init;
 use crate::keys::KeySwitchKey;
-use crate::keyswitch::{Decomposed, add_times_special, truncate};
-use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb, for_each_limb_pair};
+use crate::keyswitch::{Decomposed, Raised, add_times_special, truncate};
+use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb};
 use crate::rns::{mod_down, mod_down_rescale, special_product};
 
 /// A linear transform of slot vectors, encoded.
@@ -227,7 +227,11 @@ struct Term<'a> {
 }
 
 /// Values of each operand that are worked on at a time in the plaintext products: those of all baby steps stay in L2.
-const BLOCK: usize = 4096;
+const BLOCK: usize = 1024;
+
+/// Words between operands. Without them all would be a power of two apart, and their blocks share the same few sets of
+/// every cache.
+const PADDING: usize = BLOCK + 72;
 
 impl Evaluator {
     /// The sum of linear transforms of ciphertexts of one level: not rescaled, the scale is each ciphertext's times its
@@ -440,23 +444,28 @@ impl Evaluator {
         let context = self.context();
         let (kernel, n, basis) = (context.kernel(), context.n(), c0.basis());
         let Rotation { key, galois, table } = rotation;
-        let decomposed = self.decompose_for(&mod_down(sum1), key);
+        let divided = mod_down(sum1);
+        let layout = truncate(&key.layout, divided.level());
         let permute_add = |limb: usize, acc: &mut [u64], x: &[u64], scratch: &mut [u64]| {
             kernel.permute(&table.blocks, &table.patterns, scratch, x);
             kernel.add(context.limb_modulus(basis, limb), acc, scratch);
         };
         if key.layout.specials == basis.specials() {
-            for_each_limb_pair(c0.data_mut(), c1.data_mut(), n, |limb, c0, c1| {
+            let mut raised = Raised::new(&divided, layout);
+            let parts = c0.data_mut().par_chunks_exact_mut(n);
+            let parts = parts.zip(c1.data_mut().par_chunks_exact_mut(n));
+            let tasks = raised.limbs().into_par_iter().zip(parts).enumerate();
+            tasks.for_each(|(limb, (raised, (c0, c1)))| {
                 let mut scratch = Buffer::stale(3 * n);
                 let (b, rest) = scratch.split_at_mut(n);
                 let (a, rotated) = rest.split_at_mut(n);
-                decomposed.inner_product_limb(context, key, limb, [b, a], &mut Vec::new());
+                raised.inner_product(context, key, [&mut *b, &mut *a]);
                 kernel.add(context.limb_modulus(basis, limb), b, sum0.limb(limb));
                 permute_add(limb, c0, b, rotated);
                 permute_add(limb, c1, a, rotated);
             });
         } else {
-            let (b, a) = decomposed.inner_product(key);
+            let (b, a) = Decomposed::new(&divided, layout).inner_product(key);
             add_times_special(c0, &mod_down(b).automorphism(*galois));
             add_times_special(c1, &mod_down(a).automorphism(*galois));
             for_each_limb(c0.data_mut(), n, |limb, c0| {
@@ -482,11 +491,12 @@ impl Term<'_> {
             context.kernel(),
             context.limb_modulus(basis, limb),
         );
-        let mut rotated = Buffer::stale(2 * n * self.babies.len());
+        let stride = n + PADDING;
+        let mut rotated = Buffer::stale(2 * stride * self.babies.len());
         let babies: Vec<Option<[&[u64]; 2]>> = self
             .babies
             .iter()
-            .zip(rotated.chunks_exact_mut(2 * n))
+            .zip(rotated.chunks_exact_mut(2 * stride))
             .map(|(baby, space)| self.baby_limb(context, basis, limb, special, baby, space))
             .collect();
 
@@ -498,9 +508,11 @@ impl Term<'_> {
         let mut space = Buffer::stale(if transform.prepared_for(basis).is_some() {
             0
         } else {
-            len * count
+            (len + PADDING) * count
         });
-        let mut space = space.chunks_exact_mut(len);
+        let mut space = space
+            .chunks_exact_mut(len + PADDING)
+            .map(|values| &mut values[..len]);
         let mut values: Vec<Vec<&[u64]>> = Vec::with_capacity(transform.plan.giants.len());
         for (g, giant) in transform.plan.giants.iter().enumerate() {
             values.push(
@@ -572,7 +584,8 @@ impl Term<'_> {
             context.kernel(),
             context.limb_modulus(basis, limb),
         );
-        let (u0, u1) = space.split_at_mut(n);
+        let (u0, u1) = space.split_at_mut(n + PADDING);
+        let (u0, u1) = (&mut u0[..n], &mut u1[..n]);
         match baby {
             Baby::Identity | Baby::Rotated(_) => {
                 let source = if let Baby::Rotated(rotated) = baby {
@@ -589,13 +602,7 @@ impl Term<'_> {
             Baby::Hoisted(rotation, index) => {
                 let mut switched = Buffer::stale(2 * n);
                 let (b, a) = switched.split_at_mut(n);
-                self.decomposed[*index].inner_product_limb(
-                    context,
-                    rotation.key,
-                    limb,
-                    [b, a],
-                    &mut Vec::new(),
-                );
+                self.decomposed[*index].inner_product_limb(context, rotation.key, limb, [b, a]);
                 if let Some(special) = special {
                     kernel.mul_scalar_add(
                         modulus,

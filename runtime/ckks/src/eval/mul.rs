@@ -6,9 +6,9 @@ use crate::ciphertext::Ciphertext;
 use crate::error::Error;
 use crate::eval::{Evaluator, check_levels};
 use crate::kernel::Init;
-use crate::keyswitch::add_times_special;
+use crate::keyswitch::{Division, Switch};
 use crate::poly::{Eval, RnsPoly, for_each_limb_pair};
-use crate::rns::{mod_down_rescale, rescale};
+use crate::rns::rescale;
 
 /// A product that was not relinearised: `d0 + d1 s + d2 s^2`.
 #[derive(Clone)]
@@ -120,9 +120,14 @@ impl Evaluator {
     /// A missing relinearisation key.
     pub fn relinearise(&self, product: Product) -> Result<Ciphertext, Error> {
         let key = self.keys().get(KeyKind::Relin, product.level())?;
-        let (mut c0, mut c1) = self.switch(&product.d2, key);
-        c0.add_assign(&product.d0);
-        c1.add_assign(&product.d1);
+        let (c0, c1) = Switch {
+            poly: &product.d2,
+            key,
+            add: [Some(&product.d0), Some(&product.d1)],
+            division: Division::Specials,
+            rotate: None,
+        }
+        .run();
         Ok(Ciphertext {
             c0,
             c1,
@@ -150,11 +155,14 @@ impl Evaluator {
             });
         }
         let key = self.keys().get(KeyKind::Relin, d2.level())?;
-        let (mut b, mut a) = self.decompose_for(&d2, key).inner_product(key);
-        drop(d2);
-        add_times_special(&mut b, &d0);
-        add_times_special(&mut a, &d1);
-        Ok((mod_down_rescale(b), mod_down_rescale(a)))
+        Ok(Switch {
+            poly: &d2,
+            key,
+            add: [Some(&d0), Some(&d1)],
+            division: Division::SpecialsAndLast,
+            rotate: None,
+        }
+        .run())
     }
 
     /// Divides by the last prime: level `l` to `l - 1`, the scale divides by that prime.

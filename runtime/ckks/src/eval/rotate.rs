@@ -7,7 +7,7 @@ use crate::ciphertext::Ciphertext;
 use crate::error::Error;
 use crate::eval::Evaluator;
 use crate::keys::KeySwitchKey;
-use crate::keyswitch::{Decomposed, truncate};
+use crate::keyswitch::{Decomposed, Division, Switch, truncate};
 use crate::poly::{Eval, RnsPoly};
 use crate::rns::mod_down;
 
@@ -46,8 +46,19 @@ impl Evaluator {
         let key = self
             .keys()
             .get(KeyKind::Galois(galois), ciphertext.level())?;
-        let decomposed = self.decompose_for(&ciphertext.c1, key);
-        Ok(self.finish(ciphertext, &decomposed, key, galois))
+        let (c0, c1) = Switch {
+            poly: &ciphertext.c1,
+            key,
+            add: [Some(&ciphertext.c0), None],
+            division: Division::Specials,
+            rotate: Some(&self.context().automorphism(galois)),
+        }
+        .run();
+        Ok(Ciphertext {
+            c0,
+            c1,
+            ..*ciphertext
+        })
     }
 
     /// Left rotations of one ciphertext by several amounts, with one decomposition.
