@@ -184,6 +184,25 @@ def with_border(images):
     return padded
 
 
+def save_state(path, step, model, average, optimiser, generator):
+    """Writes all that a run needs to go on after an interruption."""
+    parts = {"model": model, "average": average, "optimiser": optimiser}
+    state = {name: part.state_dict() for name, part in parts.items()}
+    state |= {"step": step, "generator": generator.get_state()}
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
+def load_state(path, model, average, optimiser, generator):
+    """Takes up a run where `save_state` left it and returns its step."""
+    state = torch.load(path)
+    model.load_state_dict(state["model"])
+    average.load_state_dict(state["average"])
+    optimiser.load_state_dict(state["optimiser"])
+    generator.set_state(state["generator"])
+    return state["step"]
+
+
 def train(options):
     """Trains for the asked epochs or minutes and returns the averaged model."""
     torch.manual_seed(options.seed)
@@ -207,6 +226,9 @@ def train(options):
     )
     steps = len(images) // options.batch
     begin, step, done = time.time(), 0, 0.0
+    if options.state and options.state.exists():
+        step = load_state(options.state, model, average, optimiser, generator)
+        done = step / (options.epochs * steps)
     while done < 1:
         model.train()
         start, first, total = time.time(), step, 0.0
@@ -238,6 +260,8 @@ def train(options):
         )
         if options.checkpoint and (step // steps) % 3 == 0:
             export(average, str(options.checkpoint))
+        if options.state:
+            save_state(options.state, step, model, average, optimiser, generator)
     return average
 
 
@@ -247,7 +271,8 @@ def main():
     parser.add_argument("--test", type=pathlib.Path, help="test batch, or a folder like --data's")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("resnet20_cifar10.onnx"))
     parser.add_argument("--checkpoint", type=pathlib.Path, help="ONNX file to write after every third epoch")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--state", type=pathlib.Path, help="file to keep the run's state in, and to resume from")
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--minutes", type=float, help="stretch the schedule over this time instead of --epochs")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="peak of the cycle")

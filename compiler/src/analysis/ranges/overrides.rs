@@ -20,6 +20,27 @@ pub struct RangeOverride {
     pub bound: f64,
 }
 
+impl RangeOverride {
+    /// A bound for the activations that `pattern` matches.
+    ///
+    /// # Errors
+    /// [`Error::RangeSyntax`] if the pattern is empty, or the bound is not positive and finite.
+    pub fn new(pattern: impl Into<String>, bound: f64) -> Result<Self, Error> {
+        let pattern = pattern.into();
+        let reason = if pattern.is_empty() {
+            "the pattern is empty"
+        } else if !(bound > 0.0 && bound.is_finite()) {
+            "the bound is not positive and finite"
+        } else {
+            return Ok(Self { pattern, bound });
+        };
+        Err(Error::RangeSyntax {
+            text: format!("{pattern}={bound}"),
+            reason,
+        })
+    }
+}
+
 impl FromStr for RangeOverride {
     type Err = Error;
 
@@ -32,20 +53,11 @@ impl FromStr for RangeOverride {
         let (pattern, bound) = text
             .rsplit_once('=')
             .ok_or_else(|| error("it has no `=`"))?;
-        if pattern.is_empty() {
-            return Err(error("the pattern is empty"));
-        }
-        let bound: f64 = bound
+        let bound = bound
             .trim()
             .parse()
             .map_err(|_| error("the bound is not a number"))?;
-        if !(bound > 0.0 && bound.is_finite()) {
-            return Err(error("the bound is not positive and finite"));
-        }
-        Ok(Self {
-            pattern: pattern.to_owned(),
-            bound,
-        })
+        Self::new(pattern, bound)
     }
 }
 
@@ -57,12 +69,7 @@ pub(super) fn resolve(
 ) -> Result<Vec<Option<f64>>, Error> {
     let mut bounds = vec![None; targets.len()];
     for RangeOverride { pattern, bound } in overrides {
-        if !(*bound > 0.0 && bound.is_finite()) {
-            return Err(Error::RangeSyntax {
-                text: format!("{pattern}={bound}"),
-                reason: "the bound is not positive and finite",
-            });
-        }
+        RangeOverride::new(pattern.as_str(), *bound)?;
         let mut matched = false;
         for (target, slot) in targets.iter().zip(&mut bounds) {
             let followed = &model.graph.node(target.value).name;

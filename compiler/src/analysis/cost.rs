@@ -1,0 +1,113 @@
+//! What an operation costs at a level, as the sum of its transforms and multiply-accumulates.
+//!
+//! The figures steer choices between schedules; only their ratios matter. The unit is one
+//! number-theoretic transform of one limb.
+
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev};
+use heddle_params::Parameters;
+use heddle_params::bootstrap::BootstrapParameters;
+
+/// A pointwise multiply-accumulate of one limb.
+const ACCUMULATE: f64 = 0.12;
+
+/// The rotations and products that one term of a linear transform takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransformCounts {
+    /// Non-zero diagonals.
+    pub diagonals: usize,
+    /// Rotations of the operand.
+    pub baby: usize,
+    /// Rotations of the partial sums.
+    pub giant: usize,
+}
+
+/// The cost of operations under one parameter set.
+#[derive(Clone, Copy, Debug)]
+pub struct CostModel<'a> {
+    parameters: &'a Parameters,
+    bootstrap: &'a BootstrapParameters,
+}
+
+impl<'a> CostModel<'a> {
+    /// Costs under the given parameters.
+    pub fn new(parameters: &'a Parameters, bootstrap: &'a BootstrapParameters) -> Self {
+        Self {
+            parameters,
+            bootstrap,
+        }
+    }
+
+    /// One key switch.
+    pub fn key_switch(&self, level: usize) -> f64 {
+        self.parameters
+            .key_switch_layout(level)
+            .map_or(f64::INFINITY, |layout| layout.cost())
+    }
+
+    /// One rotation of an operand that is decomposed already.
+    fn hoisted_rotation(&self, level: usize) -> f64 {
+        self.parameters
+            .key_switch_layout(level)
+            .map_or(f64::INFINITY, |layout| {
+                ACCUMULATE * (layout.key_limbs() + 2 * layout.total_limbs()) as f64
+            })
+    }
+
+    /// A product of two ciphertexts with relinearisation and rescale.
+    pub fn multiply(&self, level: usize) -> f64 {
+        let limbs = (level + 1) as f64;
+        self.key_switch(level) + 4.0 * ACCUMULATE * limbs + 2.0 * limbs
+    }
+
+    /// A double-hoisted linear transform with its rescale.
+    pub fn linear(&self, level: usize, terms: &[TransformCounts]) -> f64 {
+        let Ok(layout) = self.parameters.key_switch_layout(level) else {
+            return f64::INFINITY;
+        };
+        let limbs = layout.total_limbs() as f64;
+        let terms: f64 = terms
+            .iter()
+            .map(|term| {
+                let products = 2.0 * ACCUMULATE * limbs * term.diagonals as f64;
+                let babies = self.hoisted_rotation(level) * term.baby as f64;
+                let giants = self.key_switch(level) * term.giant as f64;
+                products + babies + giants
+            })
+            .sum();
+        terms + 2.0 * self.key_switch(level)
+    }
+
+    /// Rotations with additions.
+    pub fn rotate_sum(&self, level: usize, rotations: usize) -> f64 {
+        self.key_switch(level) * rotations as f64
+    }
+
+    /// A polynomial: baby steps, doublings and recombinations, at descending levels.
+    pub fn polynomial(&self, level: usize, polynomial: &Chebyshev) -> f64 {
+        let depth = polynomial.depth();
+        let products = depth as f64 + (polynomial.degree() as f64 + 1.0).sqrt().ceil();
+        products * self.multiply(level.saturating_sub(depth / 2))
+    }
+
+    /// An approximated activation: its stages and the final product.
+    pub fn activation(&self, level: usize, activation: &ApproximatedActivation) -> f64 {
+        let mut level = level;
+        let mut cost = 0.0;
+        for stage in &activation.stages {
+            cost += self.polynomial(level, stage);
+            level = level.saturating_sub(stage.depth());
+        }
+        cost + self.multiply(level)
+    }
+
+    /// One bootstrap: CoeffToSlot's and SlotToCoeff's rotations, EvalMod's products.
+    pub fn bootstrap(&self, log_slots: u32) -> f64 {
+        let top = self.parameters.max_level();
+        let eval_mod = (self.bootstrap.output_level(self.parameters) + top) / 2;
+        let rotations_per_factor = 2.0 * f64::from(log_slots.div_ceil(3)).exp2().sqrt() + 4.0;
+        let to_slots = 3.0 * rotations_per_factor * self.key_switch(top);
+        let to_coefficients =
+            3.0 * rotations_per_factor * self.key_switch(self.bootstrap.input_level());
+        to_slots + to_coefficients + 20.0 * self.multiply(eval_mod)
+    }
+}

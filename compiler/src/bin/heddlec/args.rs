@@ -1,0 +1,78 @@
+//! The command line of `heddlec`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use heddle_compiler::analysis::ranges::RangeOverride;
+
+/// Compile a pretrained ONNX model to an encrypted-inference plan
+#[derive(Debug, Parser)]
+#[command(name = "heddlec", version)]
+pub struct Args {
+    /// The model
+    pub model: PathBuf,
+
+    /// The plan to write
+    #[arg(
+        short,
+        long,
+        value_name = "MODEL.plan",
+        required_unless_present = "emit"
+    )]
+    pub output: Option<PathBuf>,
+
+    /// From pixels to the model's input: cifar10, cifar100, imagenet, mnist, unit (x/255), none
+    /// (0…255) or a JSON file {scale, mean, std, channels}
+    #[arg(long, value_name = "SET|FILE.json")]
+    pub preprocess: Option<String>,
+
+    /// Images to calibrate ranges with: a batch, a folder, or one with `#0..1000`
+    #[arg(long, value_name = "IMAGES")]
+    pub calibrate: Option<String>,
+
+    /// Range of the activations whose name matches: `*` stands for anything; may be repeated
+    #[arg(long, value_name = "PATTERN=B")]
+    pub range: Vec<RangeOverride>,
+
+    /// Class names, one a line, in the order of the logits
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Print a stage's text to standard output
+    #[arg(long, value_enum)]
+    pub emit: Option<Emit>,
+
+    /// Print what every pass did, with the graph after each that changed it
+    #[arg(long)]
+    pub explain: bool,
+
+    /// How bootstraps treat the imaginary part
+    #[arg(long, value_enum, default_value_t = Bootstrap::Real)]
+    pub bootstrap: Bootstrap,
+
+    /// INSECURE: plan for a small ring of degree 2^LOG_N, for tests only
+    #[arg(long, value_name = "LOG_N")]
+    pub insecure_log_n: Option<u32>,
+}
+
+/// What `--emit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The tensor graph
+    Nn,
+    /// The packed graph
+    Slot,
+    /// The levelled schedule, operation by operation
+    Ckks,
+    /// The schedule's summary: levels, rotations, bootstraps
+    Schedule,
+}
+
+/// What `--bootstrap` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bootstrap {
+    /// Remove it: one sine evaluation
+    Real,
+    /// Keep it: two sine evaluations, for comparison
+    Complex,
+}

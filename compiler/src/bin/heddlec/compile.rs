@@ -1,0 +1,162 @@
+//! From resolved arguments to a plan file.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::pass::Explain;
+use heddle_frontends::{image, onnx};
+use heddle_ir::nn::Model;
+use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
+use heddle_ir::text;
+use heddle_params::bootstrap::BootstrapVariant;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::{Args, Bootstrap, Emit};
+
+/// Compiles as the arguments say.
+pub fn run(args: Args) -> Result<()> {
+    let progress = progress();
+    progress.set_message("reading the model");
+    let model = onnx::import(&args.model, &onnx::ImportOptions::default())?;
+    let shape = model.graph.ty(model.input()).chw();
+    let preprocess = match &args.preprocess {
+        Some(name) => Preprocess::named_or_file(name)?,
+        None => assumed_preprocess(shape),
+    };
+    progress.set_message("reading calibration images");
+    let samples = match &args.calibrate {
+        Some(spec) => samples(spec, &preprocess, shape)?,
+        None => Vec::new(),
+    };
+    let options = Options {
+        labels: labels(&args, &model, shape)?,
+        preprocess,
+        samples,
+        range_overrides: args.range.clone(),
+        ring: args
+            .insecure_log_n
+            .map_or(Ring::Secure, |log_n| Ring::Insecure { log_n }),
+        variant: match args.bootstrap {
+            Bootstrap::Real => BootstrapVariant::Real,
+            Bootstrap::Complex => BootstrapVariant::Complex,
+        },
+        explain: if args.explain {
+            Explain::Graphs
+        } else {
+            Explain::Remarks
+        },
+    };
+    progress.set_message("compiling");
+    let compilation = compile(model, &options)?;
+    if let Some(path) = &args.output {
+        progress.set_message("writing the plan");
+        compilation.plan.write_file(path)?;
+    }
+    progress.finish_and_clear();
+    report(&args, &compilation)
+}
+
+/// A spinner on a terminal, nothing elsewhere.
+fn progress() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// The data set that an image of this shape most likely belongs to; the caller is told.
+fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
+    let name = match shape {
+        [3, 32, 32] => "cifar10",
+        [1, 28, 28] => "mnist",
+        [3, 224, 224] => "imagenet",
+        _ => "unit",
+    };
+    eprintln!("heddlec: note: assuming --preprocess {name}");
+    Preprocess::named(name).expect("the assumed sets are built in")
+}
+
+fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec<Vec<f32>>> {
+    let mut samples = Vec::new();
+    for picture in image::sources(spec)?.iter() {
+        let (sample, note) = image::to_tensor(&picture?, preprocess, shape)?;
+        if let Some(note) = note {
+            eprintln!("heddlec: note: {note}");
+        }
+        samples.push(sample);
+    }
+    Ok(samples)
+}
+
+/// The class names given, or CIFAR-10's where the model looks like it.
+fn labels(args: &Args, model: &Model, shape: [usize; 3]) -> Result<Vec<String>> {
+    let classes = model.graph.ty(model.output()).elements();
+    let Some(path) = &args.labels else {
+        let cifar10 = shape == [3, 32, 32] && classes == CIFAR10_CLASSES.len();
+        let built_in: &[&str] = if cifar10 { &CIFAR10_CLASSES } else { &[] };
+        return Ok(built_in.iter().map(ToString::to_string).collect());
+    };
+    let text = fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    let labels: Vec<String> = text.lines().map(str::trim).map(str::to_owned).collect();
+    if labels.len() != classes {
+        bail!(
+            "`{}` names {} classes, but the model has {classes}\nhelp: give one name a line",
+            path.display(),
+            labels.len()
+        );
+    }
+    Ok(labels)
+}
+
+fn report(args: &Args, compilation: &Compilation) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let plan = &compilation.plan;
+    if args.explain {
+        for record in compilation.log.records() {
+            writeln!(
+                out,
+                "== {} ({:?}{})",
+                record.name,
+                record.stage,
+                match record.text {
+                    Some(_) => "",
+                    None => ", unchanged",
+                }
+            )?;
+            for remark in &record.remarks {
+                writeln!(out, "   {remark}")?;
+            }
+            if let Some(text) = &record.text {
+                writeln!(out, "{text}")?;
+            }
+        }
+    }
+    match args.emit {
+        Some(Emit::Nn) => write!(out, "{}", text::print_nn(&compilation.model))?,
+        Some(Emit::Slot) => write!(out, "{}", text::print_slot(&compilation.packed))?,
+        Some(Emit::Ckks) => write!(out, "{}", text::print_ckks(&plan.schedule))?,
+        Some(Emit::Schedule) => write!(out, "{}", text::summary(&plan.schedule))?,
+        None => {}
+    }
+    for note in &plan.notes {
+        eprintln!("heddlec: note: {note}");
+    }
+    if let Some(path) = &args.output {
+        let security = plan.checked_parameters()?.security();
+        eprintln!(
+            "heddlec: {}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
+            path.display(),
+            plan.schedule.bootstraps(),
+            plan.schedule.keys.len(),
+            security.bits,
+            if plan.insecure { " (INSECURE)" } else { "" }
+        );
+    }
+    Ok(())
+}

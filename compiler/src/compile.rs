@@ -1,0 +1,119 @@
+//! Compiling a model: options in, plan out.
+
+use heddle_ir::ckks::Schedule;
+use heddle_ir::nn::Model;
+use heddle_ir::plan::Plan;
+use heddle_ir::preprocess::Preprocess;
+use heddle_ir::slot::SlotGraph;
+use heddle_ir::{ValueId, WeightId, Weights};
+use heddle_params::bootstrap::BootstrapVariant;
+
+use crate::analysis::ranges::RangeOverride;
+use crate::error::Error;
+use crate::pass::{Explain, PassLog};
+use crate::pipeline;
+
+/// The ring that a plan is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// N = 2^16 at 128-bit security.
+    Secure,
+    /// The same chain of primes over a smaller ring: for tests, without security.
+    Insecure {
+        /// log2 of the ring's degree.
+        log_n: u32,
+    },
+}
+
+/// What a model is compiled with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// From pixels to the model's input.
+    pub preprocess: Preprocess,
+    /// Preprocessed images to calibrate ranges with, row-major `C, H, W`; may be empty.
+    pub samples: Vec<Vec<f32>>,
+    /// Ranges given by hand.
+    pub range_overrides: Vec<RangeOverride>,
+    /// Class names in the order of the logits; may be empty.
+    pub labels: Vec<String>,
+    /// The ring.
+    pub ring: Ring,
+    /// Whether bootstraps remove the imaginary part.
+    pub variant: BootstrapVariant,
+    /// Whether the text after every pass is kept.
+    pub explain: Explain,
+}
+
+/// A compiled model.
+#[derive(Clone, Debug)]
+pub struct Compilation {
+    /// The plan.
+    pub plan: Plan,
+    /// The tensor graph after its last pass.
+    pub model: Model,
+    /// The packed graph after its last pass.
+    pub packed: SlotGraph,
+    /// What every pass did.
+    pub log: PassLog,
+}
+
+/// Compiles an imported model.
+///
+/// # Errors
+/// If a range cannot be told, a feature map does not fit a ciphertext, or an operation is deeper
+/// than the levels between two bootstraps.
+pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
+    let lowered = pipeline::run(model, options)?;
+    let pipeline::Lowered {
+        parameters,
+        bootstrap,
+        model,
+        ranges,
+        packed,
+        schedule,
+        log,
+    } = lowered;
+    let mut schedule = schedule;
+    let weights = used_weights(&mut schedule, &model.weights);
+    let plan = Plan {
+        name: model.name.clone(),
+        model_digest: model.digest,
+        parameters: parameters.literal().clone(),
+        insecure: parameters.is_insecure(),
+        bootstrap,
+        schedule,
+        weights,
+        input: packed.ty(ValueId(0)).clone(),
+        output: packed.ty(packed.outputs()[0]).clone(),
+        input_order: model.input_order,
+        preprocess: options.preprocess.clone(),
+        labels: options.labels.clone(),
+        ranges: ranges.records(),
+        notes: model.notes.iter().chain(ranges.notes()).cloned().collect(),
+    };
+    Ok(Compilation {
+        plan,
+        model,
+        packed,
+        log,
+    })
+}
+
+/// The weights that the schedule's linear maps refer to, which are renumbered to match.
+fn used_weights(schedule: &mut Schedule, weights: &Weights) -> Weights {
+    let mut used = Weights::default();
+    let mut renumbered: Vec<Option<WeightId>> = vec![None; weights.len()];
+    let terms = schedule
+        .linear_maps
+        .iter_mut()
+        .flat_map(|map| &mut map.terms);
+    for weight in terms
+        .flat_map(|term| &mut term.ops)
+        .flat_map(|op| op.weights_mut())
+    {
+        let new = renumbered[weight.0 as usize]
+            .get_or_insert_with(|| used.push(weights.get(*weight).clone()));
+        *weight = *new;
+    }
+    used
+}

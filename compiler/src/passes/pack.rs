@@ -1,0 +1,279 @@
+//! Layout assignment and convolution lowering: from tensors to packed slots.
+//!
+//! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
+//! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
+//! sparse linear map whose output is multiplexed already, an addition a linear map of two identity
+//! terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
+//! count the same elements in row-major order.
+
+use heddle_ir::layout::MultiplexedLayout;
+use heddle_ir::linear::{LinearMap, LinearTerm};
+use heddle_ir::nn::{Activation, LinearOp, Model, Op as NnOp};
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Op, SlotGraph, SlotType};
+use heddle_ir::{Graph, ValueId};
+
+use crate::analysis::ranges::Ranges;
+use crate::error::Error;
+
+/// The pass's name.
+pub const NAME: &str = "pack";
+
+/// Lowers a tensor graph; `sign` is the composition that every ReLU is evaluated with, and `slots`
+/// the number of slots of a ciphertext.
+///
+/// # Errors
+/// If a feature map does not fit one ciphertext.
+pub fn run(
+    model: &Model,
+    ranges: &Ranges,
+    sign: &[Chebyshev],
+    slots: usize,
+) -> Result<SlotGraph, Error> {
+    let mut packer = Packer {
+        model,
+        bounds: bounds(model, ranges),
+        graph: Graph::new(),
+        slots,
+    };
+    let mut packed: Vec<Option<ValueId>> = Vec::with_capacity(model.graph.len());
+    for value in model.graph.values() {
+        let node = model.graph.node(value);
+        let operands: Vec<ValueId> = model
+            .graph
+            .operands(value)
+            .iter()
+            .filter_map(|operand| packed[operand.index()])
+            .collect();
+        packed.push(Some(match &node.op {
+            NnOp::Input => {
+                let [channels, height, width] = node.ty.chw();
+                let layout = MultiplexedLayout::dense(channels, height, width);
+                packer.add(Op::Input, &[], layout, value)?
+            }
+            NnOp::Identity | NnOp::Linear(LinearOp::Flatten) => operands[0],
+            NnOp::Linear(op) => packer.linear(op, operands[0], value)?,
+            NnOp::Add => packer.add_terms(&operands, value)?,
+            NnOp::Activation(function) => packer.activation(*function, operands[0], sign, value)?,
+        }));
+    }
+    let outputs = model
+        .graph
+        .outputs()
+        .iter()
+        .filter_map(|output| packed[output.index()]);
+    let outputs: Vec<ValueId> = outputs.collect();
+    let mut graph = packer.graph;
+    graph.set_outputs(outputs);
+    Ok(graph.pruned(|op| matches!(op, Op::Input)))
+}
+
+/// The range of every tensor value: an activation's operand has the calibrated bound, its result
+/// the same; a value that only linear operations follow has the bound of what they lead to, so
+/// that fusing them changes no scale.
+fn bounds(model: &Model, ranges: &Ranges) -> Vec<f64> {
+    let graph = &model.graph;
+    let mut bounds = vec![None; graph.len()];
+    bounds[model.output().index()] = Some(ranges.output());
+    bounds[model.input().index()] = Some(ranges.input());
+    let activations = graph
+        .values()
+        .filter(|value| matches!(graph.node(*value).op, NnOp::Activation(_)));
+    for (value, bound) in activations.zip(ranges.activations()) {
+        bounds[value.index()] = Some(*bound);
+        bounds[graph.operands(value)[0].index()] = Some(*bound);
+    }
+    for value in graph.values().rev() {
+        if bounds[value.index()].is_none() {
+            let users = graph.users(value);
+            bounds[value.index()] = users.iter().find_map(|user| bounds[user.index()]);
+        }
+    }
+    bounds
+        .into_iter()
+        .map(|bound| bound.unwrap_or(1.0))
+        .collect()
+}
+
+struct Packer<'a> {
+    model: &'a Model,
+    /// The range of every tensor value.
+    bounds: Vec<f64>,
+    graph: SlotGraph,
+    slots: usize,
+}
+
+impl Packer<'_> {
+    fn name(&self, value: ValueId) -> &str {
+        &self.model.graph.node(value).name
+    }
+
+    fn add(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        layout: MultiplexedLayout,
+        value: ValueId,
+    ) -> Result<ValueId, Error> {
+        if layout.period() > self.slots || !layout.is_consistent() {
+            return Err(Error::TooLarge {
+                node: self.name(value).to_owned(),
+                layout: layout.to_string(),
+                slots: self.slots,
+            });
+        }
+        let range = self.bounds[value.index()];
+        let name = self.name(value).to_owned();
+        Ok(self
+            .graph
+            .add(op, operands, SlotType { layout, range }, name))
+    }
+
+    fn linear(
+        &mut self,
+        op: &LinearOp,
+        operand: ValueId,
+        value: ValueId,
+    ) -> Result<ValueId, Error> {
+        let SlotType { layout, range } = self.graph.ty(operand).clone();
+        let from = self.model.graph.operands(value)[0];
+        let shape = self.model.graph.ty(from).chw();
+        let [channels, height, width] = self.model.graph.ty(value).chw();
+        if is_whole_mean(op, shape) && height == 1 && width == 1 && shape == chw(&layout) {
+            if let Some(pooled) = self.rotate_sum(operand, value)? {
+                return Ok(pooled);
+            }
+        }
+        let output = match op {
+            // A vector spreads over the smallest cell that holds it.
+            LinearOp::Gemm { .. } => {
+                let gap = (channels as f64).sqrt().ceil() as usize;
+                let gap = gap
+                    .next_power_of_two()
+                    .min(layout.grid_height)
+                    .min(layout.grid_width);
+                layout.on_same_grid(gap, channels, 1, 1)
+            }
+            _ => {
+                let room = (layout.grid_height / height).min(layout.grid_width / width);
+                let gap = (layout.gap * stride(op)).min(room.max(1));
+                layout.on_same_grid(gap, channels, height, width)
+            }
+        };
+        let mut ops = Vec::new();
+        if shape != chw(&layout) {
+            ops.push(LinearOp::Flatten);
+        }
+        ops.push(op.clone());
+        let factor = range / self.bounds[value.index()];
+        let term = LinearTerm {
+            input: layout,
+            ops,
+            factor,
+        };
+        self.linear_map(vec![term], &[operand], output, value)
+    }
+
+    fn linear_map(
+        &mut self,
+        terms: Vec<LinearTerm>,
+        operands: &[ValueId],
+        output: MultiplexedLayout,
+        value: ValueId,
+    ) -> Result<ValueId, Error> {
+        let bias_factor = 1.0 / self.bounds[value.index()];
+        let map = LinearMap {
+            terms,
+            output,
+            bias_factor,
+        };
+        self.add(Op::Linear(map), operands, output, value)
+    }
+
+    fn add_terms(&mut self, operands: &[ValueId], value: ValueId) -> Result<ValueId, Error> {
+        let bound = self.bounds[value.index()];
+        let terms = operands
+            .iter()
+            .map(|operand| {
+                let SlotType { layout, range } = self.graph.ty(*operand);
+                LinearTerm {
+                    input: *layout,
+                    ops: Vec::new(),
+                    factor: range / bound,
+                }
+            })
+            .collect();
+        let output = self.graph.ty(operands[0]).layout;
+        self.linear_map(terms, operands, output, value)
+    }
+
+    fn activation(
+        &mut self,
+        function: Activation,
+        operand: ValueId,
+        sign: &[Chebyshev],
+        value: ValueId,
+    ) -> Result<ValueId, Error> {
+        let SlotType { layout, range } = self.graph.ty(operand).clone();
+        let bound = self.bounds[value.index()];
+        let scaled = if range == bound {
+            operand
+        } else {
+            // The operand feeds something else at another range; bring it to this one's.
+            let term = LinearTerm {
+                input: layout,
+                ops: Vec::new(),
+                factor: range / bound,
+            };
+            self.linear_map(vec![term], &[operand], layout, value)?
+        };
+        let approximated = ApproximatedActivation {
+            function,
+            stages: sign.to_vec(),
+        };
+        self.add(Op::Activation(approximated), &[scaled], layout, value)
+    }
+
+    /// The mean over a whole map by rotations and additions alone. Element (0, 0) of every channel
+    /// ends up with the sum of its plane; the division joins the range.
+    fn rotate_sum(&mut self, operand: ValueId, value: ValueId) -> Result<Option<ValueId>, Error> {
+        let SlotType { layout, range } = self.graph.ty(operand).clone();
+        if !layout.height.is_power_of_two() || !layout.width.is_power_of_two() {
+            return Ok(None);
+        }
+        let doublings = |extent: usize, distance: usize| {
+            (0..extent.trailing_zeros()).map(move |step| distance << step)
+        };
+        let steps: Vec<usize> = doublings(layout.width, layout.gap)
+            .chain(doublings(layout.height, layout.gap * layout.grid_width))
+            .collect();
+        let pooled = layout.on_same_grid(layout.gap, layout.channels, 1, 1);
+        self.bounds[value.index()] = range / (layout.height * layout.width) as f64;
+        self.add(Op::RotateSum { steps }, &[operand], pooled, value)
+            .map(Some)
+    }
+}
+
+fn chw(layout: &MultiplexedLayout) -> [usize; 3] {
+    [layout.channels, layout.height, layout.width]
+}
+
+/// The factor by which an operation spreads neighbouring elements apart.
+fn stride(op: &LinearOp) -> usize {
+    match op {
+        LinearOp::Conv { window, .. } | LinearOp::AveragePool { window, .. } => {
+            window.stride[0].min(window.stride[1])
+        }
+        LinearOp::Slice { step, .. } => step[1].min(step[2]),
+        _ => 1,
+    }
+}
+
+fn is_whole_mean(op: &LinearOp, [_, height, width]: [usize; 3]) -> bool {
+    match op {
+        LinearOp::GlobalAveragePool => true,
+        LinearOp::AveragePool { window, .. } => {
+            window.kernel == [height, width] && window.pads == [0; 4]
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,267 @@
+//! Scale assignment and scheduling: from packed operations with levels to the operations that the
+//! encrypted machine executes, every value typed with level and scale.
+//!
+//! Between operations every ciphertext has the network's scale Δ exactly: the diagonals of a linear
+//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a
+//! sign composition ends at the scale that makes its product with `x` rescale to Δ.
+
+use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
+use heddle_ir::linear::LinearMap;
+use heddle_ir::nn::Activation;
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Op as SlotOp, SlotGraph};
+use heddle_ir::weights::Weights;
+use heddle_ir::{Graph, ValueId};
+use heddle_params::Parameters;
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+
+use crate::error::Error;
+use crate::passes::place_bootstraps::Placement;
+
+/// The pass's name.
+pub const NAME: &str = "schedule";
+
+/// What the packed graph is lowered with.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// Moduli and levels.
+    pub parameters: &'a Parameters,
+    /// Levels and scale of bootstraps.
+    pub bootstrap: &'a BootstrapParameters,
+    /// Whether bootstraps remove the imaginary part.
+    pub variant: BootstrapVariant,
+}
+
+/// Lowers a packed graph along a placement; the keys are left for a later pass.
+///
+/// # Errors
+/// If a weight is missing or its shape does not fit.
+pub fn run(
+    packed: &SlotGraph,
+    steps: &[Vec<TransformSteps>],
+    placement: &Placement,
+    weights: &Weights,
+    machine: Machine<'_>,
+) -> Result<Schedule, Error> {
+    let mut scheduler = Scheduler {
+        machine,
+        log_scale: f64::from(machine.bootstrap.log_scale),
+        graph: Graph::new(),
+        linear_maps: Vec::new(),
+        polynomials: Vec::new(),
+    };
+    // The ciphertext that holds each packed value now: refreshing replaces it.
+    let mut holders: Vec<ValueId> = Vec::with_capacity(packed.len());
+    for value in packed.values() {
+        let node = packed.node(value);
+        let level = placement.levels[value.index()];
+        for operand in &placement.refreshed[value.index()] {
+            let holder = &mut holders[operand.index()];
+            *holder = scheduler.refresh(*holder, &packed.node(*operand).name);
+        }
+        let operands: Vec<ValueId> = packed
+            .operands(value)
+            .iter()
+            .map(|operand| scheduler.drop_to(holders[operand.index()], level, &node.name))
+            .collect();
+        holders.push(match &node.op {
+            SlotOp::Input => {
+                let log_slots = node.ty.layout.period().trailing_zeros();
+                let ty = CiphertextType {
+                    log_slots,
+                    level,
+                    log_scale: scheduler.log_scale,
+                };
+                scheduler.graph.add(Op::Input, &[], ty, &node.name)
+            }
+            SlotOp::Linear(map) => {
+                let steps = steps[value.index()].clone();
+                scheduler.linear(map, steps, &operands, weights, &node.name)?
+            }
+            SlotOp::Activation(activation) => {
+                scheduler.activation(activation, operands[0], &node.name)
+            }
+            SlotOp::RotateSum { steps } => steps.iter().fold(operands[0], |sum, step| {
+                scheduler.add_rotated(sum, *step, &node.name)
+            }),
+        });
+    }
+    let outputs = packed
+        .outputs()
+        .iter()
+        .map(|output| holders[output.index()])
+        .collect();
+    scheduler.graph.set_outputs(outputs);
+    Ok(Schedule {
+        graph: scheduler.graph,
+        linear_maps: scheduler.linear_maps,
+        polynomials: scheduler.polynomials,
+        keys: Vec::new(),
+    })
+}
+
+struct Scheduler<'a> {
+    machine: Machine<'a>,
+    log_scale: f64,
+    graph: Graph<Op, CiphertextType>,
+    linear_maps: Vec<LinearMap>,
+    polynomials: Vec<Chebyshev>,
+}
+
+impl Scheduler<'_> {
+    fn log_q(&self, level: usize) -> f64 {
+        (self.machine.parameters.q()[level] as f64).log2()
+    }
+
+    fn drop_to(&mut self, value: ValueId, level: usize, name: &str) -> ValueId {
+        let ty = *self.graph.ty(value);
+        if ty.level == level {
+            return value;
+        }
+        self.graph.add(
+            Op::DropLevel,
+            &[value],
+            CiphertextType { level, ..ty },
+            name,
+        )
+    }
+
+    fn rescale(&mut self, value: ValueId, name: &str) -> ValueId {
+        let ty = *self.graph.ty(value);
+        // The scale was chosen so that this leaves the network's scale; naming it keeps it exact.
+        let ty = CiphertextType {
+            level: ty.level - 1,
+            log_scale: self.log_scale,
+            ..ty
+        };
+        self.graph.add(Op::Rescale, &[value], ty, name)
+    }
+
+    fn refresh(&mut self, value: ValueId, name: &str) -> ValueId {
+        let Machine {
+            bootstrap,
+            parameters,
+            variant,
+        } = self.machine;
+        let lowered = self.drop_to(value, bootstrap.input_level(), name);
+        let ty = CiphertextType {
+            level: bootstrap.output_level(parameters),
+            log_scale: self.log_scale,
+            ..*self.graph.ty(lowered)
+        };
+        self.graph
+            .add(Op::Bootstrap { variant }, &[lowered], ty, name)
+    }
+
+    fn linear(
+        &mut self,
+        map: &LinearMap,
+        steps: Vec<TransformSteps>,
+        operands: &[ValueId],
+        weights: &Weights,
+        name: &str,
+    ) -> Result<ValueId, Error> {
+        let id = LinearMapId(self.linear_maps.len() as u32);
+        self.linear_maps.push(map.clone());
+        let level = self.graph.ty(operands[0]).level;
+        let ty = CiphertextType {
+            log_slots: map.output.period().trailing_zeros(),
+            level,
+            log_scale: self.log_scale + self.log_q(level),
+        };
+        let sum = self
+            .graph
+            .add(Op::LinearTransform { map: id, steps }, operands, ty, name);
+        let rescaled = self.rescale(sum, name);
+        if map.bias(weights)?.is_none() {
+            return Ok(rescaled);
+        }
+        let ty = *self.graph.ty(rescaled);
+        Ok(self
+            .graph
+            .add(Op::AddBias { map: id }, &[rescaled], ty, name))
+    }
+
+    fn add_rotated(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {
+        let ty = *self.graph.ty(value);
+        let rotated = self.graph.add(Op::Rotate { by }, &[value], ty, name);
+        self.graph.add(Op::Add, &[value, rotated], ty, name)
+    }
+
+    fn activation(
+        &mut self,
+        activation: &ApproximatedActivation,
+        x: ValueId,
+        name: &str,
+    ) -> ValueId {
+        match activation.function {
+            Activation::Relu => self.relu(&activation.stages, x, name),
+            other => unreachable!("no approximation is made of {other:?}"),
+        }
+    }
+
+    /// `x·(1 + s(x))/2`, with the half and the one absorbed into the last stage of `s`.
+    fn relu(&mut self, stages: &[Chebyshev], x: ValueId, name: &str) -> ValueId {
+        let x_type = *self.graph.ty(x);
+        let mut gate = x;
+        for (index, stage) in stages.iter().enumerate() {
+            let level = self.graph.ty(gate).level - stage.depth();
+            if index + 1 < stages.len() {
+                gate = self.polynomial(stage.clone(), gate, level, self.log_scale, name);
+            } else {
+                let log_scale = self.log_scale + self.log_q(level) - x_type.log_scale;
+                gate = self.polynomial(half_plus_half(stage), gate, level, log_scale, name);
+            }
+        }
+        let level = self.graph.ty(gate).level;
+        let x = self.drop_to(x, level, name);
+        let log_scale = self.graph.ty(gate).log_scale + x_type.log_scale;
+        let ty = CiphertextType {
+            level,
+            log_scale,
+            ..x_type
+        };
+        let product = self.graph.add(Op::Multiply, &[x, gate], ty, name);
+        self.rescale(product, name)
+    }
+
+    fn polynomial(
+        &mut self,
+        polynomial: Chebyshev,
+        operand: ValueId,
+        level: usize,
+        log_scale: f64,
+        name: &str,
+    ) -> ValueId {
+        let known = self
+            .polynomials
+            .iter()
+            .position(|known| *known == polynomial);
+        let index = known.unwrap_or_else(|| {
+            self.polynomials.push(polynomial);
+            self.polynomials.len() - 1
+        });
+        let ty = CiphertextType {
+            level,
+            log_scale,
+            ..*self.graph.ty(operand)
+        };
+        let op = Op::Polynomial {
+            polynomial: PolynomialId(index as u32),
+        };
+        self.graph.add(op, &[operand], ty, name)
+    }
+}
+
+/// `(1 + p)/2`.
+fn half_plus_half(polynomial: &Chebyshev) -> Chebyshev {
+    let mut coefficients: Vec<f64> = polynomial
+        .coefficients
+        .iter()
+        .map(|coefficient| coefficient / 2.0)
+        .collect();
+    match coefficients.first_mut() {
+        Some(constant) => *constant += 0.5,
+        None => coefficients.push(0.5),
+    }
+    Chebyshev { coefficients }
+}

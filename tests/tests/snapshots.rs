@@ -1,0 +1,109 @@
+//! What the compiler makes of known networks, stage by stage. A moved level, scale, rotation or
+//! bootstrap shows as a changed line.
+
+use heddle_compiler::pass::Explain;
+use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_frontends::onnx;
+use heddle_ir::preprocess::Preprocess;
+use heddle_ir::text;
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+use heddle_tests::resnet::{self, Shortcut, Spec};
+
+fn compiled(model: &[u8], ring: Ring) -> Compilation {
+    let options = Options {
+        preprocess: Preprocess::named("unit").unwrap(),
+        samples: Vec::new(),
+        range_overrides: Vec::new(),
+        labels: Vec::new(),
+        ring,
+        variant: BootstrapVariant::Real,
+        explain: Explain::Remarks,
+    };
+    compile(onnx::import_bytes("model", model).unwrap(), &options).unwrap()
+}
+
+/// Snapshots every stage of a model on a ring of 2^9 slots.
+fn snapshot_stages(name: &str, model: &[u8]) {
+    let compilation = compiled(model, Ring::Insecure { log_n: 10 });
+    insta::assert_snapshot!(format!("{name}_nn"), text::print_nn(&compilation.model));
+    insta::assert_snapshot!(format!("{name}_slot"), text::print_slot(&compilation.packed));
+    insta::assert_snapshot!(format!("{name}_ckks"), text::print_ckks(&compilation.plan.schedule));
+}
+
+#[test]
+fn one_convolution() {
+    let kernel: Vec<f32> = (0..4 * 2 * 9).map(|tap| (tap % 7) as f32 / 8.0 - 0.375).collect();
+    let mut onnx = OnnxBuilder::new(13);
+    onnx.input("image", &[1_i64, 2, 8, 8]);
+    onnx.floats("kernel", &[4, 2, 3, 3], &kernel);
+    onnx.floats("bias", &[4], &[0.5, -0.25, 0.0, 1.0]);
+    let attributes =
+        [("pads", Attr::Ints(vec![1, 1, 1, 1])), ("strides", Attr::Ints(vec![2, 2]))];
+    onnx.node("Conv", &["image", "kernel", "bias"], "conv", &attributes);
+    onnx.output("conv");
+    snapshot_stages("one_convolution", &onnx.build());
+}
+
+fn one_block(shortcut: Shortcut) -> Vec<u8> {
+    let spec = Spec {
+        blocks_per_stage: 1,
+        stages: 2,
+        width: 4,
+        image: [3, 8, 8],
+        classes: 4,
+        shortcut,
+        seed: 7,
+    };
+    spec.build()
+}
+
+#[test]
+fn one_residual_block_with_option_a() {
+    snapshot_stages("residual_block_a", &one_block(Shortcut::A));
+}
+
+#[test]
+fn one_residual_block_with_option_b() {
+    snapshot_stages("residual_block_b", &one_block(Shortcut::B));
+}
+
+/// Snapshots levels and bootstraps of a whole network at full size.
+fn snapshot_schedule(name: &str, depth: usize, shortcut: Shortcut) {
+    let compilation = compiled(&resnet::cifar(depth, shortcut, 1), Ring::Secure);
+    let bootstraps = compilation.plan.schedule.bootstraps();
+    let relus = depth - 1;
+    assert!(
+        (relus - 1..=relus).contains(&bootstraps),
+        "{bootstraps} bootstraps for {relus} ReLUs"
+    );
+    insta::assert_snapshot!(name, text::summary(&compilation.plan.schedule));
+}
+
+#[test]
+fn schedule_of_resnet20_with_option_a() {
+    snapshot_schedule("resnet20_a", 20, Shortcut::A);
+}
+
+#[test]
+fn schedule_of_resnet20_with_option_b() {
+    snapshot_schedule("resnet20_b", 20, Shortcut::B);
+}
+
+#[test]
+fn schedule_of_resnet110() {
+    snapshot_schedule("resnet110_a", 110, Shortcut::A);
+}
+
+#[test]
+fn the_same_model_gives_the_same_plan_to_the_byte() {
+    let bytes = || {
+        let mut bytes = Vec::new();
+        compiled(&one_block(Shortcut::B), Ring::Insecure { log_n: 10 })
+            .plan
+            .write(&mut bytes)
+            .unwrap();
+        bytes
+    };
+    assert_eq!(bytes(), bytes());
+}
