@@ -430,7 +430,7 @@ fn channels_last_with_transposes() {
         weight(m, "dense", &[18, 2]);
         let (first, last) = (("perm", ints(&[0, 3, 1, 2])), ("perm", ints(&[0, 2, 3, 1])));
         m.ints("shape", &[-1, 18])
-            .node("Transpose", &["x"], "a", &[first.clone()])
+            .node("Transpose", &["x"], "a", std::slice::from_ref(&first))
             .node(
                 "Conv",
                 &["a", "w"],
@@ -474,7 +474,7 @@ fn weights_of_other_float_types() {
         ))
         .tensor(TensorProto::raw("double", &[2], data_type::DOUBLE, &double))
         .tensor(TensorProto::float_data("plain", &[2, 1, 1], &[0.5, 4.0]))
-        .node("Cast", &["half"], "w", &[to.clone()])
+        .node("Cast", &["half"], "w", std::slice::from_ref(&to))
         .node("Cast", &["double"], "b", &[to])
         .node("Conv", &["x", "w", "b"], "a", &[])
         .node("Mul", &["a", "plain"], "y", &[]);

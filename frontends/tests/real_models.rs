@@ -74,13 +74,38 @@ fn logits_are_those_of_onnxruntime() {
     }
 }
 
-fn assert_close(logits: &[f32], expected: &[f32], what: &str) {
+fn assert_close(logits: &[f32], expected: &[f64], what: &str) {
     assert_eq!(logits.len(), expected.len(), "{what}");
     for (logit, expected) in logits.iter().zip(expected) {
         assert!(
-            (logit - expected).abs() < 1e-4,
+            (f64::from(*logit) - expected).abs() < 1e-4,
             "{what}: {logit}, expected {expected}"
         );
+    }
+}
+
+/// Logits of onnxruntime 1.31.1 for an artificial image: other exporters, channels-last files and
+/// networks that end in a softmax among them.
+#[test]
+fn other_exporters_agree_with_onnxruntime() {
+    let Some(data) = data() else { return };
+    #[rustfmt::skip]
+    let cases = [
+        ("tiny/mlperf_resnet8_tf2onnx_op13", [2.530565, -7.208478, -3.426236, 1.848411, 3.231654, -3.093173, -1.569555, -1.035837, -1.664792, -5.898995]),
+        ("vnncomp/cifar10_small", [-0.197451, 3.495164, -3.182329, -1.982127, -3.367215, -2.622014, -0.862931, -2.268081, 0.414215, 1.723853]),
+        ("vnncomp/cifar_base_kw", [0.527003, -1.740812, 1.494929, -0.100219, 1.830617, -0.387249, 2.252189, -0.305535, -1.510042, -2.060956]),
+        ("vnncomp/resnet_2b", [-0.043308, -1.636771, 2.713740, -0.059957, 0.982989, -1.303758, 5.883988, -2.506895, -1.312301, -2.717698]),
+        ("autofhe/vgg11-cifar10", [0.981195, 0.052020, -0.616557, 2.060462, -0.943737, -1.481926, 0.649967, -2.041668, -0.213446, 1.553535]),
+        ("mnist/burn_mnist", [4.822672, 2.434087, 5.133893, 4.305025, 3.580114, 1.476416, 4.865101, -0.734036, 23.817423, 8.691696]),
+    ];
+    for (name, expected) in cases {
+        let path = data.join("models").join(name).with_extension("onnx");
+        let model = import(&path, &ImportOptions::default()).unwrap();
+        let elements = model.graph.ty(model.input()).elements();
+        let image: Vec<f32> = (0..elements)
+            .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
+            .collect();
+        assert_close(&eval::nn::run(&model, &image).unwrap(), &expected, name);
     }
 }
 

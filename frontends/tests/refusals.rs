@@ -507,7 +507,8 @@ mod external {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("w.bin"), [0; 10]).unwrap();
         let max = usize::MAX.to_string();
-        let cases: [(&[(&str, &str)], &str, &str); 7] = [
+        type Entries<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Entries, &str, &str); 7] = [
             (&[("location", "gone.bin")], "gone.bin", "cannot be read"),
             (&[("location", ".")], ".", "not a regular file"),
             (&[("offset", "0")], "w", "names no file"),

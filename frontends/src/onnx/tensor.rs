@@ -226,7 +226,7 @@ impl Const {
             }
             (ElementType::Int, _) => {
                 let data = doubles();
-                if let Some(bad) = data.iter().find(|x| !(x.abs() < 9.2e18)) {
+                if let Some(bad) = data.iter().find(|x| x.is_nan() || x.abs() >= 9.2e18) {
                     return Err(format!("{bad} does not fit into an integer"));
                 }
                 Elements::Int(data.into_iter().map(|x| x as i64).collect())

@@ -212,7 +212,7 @@ pub(super) fn range(call: &Call<'_>, limit: usize) -> Result<Const, String> {
     let double = start.element_type() == ElementType::Double;
     let (first, end, step) = (start.scalar()?, end.scalar()?, step.scalar()?);
     let count = ((end - first) / step).ceil().max(0.0);
-    if !(count <= limit as f64) {
+    if count.is_nan() || count > limit as f64 {
         return Err("the range is too long".into());
     }
     let count = count as usize;

@@ -20,10 +20,9 @@ pub(super) fn gemm(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> 
     } else {
         Rows::Inputs
     };
-    let bias = match call.optional_constant(2, "the bias")? {
-        Some(bias) => Some((&**bias, beta)),
-        None => None,
-    };
+    let bias = call
+        .optional_constant(2, "the bias")?
+        .map(|bias| (&**bias, beta));
     dense(graph, call, x, weight, rows, alpha, bias)
 }
 
