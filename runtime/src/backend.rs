@@ -95,4 +95,35 @@ pub trait Backend {
         variant: BootstrapVariant,
         x: &Self::Value,
     ) -> Result<Self::Value, Error>;
+
+    /// [`linear_transform`](Self::linear_transform) at `step` and the rescale at `rescale` that alone takes its
+    /// result. A backend that can do both in one division does so.
+    ///
+    /// # Errors
+    /// As the two.
+    fn linear_transform_rescaled(
+        &self,
+        step: &Step<'_>,
+        rescale: &Step<'_>,
+        map: LinearMapId,
+        operands: &[&Self::Value],
+    ) -> Result<Self::Value, Error> {
+        let sum = self.linear_transform(step, map, operands)?;
+        self.rescale(rescale, &sum)
+    }
+
+    /// [`multiply`](Self::multiply) at `step` and the rescale at `rescale` that alone takes its result.
+    ///
+    /// # Errors
+    /// As the two.
+    fn multiply_rescaled(
+        &self,
+        step: &Step<'_>,
+        rescale: &Step<'_>,
+        x: &Self::Value,
+        y: &Self::Value,
+    ) -> Result<Self::Value, Error> {
+        let product = self.multiply(step, x, y)?;
+        self.rescale(rescale, &product)
+    }
 }

@@ -25,8 +25,9 @@ pub struct Step<'a> {
 
 /// Runs a schedule on one input and returns its outputs.
 ///
-/// `observe` is called after each operation with the time that it took. A value is dropped after
-/// its last use, so that memory follows the schedule's lifetimes.
+/// `observe` is called after each operation with the time that it took; a rescale that the backend does in one with
+/// the operation before takes none. A value is dropped after its last use, so that memory follows the schedule's
+/// lifetimes.
 ///
 /// # Errors
 /// What the backend refuses, or a schedule whose operations lack operands.
@@ -42,28 +43,40 @@ pub fn execute<B: Backend>(
     let mut values: Vec<Option<B::Value>> = Vec::new();
     values.resize_with(graph.len(), || None);
     for value in graph.values() {
-        let node = graph.node(value);
-        let operands = graph.operands(value);
-        let operand = operands
-            .first()
-            .map_or(&node.ty, |operand| graph.ty(*operand));
-        let step = Step {
-            value,
-            op: &node.op,
-            name: &node.name,
-            ty: &node.ty,
-            operand,
-        };
+        let step = step_of(schedule, value);
         let started = Instant::now();
-        let result = {
+        // A rescale may have been done with the operation before it.
+        if values[value.index()].is_none() {
+            let rescale = following_rescale(schedule, value);
+            let operands = graph.operands(value);
             let mut present = Vec::with_capacity(operands.len());
             for id in &operands {
                 let live = values[id.index()].as_ref();
                 present.push(live.ok_or_else(|| malformed(&step, &format!("{id} is not alive")))?);
             }
-            apply(&step, backend, &present, &mut input)?
-        };
-        values[value.index()] = Some(result);
+            let (holder, result) = match (step.op, present.as_slice(), rescale) {
+                (Op::Input, [], _) => {
+                    let input = input.take();
+                    (
+                        value,
+                        input.ok_or_else(|| malformed(&step, "there is a second input"))?,
+                    )
+                }
+                (Op::LinearTransform { map, .. }, [_, ..], Some(rescale)) => {
+                    let then = step_of(schedule, rescale);
+                    (
+                        rescale,
+                        backend.linear_transform_rescaled(&step, &then, *map, &present)?,
+                    )
+                }
+                (Op::Multiply, [x, y], Some(rescale)) => {
+                    let then = step_of(schedule, rescale);
+                    (rescale, backend.multiply_rescaled(&step, &then, x, y)?)
+                }
+                (_, operands, _) => (value, apply(&step, backend, operands)?),
+            };
+            values[holder.index()] = Some(result);
+        }
         for freed in &frees[value.index()] {
             values[freed.index()] = None;
         }
@@ -85,16 +98,36 @@ pub fn execute<B: Backend>(
         .collect()
 }
 
+fn step_of(schedule: &Schedule, value: ValueId) -> Step<'_> {
+    let graph = &schedule.graph;
+    let node = graph.node(value);
+    let operand = graph
+        .operands(value)
+        .first()
+        .map_or(&node.ty, |operand| graph.ty(*operand));
+    Step {
+        value,
+        op: &node.op,
+        name: &node.name,
+        ty: &node.ty,
+        operand,
+    }
+}
+
+/// The rescale that comes right after `value` and is all that uses it.
+fn following_rescale(schedule: &Schedule, value: ValueId) -> Option<ValueId> {
+    let graph = &schedule.graph;
+    let next = ValueId(value.0 + 1);
+    let alone = graph.users(value) == [next] && !graph.outputs().contains(&value);
+    (alone && matches!(graph.node(next).op, Op::Rescale)).then_some(next)
+}
+
 fn apply<B: Backend>(
     step: &Step<'_>,
     backend: &B,
     operands: &[&B::Value],
-    input: &mut Option<B::Value>,
 ) -> Result<B::Value, Error> {
     match (step.op, operands) {
-        (Op::Input, []) => input
-            .take()
-            .ok_or_else(|| malformed(step, "there is a second input")),
         (Op::LinearTransform { map, .. }, [_, ..]) => {
             backend.linear_transform(step, *map, operands)
         }

@@ -7,6 +7,7 @@ use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
 use heddle_ckks::ciphertext::Ciphertext;
 use heddle_ckks::eval::Evaluator;
+use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
 use heddle_ckks::keys::EvaluationKeys;
 use heddle_ir::ValueId;
@@ -128,6 +129,19 @@ impl CkksBackend {
         Ok(result)
     }
 
+    /// Every operand of a linear transform with the term that it belongs to.
+    fn terms<'a>(
+        &'a self,
+        step: &Step<'_>,
+        operands: &[&'a Ciphertext],
+    ) -> Result<Vec<(&'a Ciphertext, &'a LinearTransform)>, Error> {
+        let map = self
+            .maps
+            .get(&step.value)
+            .ok_or_else(|| Self::absent(step, "the map"))?;
+        Ok(operands.iter().copied().zip(map.terms()).collect())
+    }
+
     fn absent(step: &Step<'_>, what: &str) -> Error {
         Error::Schedule {
             value: step.value,
@@ -193,12 +207,32 @@ impl Backend for CkksBackend {
         _: LinearMapId,
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
-        let map = self
-            .maps
-            .get(&step.value)
-            .ok_or_else(|| Self::absent(step, "the map"))?;
-        let terms: Vec<_> = operands.iter().copied().zip(map.terms()).collect();
-        Self::typed(step, self.evaluator.linear_transform(&terms))
+        Self::typed(
+            step,
+            self.evaluator
+                .linear_transform(&self.terms(step, operands)?),
+        )
+    }
+
+    fn linear_transform_rescaled(
+        &self,
+        step: &Step<'_>,
+        rescale: &Step<'_>,
+        _: LinearMapId,
+        operands: &[&Ciphertext],
+    ) -> Result<Ciphertext, Error> {
+        let terms = self.terms(step, operands)?;
+        Self::typed(rescale, self.evaluator.linear_transform_rescale(&terms))
+    }
+
+    fn multiply_rescaled(
+        &self,
+        _: &Step<'_>,
+        rescale: &Step<'_>,
+        x: &Ciphertext,
+        y: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
+        Self::typed(rescale, self.evaluator.mul_rescale(x, y))
     }
 
     fn add_bias(

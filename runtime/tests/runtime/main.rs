@@ -2,4 +2,5 @@
 
 mod backends;
 mod command_line;
+mod imaginary;
 mod toy;

@@ -32,6 +32,54 @@ struct Builder {
 const LOG_SCALE: f64 = 40.0;
 
 impl Builder {
+    fn new() -> Self {
+        Self {
+            parameters: named::toy(10).unwrap(),
+            bootstrap: BootstrapParameters::default(),
+            graph: Graph::new(),
+            weights: Weights::default(),
+            linear_maps: Vec::new(),
+            polynomials: Vec::new(),
+            keys: BTreeSet::new(),
+        }
+    }
+
+    fn finish(
+        mut self,
+        outputs: Vec<ValueId>,
+        input: MultiplexedLayout,
+        output: MultiplexedLayout,
+    ) -> Plan {
+        self.graph.set_outputs(outputs);
+        Plan {
+            name: "toy".into(),
+            model_digest: [7; 32],
+            parameters: self.parameters.literal().clone(),
+            insecure: true,
+            bootstrap: self.bootstrap,
+            schedule: Schedule {
+                graph: self.graph,
+                linear_maps: self.linear_maps,
+                polynomials: self.polynomials,
+                keys: self.keys.into_iter().collect(),
+            },
+            weights: self.weights,
+            input: SlotType {
+                layout: input,
+                range: 1.0,
+            },
+            output: SlotType {
+                layout: output,
+                range: 2.0,
+            },
+            input_order: AxisOrder::Chw,
+            preprocess: Preprocess::named("unit").unwrap(),
+            labels: ["ant", "bee", "cow", "dog"].map(String::from).to_vec(),
+            ranges: Vec::new(),
+            notes: vec!["made by hand".into()],
+        }
+    }
+
     fn log_q(&self, level: usize) -> f64 {
         (self.parameters.q()[level] as f64).log2()
     }
@@ -90,28 +138,41 @@ impl Builder {
         self.keys.insert(KeyUse { kind, level });
     }
 
-    /// `x·(½ + p(x))` with an odd `p`.
-    fn activation(&mut self, x: ValueId, coefficients: &[f64], name: &str) -> ValueId {
+    /// One polynomial of a gate; the result has the given scale.
+    fn polynomial(&mut self, x: ValueId, stage: &Chebyshev, log_scale: f64, name: &str) -> ValueId {
         let from = *self.graph.ty(x);
-        let polynomial = Chebyshev {
-            coefficients: coefficients.to_vec(),
-        };
-        let level = from.level - polynomial.depth();
+        let level = from.level - stage.depth();
         let id = PolynomialId(self.polynomials.len() as u32);
-        self.polynomials.push(polynomial);
+        self.polynomials.push(stage.clone());
         for level in level..=from.level {
             self.keys.insert(KeyUse {
                 kind: KeyKind::Relin,
                 level,
             });
         }
-        let log_scale = LOG_SCALE + self.log_q(level) - from.log_scale;
-        let mut ty = CiphertextType {
+        let ty = CiphertextType {
             level,
             log_scale,
             ..from
         };
-        let gate = self.add(Op::Polynomial { polynomial: id }, &[x], ty, name);
+        self.add(Op::Polynomial { polynomial: id }, &[x], ty, name)
+    }
+
+    /// `x·g(x)`, where the gate `g` is a composition of polynomials.
+    fn activation(&mut self, x: ValueId, stages: &[Chebyshev], name: &str) -> ValueId {
+        let from = *self.graph.ty(x);
+        let mut gate = x;
+        for (index, stage) in stages.iter().enumerate() {
+            let log_scale = if index + 1 < stages.len() {
+                LOG_SCALE
+            } else {
+                let level = self.graph.ty(gate).level - stage.depth();
+                LOG_SCALE + self.log_q(level) - from.log_scale
+            };
+            gate = self.polynomial(gate, stage, log_scale, name);
+        }
+        let mut ty = *self.graph.ty(gate);
+        let (level, log_scale) = (ty.level, ty.log_scale);
         ty.log_scale = from.log_scale;
         let dropped = self.add(Op::DropLevel, &[x], ty, name);
         ty.log_scale += log_scale;
@@ -132,10 +193,9 @@ impl Builder {
         self.add(Op::DropLevel, &[x], ty, name)
     }
 
-    fn refresh(&mut self, x: ValueId, name: &str) -> ValueId {
+    fn refresh(&mut self, x: ValueId, variant: BootstrapVariant, name: &str) -> ValueId {
         let x = self.drop_to(x, self.bootstrap.input_level(), name);
         let from = *self.graph.ty(x);
-        let variant = BootstrapVariant::Real;
         self.keys.extend(
             required_keys(&self.parameters, &self.bootstrap, from.log_slots, variant).unwrap(),
         );
@@ -175,20 +235,13 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
 
 /// The plan of a residual network on `3×8×8` images with four classes.
 pub fn plan() -> Plan {
-    let parameters = named::toy(10).unwrap();
-    let mut b = Builder {
-        bootstrap: BootstrapParameters::default(),
-        graph: Graph::new(),
-        weights: Weights::default(),
-        linear_maps: Vec::new(),
-        polynomials: Vec::new(),
-        keys: BTreeSet::new(),
-        parameters,
-    };
+    let mut b = Builder::new();
     let image = MultiplexedLayout::dense(3, 8, 8);
     let wide = image.on_same_grid(1, 4, 8, 8);
     let small = image.on_same_grid(2, 8, 4, 4);
-    let gate = [0.5, 0.4, 0.0, -0.1];
+    let gate = [Chebyshev {
+        coefficients: vec![0.5, 0.4, 0.0, -0.1],
+    }];
     let level = 8;
     let ty = CiphertextType {
         log_slots: image.period().trailing_zeros(),
@@ -204,7 +257,7 @@ pub fn plan() -> Plan {
         "stem",
     );
     let x = b.activation(x, &gate, "relu0");
-    let x = b.refresh(x, "relu0");
+    let x = b.refresh(x, BootstrapVariant::Real, "relu0");
     let x = b.drop_to(x, level, "block");
     // A strided convolution and its shortcut, summed before the one rescale.
     let weight = b.weight("block.weight", vec![8, 4, 3, 3], 0.05);
@@ -234,35 +287,44 @@ pub fn plan() -> Plan {
         },
     ];
     let x = b.linear(&[x], map(small, ops, logits), "fc");
-    b.graph.set_outputs(vec![x]);
-    let preprocess = Preprocess::named("unit").unwrap();
-    Plan {
-        name: "toy".into(),
-        model_digest: [7; 32],
-        parameters: b.parameters.literal().clone(),
-        insecure: true,
-        bootstrap: b.bootstrap,
-        schedule: Schedule {
-            graph: b.graph,
-            linear_maps: b.linear_maps,
-            polynomials: b.polynomials,
-            keys: b.keys.into_iter().collect(),
-        },
-        weights: b.weights,
-        input: SlotType {
-            layout: image,
-            range: 1.0,
-        },
-        output: SlotType {
-            layout: logits,
-            range: 2.0,
-        },
-        input_order: AxisOrder::Chw,
-        preprocess,
-        labels: ["ant", "bee", "cow", "dog"].map(String::from).to_vec(),
-        ranges: Vec::new(),
-        notes: vec!["made by hand".into()],
+    b.finish(vec![x], image, logits)
+}
+
+/// A chain of `x ← 0.9 − 1.8·|x|`, with `|x| = 2·relu(x) − x` and a bootstrap at each step, as a residual network
+/// computes it. The outputs are the refreshed values. The map keeps real values in [−1, 1] and multiplies small
+/// deviations, imaginary ones too, by 1.8.
+pub fn chain(length: usize, variant: BootstrapVariant, relu: &[Chebyshev]) -> Plan {
+    let mut b = Builder::new();
+    let layout = MultiplexedLayout::dense(1, 4, 8);
+    let level = b.bootstrap.output_level(&b.parameters);
+    let ty = CiphertextType {
+        log_slots: layout.period().trailing_zeros(),
+        level,
+        log_scale: LOG_SCALE,
+    };
+    let mut x = b.add(Op::Input, &[], ty, "input");
+    let shift = b.weights.push(Tensor::new("shift", vec![1], vec![0.9]));
+    let shifted = vec![LinearOp::ChannelAffine {
+        scale: None,
+        shift: Some(shift),
+    }];
+    let mut outputs = Vec::new();
+    for link in 0..length {
+        let name = format!("link{link}");
+        let positive = b.activation(x, relu, &name);
+        let x_low = b.drop_to(x, b.graph.ty(positive).level, &name);
+        let mut join = map(layout, shifted.clone(), layout);
+        join.terms[0].factor = -3.6;
+        join.terms.push(LinearTerm {
+            input: layout,
+            ops: Vec::new(),
+            factor: 1.8,
+        });
+        let next = b.linear(&[positive, x_low], join, &name);
+        x = b.refresh(next, variant, &name);
+        outputs.push(x);
     }
+    b.finish(outputs, layout, layout)
 }
 
 /// An image in `[0, 1]`.

@@ -1,0 +1,60 @@
+//! Imaginary removal matters: a deep chain of ReLU and bootstrap with it, and with the complex variant that removes
+//! nothing. The imaginary parts come from the noise of the computation alone.
+
+use heddle_ckks::encrypt::Decryptor;
+use heddle_ckks::keys::KeyStorage;
+use heddle_compiler::approx::sign;
+use heddle_ir::slot::Chebyshev;
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_runtime::backend::ckks::CkksBackend;
+use heddle_runtime::client::Client;
+use heddle_runtime::executor::execute;
+use heddle_runtime::files;
+use heddle_runtime::progress::Show;
+
+use crate::toy;
+
+const LINKS: usize = 14;
+
+/// The gate of ReLU, `(1 + s)/2`.
+fn relu() -> Vec<Chebyshev> {
+    let mut stages = sign::default_composite().unwrap();
+    let last = &mut stages.last_mut().unwrap().coefficients;
+    last.iter_mut().for_each(|coefficient| *coefficient /= 2.0);
+    last[0] += 0.5;
+    stages
+}
+
+/// Root mean square of the imaginary parts after every link.
+fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
+    let plan = toy::chain(LINKS, variant, &relu());
+    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
+    let client = Client::generate(&plan, &context).unwrap();
+    let keys = client
+        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
+        .unwrap();
+    let backend = CkksBackend::load(&plan, &context, keys.into(), Show::Nothing).unwrap();
+    let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
+    let input = client.encrypt("x", &tensor).unwrap().expand(&context);
+    let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
+    let decryptor = Decryptor::new(&context, client.secret());
+    outputs
+        .iter()
+        .map(|output| {
+            let slots = decryptor.decrypt(output).unwrap();
+            let sum: f64 = slots.iter().map(|slot| slot.im * slot.im).sum();
+            (sum / slots.len() as f64).sqrt()
+        })
+        .collect()
+}
+
+#[test]
+fn imaginary_parts_grow_without_removal_and_stay_bounded_with_it() {
+    let removed = imaginary_parts(BootstrapVariant::Real);
+    let kept = imaginary_parts(BootstrapVariant::Complex);
+    eprintln!("with removal:    {removed:?}\nwithout removal: {kept:?}");
+    let worst = removed.iter().copied().fold(0.0, f64::max);
+    assert!(worst < 1e-4, "{removed:?}");
+    assert!(kept[LINKS - 1] > 100.0 * kept[0], "{kept:?}");
+    assert!(kept[LINKS - 1] > 100.0 * worst, "{kept:?}");
+}
