@@ -1,9 +1,9 @@
 //! Reads ONNX files of convolutional classifiers.
 //!
-//! Bytes pass a linear [scan](wire) before the protobuf parser sees them. Of the nodes that the
-//! output depends on, those with constant inputs are [evaluated](fold), and the others go through
-//! a [table of builders](ops) to the tensor graph. Reshapes and transposes move no data: they change
-//! how a value is [seen](view). Every problem is collected before import fails.
+//! Bytes pass a linear scan (`wire`) before the protobuf parser sees them. Of the nodes that the
+//! output depends on, those with constant inputs are evaluated (`fold`), and the others go through
+//! a table of builders (`ops`) to the tensor graph. Reshapes and transposes move no data: they change
+//! how a value is seen (`view`). Every problem is collected before import fails.
 
 mod attr;
 mod build;
