@@ -4,7 +4,7 @@
 //! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
 
 use crate::dft::{DftDirection, DftPlan};
-use crate::{Error, GaloisElement, Parameters};
+use crate::{Error, GaloisElement, Parameters, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -99,6 +99,30 @@ impl BootstrapParameters {
             .saturating_sub(self.eval_mod_depth())
     }
 
+    /// log2 of the probability that one bootstrap fails: that the integer part of one of the coefficients that reach
+    /// EvalMod is `k` or more. An inference of `b` bootstraps fails with `log2 b` more.
+    ///
+    /// A coefficient's integer part is below `k` unless a sum of `h` uniforms on [−½, ½] exceeds `k − ½`, with `h` the
+    /// weight of the secret that the modulus is raised under. The real variant only keeps half of the coefficients.
+    pub fn failure_log2(
+        &self,
+        params: &Parameters,
+        log_slots: u32,
+        variant: BootstrapVariant,
+    ) -> f64 {
+        let weight = match (params.literal().encapsulation_weight, params.secret()) {
+            (Some(weight), _) | (None, Secret::SparseTernary(weight)) => f64::from(weight),
+            (None, Secret::DenseTernary) => params.n() as f64 * 2.0 / 3.0,
+        };
+        let coefficients = match variant {
+            BootstrapVariant::Real => log_slots,
+            BootstrapVariant::Complex => log_slots + 1,
+        };
+        // A probability is at most 1.
+        (1.0 + uniform_sum_tail_log2(weight, f64::from(self.k) - 0.5) + f64::from(coefficients))
+            .min(0.0)
+    }
+
     /// Checks the fields against each other and against the chain.
     ///
     /// # Errors
@@ -144,6 +168,38 @@ impl BootstrapParameters {
         }
         Ok(())
     }
+}
+
+/// log2 of the probability that a sum of `h` uniforms on [−½, ½] exceeds `x > 0`, by the saddle-point formula of
+/// Lugannani and Rice (1980).
+fn uniform_sum_tail_log2(h: f64, x: f64) -> f64 {
+    if x >= h / 2.0 {
+        return f64::NEG_INFINITY;
+    }
+    // The cumulant function is h·ln(sinh(t/2)/(t/2)); its slope ½·coth(t/2) − 1/t grows from 0 to ½.
+    let slope = |t: f64| h * (0.5 / (t / 2.0).tanh() - 1.0 / t);
+    let (mut low, mut high) = (1e-3, 1e6);
+    if slope(low) >= x {
+        return -1.0;
+    }
+    for _ in 0..200 {
+        let middle = (low * high as f64).sqrt();
+        if slope(middle) < x {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    let t = low;
+    let log_sinh = t / 2.0 + (-(-t).exp()).ln_1p() - 2f64.ln();
+    let cumulant = h * (log_sinh - (t / 2.0).ln());
+    let curvature = h * (1.0 / (t * t) - 0.25 / (t / 2.0).sinh().powi(2));
+    let w = (2.0 * (t * x - cumulant)).sqrt();
+    let u = t * curvature.sqrt();
+    // Mills' ratio of the normal tail to its density, as a continued fraction.
+    let mills = 1.0 / (1..=200).rev().fold(w, |tail, k| w + f64::from(k) / tail);
+    let density = -w * w / 2.0 - (2.0 * std::f64::consts::PI).sqrt().ln();
+    (density + (mills + 1.0 / u - 1.0 / w).ln()) / 2f64.ln()
 }
 
 fn dft_keys(params: &Parameters, plan: &DftPlan, top: usize, keys: &mut BTreeSet<KeyUse>) {
@@ -244,6 +300,57 @@ mod tests {
         let all: BTreeSet<KeyUse> = [14, 13, 12].into_iter().flat_map(keys).collect();
         assert_eq!(all.len(), large.len() + 2, "only SubSum adds keys");
         assert_eq!(at(&keys(15), 25..=25), 1);
+    }
+
+    #[test]
+    fn failure_probabilities_are_the_reference_tables() {
+        // The least K whose two-sided tail is below a bound, computed exactly elsewhere.
+        for (h, bounds) in [
+            (
+                32.0,
+                [
+                    (-23.0, 9),
+                    (-30.0, 10),
+                    (-40.0, 12),
+                    (-64.0, 14),
+                    (-128.0, 16),
+                ],
+            ),
+            (
+                64.0,
+                [
+                    (-23.0, 13),
+                    (-30.0, 15),
+                    (-40.0, 17),
+                    (-64.0, 21),
+                    (-128.0, 27),
+                ],
+            ),
+            (
+                192.0,
+                [
+                    (-23.0, 22),
+                    (-30.0, 25),
+                    (-40.0, 29),
+                    (-64.0, 37),
+                    (-128.0, 51),
+                ],
+            ),
+        ] {
+            for (bound, k) in bounds {
+                let least = (1..)
+                    .find(|&k| 1.0 + uniform_sum_tail_log2(h, f64::from(k) - 0.5) <= bound)
+                    .unwrap();
+                assert_eq!(least, k, "h = {h}, 2^{bound}");
+            }
+        }
+        let found = BootstrapParameters::default().failure_log2(
+            &named::set_b(),
+            15,
+            BootstrapVariant::Complex,
+        );
+        // 40 bootstraps of all coefficients fail with 2^-53.
+        assert!((found + 40f64.log2() + 53.0).abs() < 0.5, "2^{found}");
     }
 
     #[test]
