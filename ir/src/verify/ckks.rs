@@ -678,7 +678,7 @@ mod tests {
         );
         assert_has(
             &edited(|steps| steps.baby = vec![0, usize::MAX]),
-            "stay below 16",
+            "stay below 512",
         );
     }
 

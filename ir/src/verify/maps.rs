@@ -129,7 +129,10 @@ fn taps(op: &LinearOp, weights: &Weights) -> usize {
             let shape = weights
                 .try_get(*weight)
                 .map_or(&[][..], |tensor| &tensor.shape);
-            shape.iter().skip(1).product()
+            shape
+                .iter()
+                .skip(1)
+                .fold(1, |all: usize, extent| all.saturating_mul(*extent))
         }
         LinearOp::AveragePool { window, .. } => window.kernel.iter().product(),
         _ => 1,
