@@ -183,7 +183,7 @@ fn uniform_sum_tail_log2(h: f64, x: f64) -> f64 {
         return -1.0;
     }
     for _ in 0..200 {
-        let middle = (low * high as f64).sqrt();
+        let middle = f64::sqrt(low * high);
         if slope(middle) < x {
             low = middle
         } else {

@@ -117,6 +117,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ciphertext = encryptor
             .encrypt(&plaintext, bootstrapper.input_level())?
             .expand(&context);
+        println!(
+            "2^{} slots: failure probability 2^{:.1} per bootstrap",
+            bootstrapper.log_slots(),
+            bootstrapper.failure_log2()
+        );
         for _ in 0..options.repeat {
             let start = Instant::now();
             let (refreshed, times) = bootstrapper.bootstrap_timed(&evaluator, &ciphertext)?;

@@ -125,6 +125,13 @@ impl Bootstrapper {
         2f64.powi(self.parameters.log_scale as i32)
     }
 
+    /// log2 of the probability that one bootstrap fails, see [`BootstrapParameters::failure_log2`].
+    pub fn failure_log2(&self) -> f64 {
+        let params = self.context.parameters();
+        self.parameters
+            .failure_log2(params, self.log_slots, self.variant)
+    }
+
     /// Bytes of memory that the encoded transforms take.
     pub fn bytes(&self) -> usize {
         self.slot_to_coeff.bytes() + self.coeff_to_slot.bytes()

@@ -290,7 +290,7 @@ mod tests {
                 let keep = |k: usize| match parity {
                     Parity::General => true,
                     Parity::Odd => k % 2 == 1,
-                    Parity::Even => k % 2 == 0,
+                    Parity::Even => k.is_multiple_of(2),
                 };
                 let coefficients = (0..=degree)
                     .map(|k| {

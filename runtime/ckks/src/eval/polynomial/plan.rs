@@ -23,7 +23,7 @@ pub(crate) struct PowerStep {
 
 impl PowerStep {
     fn new(k: usize) -> Self {
-        let a = if k % 2 == 0 && k.is_power_of_two() {
+        let a = if k.is_power_of_two() {
             k / 2
         } else {
             1 << k.ilog2()
