@@ -205,7 +205,7 @@ impl Encoder {
     pub fn to_slots(&self, coefficients: &[f64]) -> Result<Vec<Complex64>, Error> {
         let n = coefficients.len() / 2;
         self.check_length(n)?;
-        if coefficients.len() % 2 != 0 {
+        if !coefficients.len().is_multiple_of(2) {
             return Err(slot_count(coefficients.len(), 2 * n));
         }
         let (re, im) = coefficients.split_at(n);

@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::context::{Basis, Context};
 use crate::error::Error;
-use crate::poly::{Eval, RnsPoly};
+use crate::poly::{Eval, RnsPoly, for_each_limb};
 use crate::rns::special_product;
 use crate::sample::{gaussian_poly, os_rng, secret, sparse_ternary};
 use crate::seed::{SeedExpander, StreamId};
@@ -496,19 +496,17 @@ impl KeyGenerator {
         let mut halves = Vec::with_capacity(layout.digits.len());
         for (j, digit) in layout.digits.iter().enumerate() {
             let a = uniform(context, basis, expander, KeySwitchKey::stream(key_use, j));
-            let error = fresh_error(context, basis)?;
-            let half = RnsPoly::from_limbs(context, basis, |index, modulus, limb| {
-                limb.copy_from_slice(error.limb_of(index));
-                kernel.mul_sub(modulus, limb, a.limb_of(index), to.limb_of(index));
+            // The error is overwritten in place, so that no copy of it is left in memory.
+            let mut half = fresh_error(context, basis)?;
+            for_each_limb(half.data_mut(), context.n(), |limb, values| {
+                let index = context.modulus_index(basis, limb);
+                let modulus = context.modulus(index);
+                kernel.mul_sub(modulus, values, a.limb(limb), to.limb_of(index));
                 // A polynomial below q_0 that was raised is its own digit modulo every limb.
                 let whole = key_use.kind == KeyKind::Decapsulate && index <= layout.level;
                 if whole || digit.contains(&index) {
-                    kernel.mul_scalar_add(
-                        modulus,
-                        limb,
-                        from.limb_of(index),
-                        modulus.shoup(special[index]),
-                    );
+                    let factor = modulus.shoup(special[index]);
+                    kernel.mul_scalar_add(modulus, values, from.limb_of(index), factor);
                 }
             });
             b.push(half);

@@ -103,26 +103,25 @@ fn key_product(
     out: [&mut [u64]; 2],
 ) {
     let modulus = context.modulus(index);
-    let expanded: Vec<Vec<u64>> = match &key.uniform {
-        UniformHalves::Expanded(_) => Vec::new(),
-        UniformHalves::Seeded => (0..digits.len())
-            .map(|j| {
-                let mut half = vec![0; context.n()];
+    let (n, used) = (context.n(), digits.len());
+    let mut regenerated = Buffer::stale(match &key.uniform {
+        UniformHalves::Expanded(_) => 0,
+        UniformHalves::Seeded => used * n,
+    });
+    let a: Vec<&[u64]> = match &key.uniform {
+        UniformHalves::Expanded(halves) => halves.iter().map(|a| a.limb_of(index)).collect(),
+        UniformHalves::Seeded => {
+            for (j, half) in regenerated.chunks_exact_mut(n).enumerate() {
                 let id = StreamId {
                     modulus: index as u8,
                     ..KeySwitchKey::stream(key.key_use, j)
                 };
-                key.expander.fill(id, modulus.value(), &mut half);
-                half
-            })
-            .collect(),
-    };
-    let a: Vec<&[u64]> = match &key.uniform {
-        UniformHalves::Expanded(halves) => halves.iter().map(|a| a.limb_of(index)).collect(),
-        UniformHalves::Seeded => expanded.iter().map(Vec::as_slice).collect(),
+                key.expander.fill(id, modulus.value(), half);
+            }
+            regenerated.chunks_exact(n).collect()
+        }
     };
     let b: Vec<&[u64]> = key.b.iter().map(|b| b.limb_of(index)).collect();
-    let used = digits.len();
     let halves: [&[&[u64]]; 2] = [&b[..used], &a[..used]];
     context
         .kernel()

@@ -59,30 +59,36 @@ impl SeedExpander {
         prefix[7] = id.modulus;
         // 2^64 mod q
         let threshold = modulus.wrapping_neg() % modulus;
+        let mut counters = [Block::default(); BATCH];
+        for block in &mut counters {
+            block[..8].copy_from_slice(&prefix);
+        }
+        let mut blocks = counters;
         let mut counter = 0u64;
-        let mut blocks = [Block::default(); BATCH];
-        let mut filled = 0;
-        while filled < out.len() {
-            for block in &mut blocks {
-                block[..8].copy_from_slice(&prefix);
+        let mut rest = out;
+        while !rest.is_empty() {
+            for block in &mut counters {
                 block[8..].copy_from_slice(&counter.to_be_bytes());
                 counter += 1;
             }
-            self.cipher.encrypt_blocks(&mut blocks);
-            for word in blocks.iter().flat_map(|block| {
-                let word = |half: &[u8]| u64::from_le_bytes(half.try_into().expect("eight bytes"));
-                [word(&block[..8]), word(&block[8..])]
-            }) {
-                let product = u128::from(word) * u128::from(modulus);
-                if (product as u64) < threshold {
-                    continue;
+            self.cipher
+                .encrypt_blocks_b2b(&counters, &mut blocks)
+                .expect("both slices have the length of a batch");
+            let mut filled = 0;
+            for block in &blocks {
+                let (low, high) = block.split_at(8);
+                for half in [low, high] {
+                    let word = u64::from_le_bytes(half.try_into().expect("half of 16 bytes"));
+                    let product = u128::from(word) * u128::from(modulus);
+                    // A skipped word's residue is overwritten by the next one.
+                    if let Some(slot) = rest.get_mut(filled) {
+                        *slot = (product >> 64) as u64;
+                    }
+                    filled += usize::from(product as u64 >= threshold);
                 }
-                let Some(slot) = out.get_mut(filled) else {
-                    return;
-                };
-                *slot = (product >> 64) as u64;
-                filled += 1;
             }
+            let done = filled.min(rest.len());
+            rest = &mut rest[done..];
         }
     }
 }
