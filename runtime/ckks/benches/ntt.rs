@@ -1,5 +1,7 @@
 //! Kernels at full size; labels are `operation/degree/limbs/kernel`.
 
+#![allow(missing_docs)]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use heddle_ckks::kernel::{Init, Kernel};
 use heddle_ckks::modulus::Modulus;

@@ -214,6 +214,12 @@ impl Kernel {
         dispatch!(self, reduce_signed(m, out, x));
     }
 
+    /// `out[i]` = the centred representative of `x[i]` modulo `from`, modulo `to`.
+    pub fn switch_modulus(self, from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+        assert_eq!(out.len(), x.len());
+        dispatch!(self, switch_modulus(from, to, out, x));
+    }
+
     /// Converts a run of coefficients from one basis to another: one input slice per source prime, one output
     /// slice per target prime, all of one length. See [`ConversionTable`].
     pub fn convert(self, table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {

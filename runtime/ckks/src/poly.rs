@@ -322,6 +322,16 @@ impl RnsPoly<Coeff> {
         })
     }
 
+    /// The same polynomial in values.
+    pub fn to_eval(&self) -> RnsPoly<Eval> {
+        let ctx = &self.ctx;
+        let kernel = ctx.kernel();
+        RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
+            limb.copy_from_slice(self.limb_of(index));
+            kernel.ntt_forward(ctx.table(index), limb);
+        })
+    }
+
     /// Transforms to values.
     pub fn into_eval(mut self) -> RnsPoly<Eval> {
         let (ctx, basis) = (self.ctx.clone(), self.basis);
@@ -363,6 +373,16 @@ impl RnsPoly<Eval> {
             kernel.ntt_inverse(ctx.table(ctx.modulus_index(basis, i)), limb);
         });
         self.with_domain()
+    }
+
+    /// The same polynomial in coefficients.
+    pub fn to_coeff(&self) -> RnsPoly<Coeff> {
+        let ctx = &self.ctx;
+        let kernel = ctx.kernel();
+        RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
+            limb.copy_from_slice(self.limb_of(index));
+            kernel.ntt_inverse(ctx.table(index), limb);
+        })
     }
 
     /// `self *= other`.
@@ -661,7 +681,8 @@ mod tests {
         elements.push(GaloisElement::conjugation(n));
         for &g in &elements {
             let image = x.automorphism(g);
-            assert_eq!(x.clone().into_eval().automorphism(g).into_coeff(), image);
+            assert_eq!(x.to_eval().automorphism(g).to_coeff(), image);
+            assert_eq!(x.clone().into_eval().into_coeff(), x);
             assert_eq!(image.automorphism(g.inverse(n)), x);
             assert_eq!(
                 image.automorphism(elements[3]),

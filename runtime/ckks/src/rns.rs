@@ -110,10 +110,43 @@ pub(crate) fn convert_limbs(
     }
 }
 
+/// Fills limbs of `out` with converted residues and calls `then(limb, residues)` for every limb, in parallel.
+/// `targets` lists the limbs to fill, as the table does their moduli; the others come to `then` as they were.
+///
+/// From a single prime each limb is converted just before `then`, while it is in the cache; from several primes
+/// all are converted first, so that the common part is computed once.
+fn convert_then(
+    ctx: &Context,
+    table: &ConversionTable,
+    inputs: &[&[u64]],
+    out: &mut [u64],
+    targets: &[usize],
+    then: impl Fn(usize, &mut [u64]) + Sync,
+) {
+    let n = ctx.n();
+    if let ([source], [input]) = (&table.sources[..], inputs) {
+        for_each_limb(out, n, |i, limb| {
+            if let Ok(target) = targets.binary_search(&i) {
+                let to = &table.targets[target].modulus;
+                ctx.kernel()
+                    .switch_modulus(&source.modulus, to, limb, input);
+            }
+            then(i, limb);
+        });
+    } else {
+        let limbs = out.chunks_exact_mut(n).enumerate();
+        let outputs = limbs
+            .filter(|(i, _)| targets.binary_search(i).is_ok())
+            .map(|(_, limb)| limb);
+        convert_limbs(ctx, table, inputs, outputs.collect());
+        for_each_limb(out, n, then);
+    }
+}
+
 /// Extends one digit to the basis `q_0 … q_level, p_0 … p_{specials−1}`, with `level` that of the polynomial.
 ///
 /// The result represents the centred value of the polynomial modulo the digit's primes. `coeff` and `eval` are the
-/// same polynomial in both domains; of `coeff` only the digit's limbs are read, of `eval` too.
+/// same polynomial in both domains; of each only the digit's limbs are read.
 ///
 /// # Panics
 /// When the digit reaches beyond the level.
@@ -125,32 +158,29 @@ pub fn mod_up(
 ) -> RnsPoly<Eval> {
     let ctx = coeff.context().clone();
     let basis = Basis::new(coeff.level(), specials);
-    let n = ctx.n();
-    let targets: Vec<usize> = (0..basis.limbs())
-        .filter(|i| !digit.contains(i))
-        .map(|i| ctx.modulus_index(basis, i))
+    let targets: Vec<usize> = (0..basis.limbs()).filter(|i| !digit.contains(i)).collect();
+    let indices = targets
+        .iter()
+        .map(|&i| ctx.modulus_index(basis, i))
         .collect();
-    let table = ctx.conversion((digit.clone(), 0..0), targets);
+    let table = ctx.conversion((digit.clone(), 0..0), indices);
     let inputs: Vec<&[u64]> = digit.clone().map(|i| coeff.limb(i)).collect();
     let mut out = RnsPoly::<Eval>::stale(&ctx, basis);
-    let outputs = out.data_mut().chunks_exact_mut(n).enumerate();
-    convert_limbs(
+    convert_then(
         &ctx,
         &table,
         &inputs,
-        outputs
-            .filter(|(i, _)| !digit.contains(i))
-            .map(|(_, limb)| limb)
-            .collect(),
+        out.data_mut(),
+        &targets,
+        |i, limb| {
+            if digit.contains(&i) {
+                limb.copy_from_slice(eval.limb(i));
+            } else {
+                ctx.kernel()
+                    .ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
+            }
+        },
     );
-    for_each_limb(out.data_mut(), n, |i, limb| {
-        if digit.contains(&i) {
-            limb.copy_from_slice(eval.limb(i));
-        } else {
-            ctx.kernel()
-                .ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
-        }
-    });
     out
 }
 
@@ -163,18 +193,14 @@ pub fn raise(poly: &RnsPoly<Coeff>, basis: Basis) -> RnsPoly<Coeff> {
         0..from.q_limbs(),
         ctx.special_index(0)..ctx.special_index(from.specials()),
     );
-    let targets = (0..basis.limbs())
+    let indices = (0..basis.limbs())
         .map(|i| ctx.modulus_index(basis, i))
         .collect();
-    let table = ctx.conversion((q, p), targets);
+    let targets: Vec<usize> = (0..basis.limbs()).collect();
+    let table = ctx.conversion((q, p), indices);
     let inputs: Vec<&[u64]> = (0..from.limbs()).map(|i| poly.limb(i)).collect();
     let mut out = RnsPoly::stale(&ctx, basis);
-    convert_limbs(
-        &ctx,
-        &table,
-        &inputs,
-        out.data_mut().chunks_exact_mut(ctx.n()).collect(),
-    );
+    convert_then(&ctx, &table, &inputs, out.data_mut(), &targets, |_, _| ());
     out
 }
 
@@ -194,26 +220,26 @@ fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
         to.limbs()..from.q_limbs(),
         ctx.special_index(0)..ctx.special_index(from.specials()),
     );
-    let table = ctx.conversion(sources, (0..to.limbs()).collect());
+    let targets: Vec<usize> = (0..to.limbs()).collect();
+    let table = ctx.conversion(sources, targets.clone());
     let (kept, dropped) = poly.data_mut().split_at_mut(to.limbs() * n);
     for_each_limb(dropped, n, |i, limb| {
         kernel.ntt_inverse(ctx.table(ctx.modulus_index(from, to.limbs() + i)), limb);
     });
-    let mut remainder = RnsPoly::<Coeff>::stale(&ctx, to);
     let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
-    convert_limbs(
+    let mut out = RnsPoly::<Eval>::stale(&ctx, to);
+    convert_then(
         &ctx,
         &table,
         &inputs,
-        remainder.data_mut().chunks_exact_mut(n).collect(),
+        out.data_mut(),
+        &targets,
+        |i, limb| {
+            let target = &table.targets[i];
+            kernel.ntt_forward(ctx.table(i), limb);
+            kernel.sub_mul_scalar(&target.modulus, limb, &kept[i * n..][..n], negated(target));
+        },
     );
-    // The quotient overwrites the remainder's buffer, which has the size of the result.
-    let mut out = remainder.with_domain::<Eval>();
-    for_each_limb(out.data_mut(), n, |i, limb| {
-        let target = &table.targets[i];
-        kernel.ntt_forward(ctx.table(i), limb);
-        kernel.sub_mul_scalar(&target.modulus, limb, &kept[i * n..][..n], negated(target));
-    });
     out
 }
 

@@ -423,6 +423,19 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     }
 }
 
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+    let f = Field::new(to);
+    let (half, from_residue) = (splat(from.value() / 2), splat(to.reduce(from.value())));
+    map!(out; x; |_old, x| {
+        let quotient = _mm512_madd52hi_epu64(f.zero, x, f.inverse52);
+        let multiple = _mm512_madd52lo_epu64(f.zero, quotient, f.q);
+        let residue = f.correct(_mm512_sub_epi64(x, multiple));
+        let above = _mm512_cmpgt_epu64_mask(x, half);
+        _mm512_mask_mov_epi64(residue, above, f.sub(residue, from_residue))
+    });
+}
+
 /// Coefficients of one block, in registers' shape.
 type Block = [V; CONVERT_BLOCK / LANES];
 

@@ -156,6 +156,18 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     }
 }
 
+pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
+    let from_residue = to.reduce(from.value());
+    for (value, &x) in out.iter_mut().zip(x) {
+        let residue = to.reduce(x);
+        *value = if x > from.value() / 2 {
+            to.sub(residue, from_residue)
+        } else {
+            residue
+        };
+    }
+}
+
 pub(super) fn convert(table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
     let sources = table.sources.len();
     let mut scaled = vec![[0u64; CONVERT_BLOCK]; sources + 1];

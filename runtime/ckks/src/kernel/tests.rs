@@ -184,6 +184,14 @@ pub(super) fn pointwise(kernel: Kernel) {
                 _ => rng.random_range(-1..=1),
             })
             .collect();
+        for from in moduli() {
+            let y = residues(rng, &from, len);
+            run(
+                &|v| kernel.switch_modulus(&from, &m, v, &y),
+                &|i| m.from_i64(from.centred(y[i])),
+                "switch_modulus",
+            );
+        }
         run(
             &|v| kernel.reduce_signed(&m, v, &wide),
             &|i| m.from_i64(wide[i]),

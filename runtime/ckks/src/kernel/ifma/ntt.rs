@@ -166,9 +166,9 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool>(
     let start = runs.as_mut_ptr();
     for i in 0..stride {
         let mut v = [c.field.zero; 16];
-        for t in 0..1 << LOG_R {
+        for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
             // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
-            v[t] = load(unsafe { &*start.add(i + t * stride) });
+            *v = load(unsafe { &*start.add(i + t * stride) });
         }
         macro_rules! layer {
             ($(($a:literal $b:literal $t:literal))*) => {$(
@@ -198,9 +198,9 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool>(
             }
             _ => unreachable!("passes have one to four layers"),
         }
-        for t in 0..1 << LOG_R {
+        for (t, &v) in v[..1 << LOG_R].iter().enumerate() {
             // SAFETY: as for the load.
-            store(unsafe { &mut *start.add(i + t * stride) }, v[t]);
+            store(unsafe { &mut *start.add(i + t * stride) }, v);
         }
     }
 }
@@ -237,11 +237,11 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool>(
     let start = runs.as_mut_ptr();
     for i in 0..stride {
         let mut v = [c.field.zero; 16];
-        for t in 0..1 << LOG_R {
+        for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
             // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
-            v[t] = load(unsafe { &*start.add(i + t * stride) });
+            *v = load(unsafe { &*start.add(i + t * stride) });
             if extra.bring_back {
-                v[t] = c.bring_back(v[t]);
+                *v = c.bring_back(*v);
             }
         }
         macro_rules! layer {
@@ -272,12 +272,12 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool>(
             }
             _ => unreachable!("passes have one to four layers"),
         }
-        for t in 0..1 << LOG_R {
+        for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
             if let Some((w, dual)) = extra.scale {
-                v[t] = c.field.correct(c.mul(v[t], splat(w), splat(dual)));
+                *v = c.field.correct(c.mul(*v, splat(w), splat(dual)));
             }
             // SAFETY: as for the load.
-            store(unsafe { &mut *start.add(i + t * stride) }, v[t]);
+            store(unsafe { &mut *start.add(i + t * stride) }, *v);
         }
     }
 }
@@ -324,9 +324,8 @@ fn forward_tail<const LAZY: bool>(
             continue;
         };
         let (mut u, mut v) = (load(low), load(high));
-        let (w, dual) = c.with_dual(roots[node]);
-        c.forward::<LAZY>(&mut u, &mut v, splat(w), splat(dual));
         let step = |u: &mut V, v: &mut V, w: V| c.forward::<LAZY>(u, v, w, c.duals(w));
+        step(&mut u, &mut v, splat(roots[node]));
         // x0–3 y0–3 against x4–7 y4–7.
         (u, v) = (
             _mm512_shuffle_i64x2::<0x44>(u, v),
@@ -394,8 +393,7 @@ fn inverse_tail<const LAZY: bool>(
             _mm512_shuffle_i64x2::<0x88>(u, v),
             _mm512_shuffle_i64x2::<0xDD>(u, v),
         );
-        let (w, dual) = c.with_dual(roots[mirror]);
-        c.inverse::<LAZY>(&mut u, &mut v, splat(w), splat(dual));
+        step(&mut u, &mut v, splat(roots[mirror]));
         store(low, u);
         store(high, v);
     }
