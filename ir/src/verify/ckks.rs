@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use heddle_params::bootstrap::{self, BootstrapParameters, KeyKind};
 use heddle_params::{GaloisElement, Parameters};
 
-use super::maps::{check_map, check_polynomial};
+use super::maps::{check_map, check_polynomial, layouts_are_sound};
 use super::{Violation, at, check_ends};
 use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
@@ -216,12 +216,22 @@ impl<'a> Operation<'a> {
     }
 
     fn check(&self) -> Vec<String> {
+        if let Op::LinearTransform { map, .. } | Op::AddBias { map } = self.op {
+            match self.schedule.linear_map(*map) {
+                // Reported with the map itself; its periods cannot be computed.
+                Some(map) if !layouts_are_sound(map, self.machine.parameters.n() / 2) => {
+                    return Vec::new();
+                }
+                Some(_) => {}
+                None => return vec![format!("m{} is not defined", map.0)],
+            }
+        }
         let arity = match self.op {
             Op::Input => 0,
-            Op::LinearTransform { map, .. } => match self.schedule.linear_map(*map) {
-                Some(map) => map.terms.len(),
-                None => return vec![format!("m{} is not defined", map.0)],
-            },
+            Op::LinearTransform { map, .. } => self
+                .schedule
+                .linear_map(*map)
+                .map_or(0, |map| map.terms.len()),
             Op::Add | Op::Multiply => 2,
             Op::AddBias { .. }
             | Op::Rotate { .. }
@@ -246,9 +256,8 @@ impl<'a> Operation<'a> {
             Op::LinearTransform { map, steps } => self.check_transform(*map, steps, &mut wrong),
             Op::AddBias { map } => {
                 self.expect(self.operands[0], &mut wrong);
-                match self.schedule.linear_map(*map) {
-                    Some(map) => self.check_period("result", map.output.period(), &mut wrong),
-                    None => wrong.push(format!("m{} is not defined", map.0)),
+                if let Some(map) = self.schedule.linear_map(*map) {
+                    self.check_period("result", map.output.period(), &mut wrong);
                 }
             }
             Op::Rotate { by } => {
@@ -621,6 +630,12 @@ mod tests {
         assert_has(&messages, "m2 is not defined");
         let messages = after(|schedule| schedule.polynomials[0].coefficients.clear());
         assert_has(&messages, "p0 has no coefficients");
+        let messages = after(|schedule| {
+            schedule.linear_maps[0].output.grid_height = usize::MAX;
+            schedule.linear_maps[1].terms[0].input.gap = usize::MAX;
+        });
+        assert_has(&messages, "m0 result: ");
+        assert_has(&messages, "m1 term 0: ");
         let messages = after(|schedule| schedule.linear_maps[0].terms[0].factor = f64::NAN);
         assert_has(&messages, "m0 term 0: the factor is NaN");
     }

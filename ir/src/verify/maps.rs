@@ -54,6 +54,14 @@ pub(super) fn check_layout(layout: &MultiplexedLayout, max_slots: usize) -> Resu
     Ok(())
 }
 
+/// Whether all layouts of a map pass [`check_layout`].
+pub(super) fn layouts_are_sound(map: &LinearMap, max_slots: usize) -> bool {
+    let inputs = map.terms.iter().map(|term| &term.input);
+    inputs
+        .chain([&map.output])
+        .all(|layout| check_layout(layout, max_slots).is_ok())
+}
+
 /// Everything that is wrong with a map; chains are followed only when the weights are given.
 pub(super) fn check_map(
     map: &LinearMap,
