@@ -55,7 +55,7 @@ impl Decomposed {
             layout.level,
             "the layout is truncated to the polynomial's level"
         );
-        let coefficients = poly.clone().into_coeff();
+        let coefficients = coefficients(poly);
         let digits = layout
             .digits
             .iter()
@@ -128,6 +128,57 @@ fn key_product(
         .dot_pair(modulus, out, Init::Replace, digits, 0, halves);
 }
 
+/// The coefficients of a polynomial. Each limb is copied and transformed by one task, in cache.
+fn coefficients(poly: &RnsPoly<Eval>) -> RnsPoly<Coeff> {
+    let context = poly.context();
+    let mut coefficients = RnsPoly::<Coeff>::stale(context, poly.basis());
+    for_each_limb(coefficients.data_mut(), context.n(), |i, limb| {
+        let table = context.table(context.modulus_index(poly.basis(), i));
+        limb.copy_from_slice(poly.limb(i));
+        context.kernel().ntt_inverse(table, limb);
+    });
+    coefficients
+}
+
+/// Divides by the special primes, like [`mod_down`], and gives the quotient's coefficients too.
+pub(crate) fn mod_down_both(mut poly: RnsPoly<Eval>) -> (RnsPoly<Eval>, RnsPoly<Coeff>) {
+    let context = Arc::clone(poly.context());
+    let (n, kernel, basis) = (context.n(), context.kernel(), poly.basis());
+    let (limbs, to) = (basis.q_limbs(), Basis::q(basis.level()));
+    if basis == to {
+        let coefficients = coefficients(&poly);
+        return (poly, coefficients);
+    }
+    let (kept, dropped) = poly.data_mut().split_at_mut(limbs * n);
+    for_each_limb(dropped, n, |i, limb| {
+        kernel.ntt_inverse(context.table(context.special_index(i)), limb);
+    });
+    let specials = context.special_index(0)..context.special_index(basis.specials());
+    let table = context.conversion((0..0, specials), (0..limbs).collect());
+    let mut remainder = RnsPoly::<Coeff>::stale(&context, to);
+    let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
+    let outputs = remainder.data_mut().chunks_exact_mut(n).collect();
+    convert_limbs(&context, &table, &inputs, outputs);
+    // The quotient overwrites the remainder.
+    let mut quotient = remainder.with_domain::<Eval>();
+    let mut coefficients = RnsPoly::<Coeff>::stale(&context, to);
+    for_each_limb_pair(
+        quotient.data_mut(),
+        coefficients.data_mut(),
+        n,
+        |i, x, c| {
+            let target = &table.targets[i];
+            let modulus = &target.modulus;
+            let negated = modulus.shoup(modulus.neg(target.inverse.value));
+            kernel.ntt_forward(context.table(i), x);
+            kernel.sub_mul_scalar(modulus, x, &kept[i * n..][..n], negated);
+            c.copy_from_slice(x);
+            kernel.ntt_inverse(context.table(i), c);
+        },
+    );
+    (quotient, coefficients)
+}
+
 /// A polynomial raised digit by digit whose limbs are still to be transformed, which happens when a limb is used, so
 /// that it is in cache.
 pub(crate) struct Raised<'a> {
@@ -147,9 +198,17 @@ pub(crate) struct RaisedLimb<'a> {
 impl<'a> Raised<'a> {
     /// Cuts a polynomial into the digits of a layout for its level, see [`truncate`].
     pub(crate) fn new(poly: &'a RnsPoly<Eval>, layout: KeySwitchLayout) -> Self {
+        Self::with_coefficients(poly, &coefficients(poly), layout)
+    }
+
+    /// [`Self::new`] of a polynomial whose coefficients are known.
+    pub(crate) fn with_coefficients(
+        poly: &'a RnsPoly<Eval>,
+        coefficients: &RnsPoly<Coeff>,
+        layout: KeySwitchLayout,
+    ) -> Self {
         let context = poly.context();
         let basis = Basis::new(layout.level, layout.specials);
-        let coefficients = poly.clone().into_coeff();
         let raise = |digit: &Range<usize>| {
             let outside = || (0..basis.limbs()).filter(|limb| !digit.contains(limb));
             let targets = outside().map(|limb| context.modulus_index(basis, limb));

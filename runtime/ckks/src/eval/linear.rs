@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::eval::{Evaluator, check_levels, check_scales};
 use crate::kernel::Init;
 use crate::keys::KeySwitchKey;
-use crate::keyswitch::{Decomposed, Raised, add_times_special, truncate};
+use crate::keyswitch::{Decomposed, Raised, add_times_special, mod_down_both, truncate};
 use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb};
 use crate::rns::{mod_down, mod_down_rescale, special_product};
 
@@ -444,14 +444,15 @@ impl Evaluator {
         let context = self.context();
         let (kernel, n, basis) = (context.kernel(), context.n(), c0.basis());
         let Rotation { key, galois, table } = rotation;
-        let divided = mod_down(sum1);
+        let (divided, coefficients) = mod_down_both(sum1);
         let layout = truncate(&key.layout, divided.level());
         let permute_add = |limb: usize, acc: &mut [u64], x: &[u64], scratch: &mut [u64]| {
             kernel.permute(&table.blocks, &table.patterns, scratch, x);
             kernel.add(context.limb_modulus(basis, limb), acc, scratch);
         };
         if key.layout.specials == basis.specials() {
-            let mut raised = Raised::new(&divided, layout);
+            let mut raised = Raised::with_coefficients(&divided, &coefficients, layout);
+            drop(coefficients);
             let parts = c0.data_mut().par_chunks_exact_mut(n);
             let parts = parts.zip(c1.data_mut().par_chunks_exact_mut(n));
             let tasks = raised.limbs().into_par_iter().zip(parts).enumerate();
