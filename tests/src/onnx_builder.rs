@@ -177,7 +177,10 @@ pub struct OnnxBuilder {
 impl OnnxBuilder {
     /// A model of the given version of the default operator set.
     pub fn new(opset: i64) -> Self {
-        Self { opset, graph: Message::default().bytes(2, "test") }
+        Self {
+            opset,
+            graph: Message::default().bytes(2, "test"),
+        }
     }
 
     /// A graph input of 32-bit floats.
@@ -242,7 +245,11 @@ impl OnnxBuilder {
     /// The file.
     pub fn build(&self) -> Vec<u8> {
         let opset = Message::default().bytes(1, "").varint(2, self.opset as u64);
-        Message::default().varint(1, 8).bytes(8, opset).bytes(7, &self.graph).0
+        Message::default()
+            .varint(1, 8)
+            .bytes(8, opset)
+            .bytes(7, &self.graph)
+            .0
     }
 
     fn value_info<D: Copy + Into<Dim>>(&mut self, field: u64, name: &str, dims: &[D]) -> &mut Self {

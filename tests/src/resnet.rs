@@ -64,7 +64,11 @@ impl Spec {
         writer.onnx.input("input", &[1, channels, height, width]);
         // The second moment of what the next convolution reads; images are normalised.
         let mut moment = 1.0;
-        let stem = Conv { channels: [self.image[0], self.width], kernel: 3, stride: 1 };
+        let stem = Conv {
+            channels: [self.image[0], self.width],
+            kernel: 3,
+            stride: 1,
+        };
         let mut x = writer.conv_bn("conv1", "bn1", "input", stem, moment, 1.0);
         x = writer.relu("relu", &x);
         moment = 0.5;
@@ -77,23 +81,38 @@ impl Spec {
                 let name = format!("layer{}.{block}", stage + 1);
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
                 let named = |part: &str| format!("{name}.{part}");
-                let first = Conv { channels: [from, to], kernel: 3, stride };
-                let mut y =
-                    writer.conv_bn(&named("conv1"), &named("bn1"), &x, first, moment, 1.0);
+                let first = Conv {
+                    channels: [from, to],
+                    kernel: 3,
+                    stride,
+                };
+                let mut y = writer.conv_bn(&named("conv1"), &named("bn1"), &x, first, moment, 1.0);
                 y = writer.relu(&named("relu1"), &y);
-                let second = Conv { channels: [to, to], kernel: 3, stride: 1 };
+                let second = Conv {
+                    channels: [to, to],
+                    kernel: 3,
+                    stride: 1,
+                };
                 let gain = branch.sqrt();
                 y = writer.conv_bn(&named("conv2"), &named("bn2"), &y, second, 0.5, gain);
                 if stride != 1 {
                     x = match self.shortcut {
                         Shortcut::A => writer.option_a(&named("shortcut"), &x, to - from),
                         Shortcut::B => {
-                            let conv = Conv { channels: [from, to], kernel: 1, stride };
+                            let conv = Conv {
+                                channels: [from, to],
+                                kernel: 1,
+                                stride,
+                            };
                             let (conv_name, bn_name) = (named("shortcut.0"), named("shortcut.1"));
                             writer.conv_bn(&conv_name, &bn_name, &x, conv, moment, 1.0)
                         }
                     };
-                    moment = if self.shortcut == Shortcut::A { moment / 2.0 } else { 1.0 };
+                    moment = if self.shortcut == Shortcut::A {
+                        moment / 2.0
+                    } else {
+                        1.0
+                    };
                 }
                 writer.onnx.node("Add", &[&y, &x], &named("add"), &[]);
                 x = writer.relu(&named("relu2"), &named("add"));
@@ -134,7 +153,11 @@ impl Writer {
         conv: &str,
         bn: &str,
         x: &str,
-        Conv { channels: [from, to], kernel, stride }: Conv,
+        Conv {
+            channels: [from, to],
+            kernel,
+            stride,
+        }: Conv,
         moment: f32,
         gain: f32,
     ) -> String {
@@ -149,13 +172,17 @@ impl Writer {
             ("strides", Attr::Ints(vec![stride; 2])),
             ("pads", Attr::Ints(vec![pad; 4])),
         ];
-        self.onnx.node("Conv", &[x, &weight_name], conv, &attributes);
+        self.onnx
+            .node("Conv", &[x, &weight_name], conv, &attributes);
         let variance = 2.0 * moment;
         let statistics = [
             ("weight", self.uniform(to, 0.8 * gain, 1.2 * gain)),
             ("bias", self.normal(to, 0.1 * gain)),
             ("running_mean", self.normal(to, 0.1)),
-            ("running_var", self.uniform(to, 0.8 * variance, 1.2 * variance)),
+            (
+                "running_var",
+                self.uniform(to, 0.8 * variance, 1.2 * variance),
+            ),
         ];
         let mut inputs = vec![conv.to_string()];
         for (part, data) in statistics {
@@ -164,7 +191,12 @@ impl Writer {
             inputs.push(name);
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        self.onnx.node("BatchNormalization", &inputs, bn, &[("epsilon", Attr::Float(1e-5))]);
+        self.onnx.node(
+            "BatchNormalization",
+            &inputs,
+            bn,
+            &[("epsilon", Attr::Float(1e-5))],
+        );
         bn.to_string()
     }
 
@@ -185,7 +217,8 @@ impl Writer {
             .ints(&steps, &[2, 2])
             .ints(&pads, &[0, before, 0, 0, 0, after, 0, 0]);
         let sliced = format!("{name}.slice");
-        self.onnx.node("Slice", &[x, &starts, &ends, &axes, &steps], &sliced, &[]);
+        self.onnx
+            .node("Slice", &[x, &starts, &ends, &axes, &steps], &sliced, &[]);
         self.onnx.node("Pad", &[&sliced, &pads], name, &[]);
         name.to_string()
     }
@@ -198,7 +231,12 @@ impl Writer {
             .floats("fc.bias", &[classes as i64], &bias)
             .node("GlobalAveragePool", &[x], "pool", &[])
             .node("Flatten", &["pool"], "flatten", &[("axis", Attr::Int(1))])
-            .node("Gemm", &["flatten", "fc.weight", "fc.bias"], "fc", &[("transB", Attr::Int(1))])
+            .node(
+                "Gemm",
+                &["flatten", "fc.weight", "fc.bias"],
+                "fc",
+                &[("transB", Attr::Int(1))],
+            )
             .output("fc");
     }
 

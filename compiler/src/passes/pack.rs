@@ -138,10 +138,12 @@ impl Packer<'_> {
         let from = self.model.graph.operands(value)[0];
         let shape = self.model.graph.ty(from).chw();
         let [channels, height, width] = self.model.graph.ty(value).chw();
-        if is_whole_mean(op, shape) && height == 1 && width == 1 && shape == chw(&layout) {
-            if let Some(pooled) = self.rotate_sum(operand, value)? {
-                return Ok(pooled);
-            }
+        let pools = is_whole_mean(op, shape) && height == 1 && width == 1;
+        if pools
+            && shape == chw(&layout)
+            && let Some(pooled) = self.rotate_sum(operand, value)?
+        {
+            return Ok(pooled);
         }
         let output = match op {
             // A vector spreads over the smallest cell that holds it.

@@ -93,7 +93,7 @@ pub fn run(
     let mut best: Option<Placement> = None;
     let mut alternatives = Vec::new();
     for input_level in 1..=search.top {
-        let Some(placement) = search.from_level(input_level) else {
+        let Some(placement) = search.encrypted_at(input_level) else {
             continue;
         };
         alternatives.push(Alternative {
@@ -157,7 +157,8 @@ impl Search<'_> {
         }
     }
 
-    fn from_level(&self, input_level: usize) -> Option<Placement> {
+    /// The best placement when the image is encrypted at `input_level`, if there is one.
+    fn encrypted_at(&self, input_level: usize) -> Option<Placement> {
         let mut history: Vec<States> = Vec::with_capacity(self.graph.len());
         for value in self.graph.values() {
             let mut states = States::new();
