@@ -20,6 +20,9 @@ pub(crate) struct Sum<'a> {
     pub(crate) constant: i128,
 }
 
+/// Values worked on at a time: those of the three sums stay in the first levels of cache.
+const BLOCK: usize = 2048;
+
 /// `round(value)` as an integer factor.
 ///
 /// # Errors
@@ -64,43 +67,49 @@ impl Sum<'_> {
         let mut d2 = squares.then(|| RnsPoly::stale(context, basis));
         let limb = |i: usize, d0: &mut [u64], d1: &mut [u64], d2: Option<&mut [u64]>| {
             let m = context.modulus(i);
-            if let Some(d2) = d2 {
-                let column = |f: fn(&Ciphertext) -> &RnsPoly<_>, right: bool| -> Vec<&[u64]> {
-                    self.products
-                        .iter()
-                        .map(|&(a, b)| f(if right { b } else { a }).limb(i))
-                        .collect()
-                };
-                let (a0, a1) = (column(Ciphertext::c0, false), column(Ciphertext::c1, false));
-                let (b0, b1) = (column(Ciphertext::c0, true), column(Ciphertext::c1, true));
-                kernel.dot(m, d0, Init::Replace, &a0, 0, &b0);
-                kernel.dot(
-                    m,
-                    d1,
-                    Init::Replace,
-                    &[a0, a1.clone()].concat(),
-                    0,
-                    &[b1.clone(), b0].concat(),
-                );
-                kernel.dot(m, d2, Init::Replace, &a1, 0, &b1);
-                if self.factor != 1 {
-                    let factor = m.shoup(m.reduce(self.factor));
-                    kernel.mul_scalar(m, d0, factor);
-                    kernel.mul_scalar(m, d1, factor);
-                    kernel.mul_scalar(m, d2, factor);
+            let factor = m.shoup(m.reduce(self.factor));
+            let constant = m.from_i128(self.constant);
+            let terms: Vec<_> = self
+                .terms
+                .iter()
+                .map(|(t, k)| (t.c0().limb(i), t.c1().limb(i), m.shoup(m.from_i128(*k))))
+                .collect();
+            let blocks = d0.chunks_mut(BLOCK).zip(d1.chunks_mut(BLOCK));
+            let mut squares = d2.map(|d2| d2.chunks_mut(BLOCK));
+            for (b, (d0, d1)) in blocks.enumerate() {
+                let at = b * BLOCK..b * BLOCK + d0.len();
+                if let Some(d2) = squares.as_mut().and_then(Iterator::next) {
+                    let mut left = Vec::with_capacity(2 * self.products.len());
+                    let mut right = Vec::with_capacity(2 * self.products.len());
+                    for (x, y) in &self.products {
+                        left.push(&x.c0().limb(i)[at.clone()]);
+                        right.push(&y.c1().limb(i)[at.clone()]);
+                    }
+                    for (x, y) in &self.products {
+                        left.push(&x.c1().limb(i)[at.clone()]);
+                        right.push(&y.c0().limb(i)[at.clone()]);
+                    }
+                    let (a0, a1) = left.split_at(self.products.len());
+                    let (b1, b0) = right.split_at(self.products.len());
+                    kernel.dot(m, d0, Init::Replace, a0, 0, b0);
+                    kernel.dot(m, d1, Init::Replace, &left, 0, &right);
+                    kernel.dot(m, d2, Init::Replace, a1, 0, b1);
+                    if self.factor != 1 {
+                        kernel.mul_scalar(m, d0, factor);
+                        kernel.mul_scalar(m, d1, factor);
+                        kernel.mul_scalar(m, d2, factor);
+                    }
+                } else {
+                    d0.fill(0);
+                    d1.fill(0);
                 }
-            } else {
-                d0.fill(0);
-                d1.fill(0);
-            }
-            for (t, k) in &self.terms {
-                let k = m.shoup(m.from_i128(*k));
-                kernel.mul_scalar_add(m, d0, t.c0().limb(i), k);
-                kernel.mul_scalar_add(m, d1, t.c1().limb(i), k);
-            }
-            if self.constant != 0 {
-                let k = m.from_i128(self.constant);
-                d0.iter_mut().for_each(|x| *x = m.add(*x, k));
+                for &(t0, t1, k) in &terms {
+                    kernel.mul_scalar_add(m, d0, &t0[at.clone()], k);
+                    kernel.mul_scalar_add(m, d1, &t1[at.clone()], k);
+                }
+                if constant != 0 {
+                    d0.iter_mut().for_each(|x| *x = m.add(*x, constant));
+                }
             }
         };
         let pairs = d0
