@@ -405,22 +405,20 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     let f = Field::new(m);
-    for (out, x) in out.chunks_mut(LANES).zip(x.chunks(LANES)) {
-        let mut words = [0u64; LANES];
-        words
-            .iter_mut()
-            .zip(x)
-            .for_each(|(w, &x)| *w = x.unsigned_abs());
-        let magnitude = load(&words);
-        words.iter_mut().zip(x).for_each(|(w, &x)| *w = x as u64);
-        let negative = _mm512_movepi64_mask(load(&words));
+    let (runs, tail) = out.as_chunks_mut::<LANES>();
+    let (signed, signed_tail) = x.as_chunks::<LANES>();
+    for (out, x) in runs.iter_mut().zip(signed) {
+        // SAFETY: the reference covers the 64 bytes read; the load has no alignment requirement.
+        let x = unsafe { _mm512_loadu_epi64(x.as_ptr()) };
         // The word above 52 bits counts as the high half of a product.
-        let residue = f.reduce_wide(magnitude, f.zero);
-        store_partial(
+        let residue = f.reduce_wide(_mm512_abs_epi64(x), f.zero);
+        let negated = f.sub(f.zero, residue);
+        store(
             out,
-            _mm512_mask_blend_epi64(negative, residue, f.sub(f.zero, residue)),
+            _mm512_mask_mov_epi64(residue, _mm512_movepi64_mask(x), negated),
         );
     }
+    super::scalar::reduce_signed(m, tail, signed_tail);
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]

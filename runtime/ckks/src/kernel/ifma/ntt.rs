@@ -1,8 +1,8 @@
 //! The negacyclic transform.
 //!
 //! Butterflies multiply in Montgomery form at 52 bits: three multiply-adds whose accumulators also take up additions
-//! that the butterfly needs anyway. Layers run four at a time with sixteen registers of data (radix 16), over the
-//! whole polynomial first and then within blocks that stay in the first-level cache; the last four layers, whose
+//! that the butterfly needs anyway. Layers run three or four at a time in up to sixteen registers of data (radix 8 or
+//! 16), over the whole polynomial first and then within blocks that stay near the core; the last four layers, whose
 //! nodes span sixteen residues, work inside two registers.
 //!
 //! Ranges. With q of 50 bits, values stay below 4q in the forward direction (the upper operand is corrected to
@@ -18,8 +18,10 @@ use std::arch::x86_64::*;
 /// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last four layers.
 const LEAST: usize = 64;
 
-/// log2 of the residues of a block that stays in the first-level cache: 32 KiB.
-const LOG_BLOCK: u32 = 12;
+/// log2 of the residues of a block that is finished before the next is begun: 64 KiB. At 2^16 it leaves three layers
+/// above it and three passes of three layers in it, whose strides do not crowd one set of the first-level cache as
+/// sixteen at a distance of 32 KiB do.
+const LOG_BLOCK: u32 = 13;
 
 /// log2 of the residues that the in-register layers span.
 const LOG_TAIL: u32 = 4;
