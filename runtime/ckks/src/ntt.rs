@@ -26,7 +26,11 @@ pub struct NttTable {
 /// The `bits` lowest bits of `x` in reverse order.
 #[inline]
 pub fn reverse_bits(x: usize, bits: u32) -> usize {
-    if bits == 0 { 0 } else { x.reverse_bits() >> (usize::BITS - bits) }
+    if bits == 0 {
+        0
+    } else {
+        x.reverse_bits() >> (usize::BITS - bits)
+    }
 }
 
 impl NttTable {
@@ -44,8 +48,15 @@ impl NttTable {
             power = modulus.mul_shoup(power, psi);
         }
         let half = modulus.inverse(2);
-        let degree_inverses = (0..=log_n).map(|k| modulus.to_montgomery(modulus.pow(half, k.into()))).collect();
-        Self { modulus, log_n, roots, degree_inverses }
+        let degree_inverses = (0..=log_n)
+            .map(|k| modulus.to_montgomery(modulus.pow(half, k.into())))
+            .collect();
+        Self {
+            modulus,
+            log_n,
+            roots,
+            degree_inverses,
+        }
     }
 
     /// The modulus.
