@@ -149,7 +149,13 @@ fn client_and_server_work_as_separate_processes() {
     for (file, words) in [
         (
             "toy.plan",
-            &["INSECURE", "2^10", "bee", "made by hand", "bootstrap"][..],
+            &[
+                "INSECURE",
+                "2^10",
+                "bee",
+                "made by hand",
+                "a bootstrap fails",
+            ][..],
         ),
         ("client.key", &["secret key", "`toy`"]),
         ("eval.keys", &["evaluation-key file", "keys"]),
