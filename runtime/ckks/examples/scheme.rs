@@ -1,6 +1,6 @@
 //! Times the scheme's operations at full size, parameter set B.
 //!
-//! `RAYON_NUM_THREADS=1 cargo run --release -p heddle-ckks --example scheme [kernel]`
+//! `RAYON_NUM_THREADS=1 cargo run --release -p heddle-ckks --example scheme`; `HEDDLE_KERNEL` sets the kernel.
 //!
 //! Prints, per operation, wall time and processor time of the fastest of a few runs.
 
