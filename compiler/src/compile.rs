@@ -1,11 +1,10 @@
 //! Compiling a model: options in, plan out.
 
-use heddle_ir::ckks::Schedule;
+use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotGraph;
-use heddle_ir::{ValueId, WeightId, Weights};
 use heddle_params::bootstrap::BootstrapVariant;
 
 use crate::analysis::ranges::RangeOverride;
@@ -73,8 +72,6 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         schedule,
         log,
     } = lowered;
-    let mut schedule = schedule;
-    let weights = used_weights(&mut schedule, &model.weights);
     let plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
@@ -82,7 +79,7 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         insecure: parameters.is_insecure(),
         bootstrap,
         schedule,
-        weights,
+        weights: model.weights.clone(),
         input: packed.ty(ValueId(0)).clone(),
         output: packed.ty(packed.outputs()[0]).clone(),
         input_order: model.input_order,
@@ -97,23 +94,4 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         packed,
         log,
     })
-}
-
-/// The weights that the schedule's linear maps refer to, which are renumbered to match.
-fn used_weights(schedule: &mut Schedule, weights: &Weights) -> Weights {
-    let mut used = Weights::default();
-    let mut renumbered: Vec<Option<WeightId>> = vec![None; weights.len()];
-    let terms = schedule
-        .linear_maps
-        .iter_mut()
-        .flat_map(|map| &mut map.terms);
-    for weight in terms
-        .flat_map(|term| &mut term.ops)
-        .flat_map(|op| op.weights_mut())
-    {
-        let new = renumbered[weight.0 as usize]
-            .get_or_insert_with(|| used.push(weights.get(*weight).clone()));
-        *weight = *new;
-    }
-    used
 }

@@ -98,6 +98,8 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     };
     let violations = verify::ckks::verify(&schedule, machine, Some(&model.weights));
     verify::require("ckks", &violations)?;
+    let violations = verify::ckks::verify_diagonals(&schedule, &model.weights);
+    verify::require("ckks", &violations)?;
     log.ckks(
         select_keys::NAME,
         &schedule,

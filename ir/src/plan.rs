@@ -316,7 +316,7 @@ fn with_referenced_weights<'a>(
         .flat_map(|map| &mut map.terms);
     let mut references: Vec<&mut WeightId> = terms
         .flat_map(|term| &mut term.ops)
-        .flat_map(weight_references)
+        .flat_map(LinearOp::weights_mut)
         .collect();
     let mut used = vec![false; weights.len()];
     for id in &references {
@@ -338,30 +338,6 @@ fn with_referenced_weights<'a>(
         }
     }
     (schedule, kept)
-}
-
-/// The weights that an operation refers to.
-fn weight_references(op: &mut LinearOp) -> Vec<&mut WeightId> {
-    match op {
-        LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
-            std::iter::once(weight).chain(bias).collect()
-        }
-        LinearOp::BatchNorm {
-            scale,
-            bias,
-            mean,
-            variance,
-            ..
-        } => {
-            vec![scale, bias, mean, variance]
-        }
-        LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
-        LinearOp::AveragePool { .. }
-        | LinearOp::GlobalAveragePool
-        | LinearOp::Flatten
-        | LinearOp::Slice { .. }
-        | LinearOp::Pad { .. } => Vec::new(),
-    }
 }
 
 #[cfg(test)]
@@ -441,7 +417,7 @@ mod tests {
             .flat_map(|map| &mut map.terms);
         for id in terms
             .flat_map(|term| &mut term.ops)
-            .flat_map(weight_references)
+            .flat_map(LinearOp::weights_mut)
         {
             id.0 += 1;
         }

@@ -1,0 +1,93 @@
+//! Full size: the demo network at N = 2^16 and 128-bit security. Minutes and gigabytes, so only
+//! when asked for: `cargo test --release -p heddle-tests --test full_size -- --ignored`.
+
+use std::path::PathBuf;
+
+use heddle_ckks::keys::KeyStorage;
+use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::pass::Explain;
+use heddle_frontends::{image, onnx};
+use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::plan::Plan;
+use heddle_ir::preprocess::Preprocess;
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::packing::{class_of, pack, unpack};
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+
+/// A file of the demo.
+fn demo(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples/demo")
+        .join(name)
+}
+
+#[test]
+#[ignore = "full size: minutes and about 10 GiB"]
+fn the_demo_network_classifies_a_picture_under_encryption() {
+    let model_path = demo("resnet20_cifar10.onnx");
+    let model = onnx::import(&model_path, &onnx::ImportOptions::default()).unwrap();
+    let options = Options {
+        preprocess: Preprocess::named("cifar10").unwrap(),
+        samples: Vec::new(),
+        range_overrides: Vec::new(),
+        labels: Vec::new(),
+        ring: Ring::Secure,
+        variant: BootstrapVariant::Real,
+        explain: Explain::Remarks,
+    };
+    let compilation = compile(model.clone(), &options).unwrap();
+    // What is executed is what a reader of the file gets.
+    let mut bytes = Vec::new();
+    compilation.plan.write(&mut bytes, "demo").unwrap();
+    let plan = Plan::read(&bytes[..], "demo").unwrap();
+    let parameters = plan.checked_parameters().unwrap();
+    assert!(parameters.security().bits >= 128.0);
+
+    let picture = &image::read(demo("ship.png").to_str().unwrap()).unwrap()[0];
+    let (tensor, _) = image::to_tensor(picture, &plan.preprocess, [3, 32, 32]).unwrap();
+    let reference: Vec<f64> = nn::run(&model, &tensor)
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = machine
+        .run(&pack(&plan, "ship", &tensor).unwrap(), |_, _| {})
+        .unwrap();
+    let clear = unpack(&plan, &slots).unwrap();
+
+    let context = heddle_ckks::Context::new(parameters).unwrap();
+    let client = Client::generate(&plan, &context).unwrap();
+    let keys = client
+        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
+        .unwrap();
+    let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
+    let input = client.encrypt("ship", &tensor).unwrap().expand(&context);
+    let (output, trace) = server.run(input, Show::Nothing).unwrap();
+    let logits = client.decrypt(&output, Share::Private).unwrap();
+
+    let largest = |left: &[f64], right: &[f64]| {
+        left.iter()
+            .zip(right)
+            .map(|(left, right)| (left - right).abs())
+            .fold(0.0, f64::max)
+    };
+    println!(
+        "plaintext {reference:.4?}\nclear     {clear:.4?}\nencrypted {logits:.4?}\n{:?}",
+        trace.split
+    );
+    assert_eq!(class_of(&logits), class_of(&reference));
+    assert_eq!(class_of(&logits), 8, "a ship");
+    assert!(
+        largest(&logits, &clear) < 0.005,
+        "{}",
+        largest(&logits, &clear)
+    );
+    assert!(
+        largest(&clear, &reference) < 0.05,
+        "{}",
+        largest(&clear, &reference)
+    );
+}
