@@ -1,0 +1,207 @@
+//! `heddlec` as a process: what it writes, what it says, and that bad input leaves nothing behind.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+use heddle_tests::resnet::{Shortcut, Spec};
+
+/// A folder of its own for each test, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("heddlec-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.0.join(name), bytes).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heddlec"));
+        command
+            .current_dir(&self.0)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs and expects exit code 1, a message with every one of `words`, and no new file.
+    fn refuses(&self, arguments: &[&str], words: &[&str]) {
+        let files = || fs::read_dir(&self.0).unwrap().count();
+        let before = files();
+        let output = self.run(arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
+        for word in words {
+            assert!(
+                message.contains(word),
+                "{arguments:?}: no `{word}` in: {message}"
+            );
+        }
+        assert!(!message.contains("panicked"), "{message}");
+        assert_eq!(files(), before, "{arguments:?} left a file behind");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn network(shortcut: Shortcut) -> Vec<u8> {
+    let spec = Spec {
+        blocks_per_stage: 1,
+        stages: 2,
+        width: 4,
+        image: [3, 8, 8],
+        classes: 4,
+        shortcut,
+        seed: 3,
+    };
+    spec.build()
+}
+
+/// A convolution with the given kernel and a ReLU; no batch norm.
+fn lone_convolution(taps: &[f32]) -> Vec<u8> {
+    let mut onnx = OnnxBuilder::new(13);
+    onnx.input("image", &[1_i64, 1, 8, 8]);
+    onnx.floats("kernel", &[1, 1, 3, 3], taps);
+    onnx.node(
+        "Conv",
+        &["image", "kernel"],
+        "conv",
+        &[("pads", Attr::Ints(vec![1; 4]))],
+    );
+    onnx.node("Relu", &["conv"], "relu", &[]);
+    onnx.output("relu");
+    onnx.build()
+}
+
+#[test]
+fn a_plan_is_written_and_every_stage_is_printed() {
+    let folder = Folder::new("stages");
+    folder.write("model.onnx", &network(Shortcut::B));
+    let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
+    let compile = |output: &str| {
+        let arguments = [&["model.onnx", "-o", output][..], &ring].concat();
+        let output = folder.run(&arguments);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = compile("one.plan");
+    assert!(said.contains("INSECURE"), "{said}");
+    compile("two.plan");
+    let plan = |name: &str| fs::read(folder.0.join(name)).unwrap();
+    assert_eq!(plan("one.plan"), plan("two.plan"));
+    for (stage, sign) in [
+        ("nn", "tensor<3x8x8>"),
+        ("slot", "multiplexed<"),
+        ("ckks", "bootstrap"),
+        ("schedule", "evaluation keys by level"),
+    ] {
+        let output = folder.run(&[&["model.onnx", "--emit", stage][..], &ring].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && text.contains(sign),
+            "{stage}: {text}"
+        );
+    }
+    let output = folder.run(
+        &[
+            &["model.onnx", "--emit", "schedule", "--explain"][..],
+            &ring,
+        ]
+        .concat(),
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    for pass in [
+        "fold-batch-norm",
+        "pack",
+        "fuse-linear-maps",
+        "place-bootstraps",
+        "schedule",
+    ] {
+        assert!(
+            text.contains(&format!("== {pass}")),
+            "{pass} is not explained: {text}"
+        );
+    }
+    assert!(text.contains("image at level"), "{text}");
+}
+
+#[test]
+fn bad_models_are_refused() {
+    let folder = Folder::new("models");
+    let model = network(Shortcut::A);
+    folder.write("cut.onnx", &model[..model.len() / 2]);
+    folder.refuses(&["cut.onnx", "-o", "x.plan"], &["cut.onnx"]);
+    folder.write("foreign.onnx", b"\x89PNG\r\n\x1a\n this is no model");
+    folder.refuses(&["foreign.onnx", "-o", "x.plan"], &["foreign.onnx"]);
+    folder.refuses(&["absent.onnx", "-o", "x.plan"], &["absent.onnx"]);
+    let mut taps = [0.1; 9];
+    taps[4] = f32::NAN;
+    folder.write("nan.onnx", &lone_convolution(&taps));
+    folder.refuses(
+        &["nan.onnx", "-o", "x.plan", "--range", "*=4"],
+        &["nan.onnx", "kernel"],
+    );
+    let mut onnx = OnnxBuilder::new(13);
+    onnx.input("image", &[1_i64, 1, 8, 8]);
+    onnx.node("Sin", &["image"], "wave", &[]);
+    onnx.node("Cosh", &["wave"], "other", &[]);
+    onnx.output("other");
+    folder.write("ops.onnx", &onnx.build());
+    folder.refuses(
+        &["ops.onnx", "-o", "x.plan"],
+        &["Sin", "`wave`", "Cosh", "`other`"],
+    );
+}
+
+#[test]
+fn ranges_must_come_from_somewhere_and_hold() {
+    let folder = Folder::new("ranges");
+    folder.write("model.onnx", &lone_convolution(&[0.5; 9]));
+    let with = |more: &[&'static str]| {
+        let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
+        [&["model.onnx", "-o", "x.plan"][..], &ring, more].concat()
+    };
+    folder.refuses(&with(&[]), &["relu", "--calibrate", "--range"]);
+    folder.refuses(&with(&["--range", "nothing*=4"]), &["nothing*", "relu"]);
+    folder.refuses(&with(&["--calibrate", "absent.bin"]), &["absent.bin"]);
+    assert!(folder.run(&with(&["--range", "*=5"])).status.success());
+    assert_eq!(
+        folder.run(&with(&["--range", "*=-1"])).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn settings_are_checked() {
+    let folder = Folder::new("settings");
+    folder.write("model.onnx", &network(Shortcut::A));
+    let plan = ["model.onnx", "-o", "x.plan"];
+    folder.refuses(
+        &[&plan[..], &["--preprocess", "nothing"]].concat(),
+        &["nothing", "cifar10"],
+    );
+    folder.write("labels.txt", b"one\ntwo\n");
+    folder.refuses(
+        &[&plan[..], &["--labels", "labels.txt"]].concat(),
+        &["labels.txt", "4"],
+    );
+    folder.refuses(
+        &[&plan[..], &["--insecure-log-n", "8"]].concat(),
+        &["slots"],
+    );
+    assert_eq!(folder.run(&["model.onnx"]).status.code(), Some(2));
+}
