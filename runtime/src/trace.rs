@@ -94,22 +94,27 @@ pub struct Trace {
     pub operations: Vec<TracedOp>,
 }
 
-/// The kind of work of every operation. Rescales and level drops belong to what they follow.
+/// The kind of work of every operation. A rescale belongs to what it follows, a dropped level to what it is for.
 fn works(schedule: &Schedule) -> Vec<Work> {
-    let mut works: Vec<Work> = Vec::with_capacity(schedule.graph.len());
-    for value in schedule.graph.values() {
-        works.push(match schedule.graph.node(value).op {
+    let graph = &schedule.graph;
+    let mut works: Vec<Work> = Vec::with_capacity(graph.len());
+    for value in graph.values() {
+        works.push(match graph.node(value).op {
             Op::Bootstrap { .. } => Work::Bootstrap,
             Op::Polynomial { .. } | Op::Multiply => Work::Activation,
-            Op::Rescale | Op::DropLevel => {
-                let operand = schedule.graph.operands(value).first().copied();
-                match operand.map(|operand| works[operand.index()]) {
-                    Some(Work::Activation) => Work::Activation,
-                    _ => Work::Linear,
-                }
+            Op::Rescale => {
+                let operand = graph.operands(value).first().copied();
+                operand.map_or(Work::Linear, |operand| works[operand.index()])
             }
             _ => Work::Linear,
         });
+    }
+    for value in graph.values().rev() {
+        if matches!(graph.node(value).op, Op::DropLevel)
+            && let Some(user) = graph.users(value).first()
+        {
+            works[value.index()] = works[user.index()];
+        }
     }
     works
 }
