@@ -56,12 +56,11 @@ pub fn run(
             NnOp::Activation(function) => packer.activation(*function, operands[0], sign, value)?,
         }));
     }
-    let outputs = model
-        .graph
-        .outputs()
-        .iter()
-        .filter_map(|output| packed[output.index()]);
-    let outputs: Vec<ValueId> = outputs.collect();
+    let mut outputs = Vec::new();
+    for output in model.graph.outputs() {
+        let holder = packed[output.index()].unwrap_or(*output);
+        outputs.push(packer.masked(holder, *output)?);
+    }
     let mut graph = packer.graph;
     graph.set_outputs(outputs);
     Ok(graph.pruned(|op| matches!(op, Op::Input)))
@@ -189,6 +188,22 @@ impl Packer<'_> {
             bias_factor,
         };
         self.add(Op::Linear(map), operands, output, value)
+    }
+
+    /// The value with every slot but the output's elements zero: a linear map leaves it so, anything
+    /// else would show the client what other slots hold.
+    fn masked(&mut self, holder: ValueId, value: ValueId) -> Result<ValueId, Error> {
+        if matches!(self.graph.node(holder).op, Op::Linear(_)) {
+            return Ok(holder);
+        }
+        let SlotType { layout, range } = self.graph.ty(holder).clone();
+        self.bounds[value.index()] = range;
+        let term = LinearTerm {
+            input: layout,
+            ops: Vec::new(),
+            factor: 1.0,
+        };
+        self.linear_map(vec![term], &[holder], layout, value)
     }
 
     fn add_terms(&mut self, operands: &[ValueId], value: ValueId) -> Result<ValueId, Error> {

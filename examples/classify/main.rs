@@ -1,0 +1,89 @@
+//! The whole story in one process: a pretrained ONNX model becomes a plan, a client encrypts a
+//! picture, a server classifies it without seeing it, the client reads the answer.
+//!
+//! `cargo run --release -p heddle-examples --bin classify [MODEL.onnx PICTURE]`, for models that
+//! take CIFAR-10 images.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use heddle_ckks::keys::KeyStorage;
+use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::pass::Explain;
+use heddle_frontends::{image, onnx};
+use heddle_ir::eval::nn;
+use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::packing::class_of;
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+
+fn main() -> Result<()> {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo");
+    let mut arguments = std::env::args().skip(1);
+    let model_file = arguments
+        .next()
+        .unwrap_or(format!("{demo}/resnet20_cifar10.onnx"));
+    let picture_file = arguments.next().unwrap_or(format!("{demo}/ship.png"));
+
+    let model = onnx::import(Path::new(&model_file), &onnx::ImportOptions::default())?;
+    let options = Options {
+        preprocess: Preprocess::named("cifar10").expect("a built-in set"),
+        samples: Vec::new(),
+        range_overrides: Vec::new(),
+        labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
+        ring: Ring::Secure,
+        variant: BootstrapVariant::Real,
+        explain: Explain::Remarks,
+    };
+    let plan = compile(model.clone(), &options)?.plan;
+    let parameters = plan.checked_parameters()?;
+    let security = parameters.security().bits;
+    println!(
+        "plan: {} bootstraps, {security:.1}-bit security",
+        plan.schedule.bootstraps()
+    );
+
+    let pictures = image::read(&picture_file)?;
+    ensure!(
+        pictures.len() == 1,
+        "`{picture_file}` holds {} pictures; name one",
+        pictures.len()
+    );
+    let layout = &plan.input.layout;
+    let shape = [layout.channels, layout.height, layout.width];
+    let (tensor, _) = image::to_tensor(&pictures[0], &plan.preprocess, shape)?;
+
+    // The client: its secret key never leaves it.
+    let context = heddle_ckks::Context::new(parameters)?;
+    let client = Client::generate(&plan, &context)?;
+    let keys = client.evaluation_keys(KeyStorage::Expanded, Show::Stderr)?;
+    let encrypted = client.encrypt(&picture_file, &tensor)?.expand(&context);
+
+    // The server: plan, weights, evaluation keys, a picture that it cannot see.
+    let server = Server::load(&plan, &context, keys, Show::Stderr)?;
+    let started = Instant::now();
+    let (answer, _) = server.run(encrypted, Show::Stderr)?;
+    let seconds = started.elapsed().as_secs_f64();
+
+    let logits = client.decrypt(&answer, Share::Private)?;
+    let reference: Vec<f64> = nn::run(&model, &tensor)?
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    let name = |logits: &[f64]| {
+        plan.labels
+            .get(class_of(logits))
+            .cloned()
+            .unwrap_or_default()
+    };
+    println!("encrypted: {} {logits:.3?}", name(&logits));
+    println!("plaintext: {} {reference:.3?}", name(&reference));
+    println!(
+        "{seconds:.1} s from encrypted picture to encrypted answer, at {security:.1}-bit security"
+    );
+    Ok(())
+}

@@ -1,2 +1,0 @@
-//! Runnable stories and the demo model.
-#![forbid(unsafe_code)]
