@@ -181,7 +181,7 @@ pub(super) mod tests {
     pub(in crate::image) fn file(descr: &str, order: &str, shape: &str, data: &[u8]) -> Vec<u8> {
         let mut header =
             format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape}), }}");
-        while (MAGIC.len() + 4 + header.len() + 1) % 64 != 0 {
+        while !(MAGIC.len() + 4 + header.len() + 1).is_multiple_of(64) {
             header.push(' ');
         }
         header.push('\n');
