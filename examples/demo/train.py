@@ -184,6 +184,22 @@ def with_border(images):
     return padded
 
 
+def load_weights(path, model):
+    """Starts from an exported model; equal tensors are stored once there, the others name them."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    graph = onnx.load(path).graph
+    weights = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Identity" and node.input[0] in weights:
+            weights[node.output[0]] = weights[node.input[0]].clone()
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    lost = [name for name in missing if not name.endswith("num_batches_tracked")]
+    if lost or unexpected:
+        raise SystemExit(f"{path}: lacks {lost}, has unknown {unexpected}")
+
+
 def save_state(path, step, model, average, optimiser, generator):
     """Writes all that a run needs to go on after an interruption."""
     parts = {"model": model, "average": average, "optimiser": optimiser}
@@ -212,7 +228,10 @@ def train(options):
     print(f"{len(images)} training images, {len(tests)} test images", flush=True)
     padded = with_border(images)
 
-    model = ResNet20().to(memory_format=torch.channels_last)
+    model = ResNet20()
+    if options.init:
+        load_weights(options.init, model)
+    model = model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model)
     runner = torch.compile(model, dynamic=False) if options.compile else model
     optimiser = torch.optim.SGD(
@@ -236,7 +255,7 @@ def train(options):
         for picked in order.split(options.batch):
             for group in optimiser.param_groups:
                 group["lr"] = options.lr * cycle(done)
-            side = SMALL_SIDE if done < SMALL_SHARE else 32
+            side = SMALL_SIDE if done < options.small_share else 32
             logits = runner(normalise(augment(padded[picked], side, generator)))
             loss = F.cross_entropy(logits, labels[picked])
             optimiser.zero_grad(set_to_none=True)
@@ -271,6 +290,8 @@ def main():
     parser.add_argument("--test", type=pathlib.Path, help="test batch, or a folder like --data's")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("resnet20_cifar10.onnx"))
     parser.add_argument("--checkpoint", type=pathlib.Path, help="ONNX file to write after every third epoch")
+    parser.add_argument("--init", type=pathlib.Path, help="exported ONNX model to start from")
+    parser.add_argument("--small-share", type=float, default=SMALL_SHARE, help="first share of the run, on small crops")
     parser.add_argument("--state", type=pathlib.Path, help="file to keep the run's state in, and to resume from")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--minutes", type=float, help="stretch the schedule over this time instead of --epochs")

@@ -1,4 +1,4 @@
-//! Polynomials of Z[X]/(X^N + 1) over a residue number system.
+//! Polynomials of ℤ\[X\]/(X^N + 1) over a residue number system.
 
 use crate::buffer::Buffer;
 use crate::context::Context;
@@ -523,7 +523,7 @@ impl CompactPoly {
         }
     }
 
-    /// The polynomial Σ coefficients[j]·X^(j·N/len).
+    /// The polynomial Σ coefficients\[j\]·X^(j·N/len).
     ///
     /// # Panics
     /// When their number is no power of two up to N.
