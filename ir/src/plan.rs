@@ -20,7 +20,7 @@ use crate::preprocess::Preprocess;
 use crate::slot::SlotType;
 use crate::text;
 use crate::verify;
-use crate::weights::{Tensor, WeightId, Weights};
+use crate::weights::{Tensor, Weights};
 
 mod wire;
 
@@ -189,12 +189,12 @@ impl Plan {
             schedule_bytes: schedule.len() as u64,
             weights: weights
                 .iter()
-                .map(|tensor| WireTensor::from(*tensor))
+                .map(|(_, tensor)| WireTensor::from(tensor))
                 .collect(),
         };
         let mut writer = BlockWriter::new(writer, file, Kind::Plan, &header)?;
         writer.bytes(schedule.as_bytes())?;
-        for tensor in weights {
+        for (_, tensor) in weights.iter() {
             let bytes: Vec<u8> = tensor
                 .data
                 .iter()
@@ -305,38 +305,14 @@ impl Write for HashWriter {
 
 /// The schedule with the weights it refers to numbered in the order in which they are stored, and
 /// those weights. References to weights that do not exist are left for the verifier to find.
-fn with_referenced_weights<'a>(
-    schedule: &Schedule,
-    weights: &'a Weights,
-) -> (Schedule, Vec<&'a Tensor>) {
+fn with_referenced_weights(schedule: &Schedule, weights: &Weights) -> (Schedule, Weights) {
     let mut schedule = schedule.clone();
     let terms = schedule
         .linear_maps
         .iter_mut()
         .flat_map(|map| &mut map.terms);
-    let mut references: Vec<&mut WeightId> = terms
-        .flat_map(|term| &mut term.ops)
-        .flat_map(LinearOp::weights_mut)
-        .collect();
-    let mut used = vec![false; weights.len()];
-    for id in &references {
-        if let Some(used) = used.get_mut(id.0 as usize) {
-            *used = true;
-        }
-    }
-    let mut kept = Vec::new();
-    let mut renumbered: Vec<WeightId> = Vec::with_capacity(weights.len());
-    for (id, tensor) in weights.iter() {
-        renumbered.push(WeightId(kept.len() as u32));
-        if used[id.0 as usize] {
-            kept.push(tensor);
-        }
-    }
-    for id in &mut references {
-        if let Some(renumbered) = renumbered.get(id.0 as usize) {
-            **id = *renumbered;
-        }
-    }
+    let ops = terms.flat_map(|term| &mut term.ops);
+    let kept = weights.referenced(ops.flat_map(LinearOp::weights_mut).collect());
     (schedule, kept)
 }
 

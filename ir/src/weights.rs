@@ -94,6 +94,29 @@ impl Weights {
             .map(|(index, tensor)| (WeightId(index as u32), tensor))
     }
 
+    /// The tensors that `references` name, in their old order; the references are renumbered to
+    /// match. A reference to a tensor that does not exist stays as it is.
+    pub fn referenced(&self, mut references: Vec<&mut WeightId>) -> Self {
+        let mut renumbered: Vec<Option<WeightId>> = vec![None; self.len()];
+        for id in &references {
+            if let Some(entry) = renumbered.get_mut(id.0 as usize) {
+                *entry = Some(**id);
+            }
+        }
+        let mut kept = Self::default();
+        for (entry, tensor) in renumbered.iter_mut().zip(&self.tensors) {
+            if let Some(id) = entry {
+                *id = kept.push(tensor.clone());
+            }
+        }
+        for id in &mut references {
+            if let Some(Some(new)) = renumbered.get(id.0 as usize) {
+                **id = *new;
+            }
+        }
+        kept
+    }
+
     /// Number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()

@@ -282,51 +282,17 @@ impl Folder<'_> {
 
 /// The weights that `graph` refers to, in their old order; the graph is renumbered.
 fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
-    let mut renumbered: Vec<Option<WeightId>> = vec![None; weights.len()];
     let mut ops: Vec<Op> = graph
         .values()
         .map(|value| graph.node(value).op.clone())
         .collect();
-    for id in ops.iter_mut().flat_map(weight_ids) {
-        renumbered[id.0 as usize] = Some(*id);
-    }
-    let mut kept = Weights::default();
-    for (id, tensor) in weights.iter() {
-        if let Some(new) = &mut renumbered[id.0 as usize] {
-            *new = kept.push(tensor.clone());
-        }
-    }
-    for id in ops.iter_mut().flat_map(weight_ids) {
-        *id = renumbered[id.0 as usize].unwrap_or(*id);
-    }
+    let linear = ops.iter_mut().filter_map(|op| match op {
+        Op::Linear(linear) => Some(linear),
+        Op::Input | Op::Activation(_) | Op::Add | Op::Identity => None,
+    });
+    let kept = weights.referenced(linear.flat_map(LinearOp::weights_mut).collect());
     for (value, op) in graph.values().zip(ops) {
         graph.node_mut(value).op = op;
     }
     kept
-}
-
-fn weight_ids(op: &mut Op) -> Vec<&mut WeightId> {
-    let Op::Linear(linear) = op else {
-        return Vec::new();
-    };
-    match linear {
-        LinearOp::Conv { weight, bias, .. } | LinearOp::Gemm { weight, bias } => {
-            [weight].into_iter().chain(bias).collect()
-        }
-        LinearOp::BatchNorm {
-            scale,
-            bias,
-            mean,
-            variance,
-            ..
-        } => {
-            vec![scale, bias, mean, variance]
-        }
-        LinearOp::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
-        LinearOp::AveragePool { .. }
-        | LinearOp::GlobalAveragePool
-        | LinearOp::Flatten
-        | LinearOp::Slice { .. }
-        | LinearOp::Pad { .. } => Vec::new(),
-    }
 }

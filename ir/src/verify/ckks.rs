@@ -6,7 +6,7 @@ use heddle_params::bootstrap::{self, BootstrapParameters, KeyKind};
 use heddle_params::{GaloisElement, Parameters};
 
 use super::maps::{check_map, check_polynomial, layouts_are_sound};
-use super::{Violation, at, check_ends};
+use super::{Violation, at, check_dead, check_ends};
 use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
@@ -65,6 +65,7 @@ pub fn verify(
         complain("the keys are not in ascending order without repeats".to_owned());
     }
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    check_dead(graph, &mut violations);
     let sound: Vec<bool> = graph
         .values()
         .map(|value| {

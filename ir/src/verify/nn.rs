@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, ValueId};
 use crate::nn::{LinearOp, Model, Op, TensorType, Window};
-use crate::verify::Violation;
+use crate::verify::{Violation, check_ends};
 use crate::weights::{Tensor, WeightId, Weights};
 
 /// Most elements that one value may have; keeps every product of extents far from overflow.
@@ -299,11 +299,10 @@ fn violation(graph: &Graph<Op, TensorType>, value: ValueId, message: String) -> 
 pub fn verify(model: &Model) -> Vec<Violation> {
     let graph = &model.graph;
     let mut violations = Vec::new();
-    let mut inputs = 0;
+    check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     for value in graph.values() {
         let node = graph.node(value);
         if matches!(node.op, Op::Input) {
-            inputs += 1;
             let rank = if node.ty.shape.len() == 3 {
                 Ok(())
             } else {
@@ -323,26 +322,6 @@ pub fn verify(model: &Model) -> Vec<Violation> {
             )),
             Err(message) => violations.push(violation(graph, value, message)),
         }
-    }
-    let outputs = graph.outputs();
-    for (what, count) in [("input", inputs), ("output", outputs.len())] {
-        if count != 1 {
-            let message = format!("expected one {what}, found {count}");
-            violations.push(Violation {
-                value: None,
-                message,
-            });
-        }
-    }
-    for output in outputs
-        .iter()
-        .filter(|output| output.index() >= graph.len())
-    {
-        let message = format!("output {output} does not exist");
-        violations.push(Violation {
-            value: None,
-            message,
-        });
     }
     for (id, tensor) in model.weights.iter() {
         if tensor.data.iter().any(|element| !element.is_finite()) {

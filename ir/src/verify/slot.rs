@@ -1,7 +1,7 @@
 //! Verification of the packed graph.
 
 use super::maps::{MAX_SLOTS, check_layout, check_map, check_polynomial};
-use super::{Violation, at, check_ends};
+use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
 use crate::nn::Activation;
@@ -17,6 +17,7 @@ const FACTOR_TOLERANCE: f64 = 1e-9;
 pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
     let mut violations = Vec::new();
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    check_dead(graph, &mut violations);
     let sound: Vec<bool> = graph
         .values()
         .map(|value| {
