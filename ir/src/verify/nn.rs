@@ -299,7 +299,6 @@ fn violation(graph: &Graph<Op, TensorType>, value: ValueId, message: String) -> 
 pub fn verify(model: &Model) -> Vec<Violation> {
     let graph = &model.graph;
     let mut violations = Vec::new();
-    check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     for value in graph.values() {
         let node = graph.node(value);
         if matches!(node.op, Op::Input) {
@@ -323,6 +322,7 @@ pub fn verify(model: &Model) -> Vec<Violation> {
             Err(message) => violations.push(violation(graph, value, message)),
         }
     }
+    check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     for (id, tensor) in model.weights.iter() {
         if tensor.data.iter().any(|element| !element.is_finite()) {
             let message = format!("weight {id} `{}` holds NaN or an infinity", tensor.name);
