@@ -3,6 +3,8 @@
 mod arithmetic;
 mod structure;
 
+pub(super) use structure::cast_target;
+
 use super::build::Call;
 use super::tensor::Const;
 

@@ -60,20 +60,21 @@ fn extents(ints: &[i64]) -> Result<Vec<usize>, String> {
         .map_err(|_| format!("shape {ints:?} is negative"))
 }
 
-pub(super) fn cast(call: &Call<'_>, _: usize) -> Result<Const, String> {
+/// The element type that a Cast or CastLike leads to; a traced tensor counts as floats.
+pub(in crate::onnx) fn cast_target(call: &Call<'_>) -> Result<ElementType, String> {
     call.attributes.ignore(&["saturate", "round_mode"]);
-    let to = if call.op == "CastLike" {
-        match call.input(1)? {
+    if call.op == "CastLike" {
+        return Ok(match call.input(1)? {
             Value::Const(like) => like.element_type(),
             Value::Traced(_) => ElementType::Float,
-        }
-    } else {
-        ElementType::from_onnx(
-            call.attributes
-                .int("to")?
-                .ok_or("attribute `to` is missing")?,
-        )?
-    };
+        });
+    }
+    let to = call.attributes.int("to")?;
+    ElementType::from_onnx(to.ok_or("attribute `to` is missing")?)
+}
+
+pub(super) fn cast(call: &Call<'_>, _: usize) -> Result<Const, String> {
+    let to = cast_target(call)?;
     data(call)?.cast(to)
 }
 

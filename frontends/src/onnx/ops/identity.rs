@@ -3,7 +3,7 @@
 use heddle_ir::nn::Op;
 
 use crate::onnx::build::{Call, Graph, Value};
-use crate::onnx::tensor::ElementType;
+use crate::onnx::fold::cast_target;
 
 pub(super) fn identity(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
@@ -23,19 +23,7 @@ pub(super) fn dropout(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Strin
 
 /// A cast between float types.
 pub(super) fn cast(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    call.attributes.ignore(&["saturate", "round_mode"]);
-    let to = if call.op == "CastLike" {
-        match call.input(1)? {
-            Value::Const(like) => like.element_type(),
-            Value::Traced(_) => ElementType::Float,
-        }
-    } else {
-        ElementType::from_onnx(
-            call.attributes
-                .int("to")?
-                .ok_or("attribute `to` is missing")?,
-        )?
-    };
+    let to = cast_target(call)?;
     if !to.is_float() {
         return Err("a cast to integers or booleans is supported on constants only".into());
     }
