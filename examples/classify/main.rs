@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use heddle_ckks::keys::KeyStorage;
 use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
@@ -60,7 +59,7 @@ fn main() -> Result<()> {
     // The client: its secret key never leaves it.
     let context = heddle_ckks::Context::new(parameters)?;
     let client = Client::generate(&plan, &context)?;
-    let keys = client.evaluation_keys(KeyStorage::Expanded, Show::Stderr)?;
+    let keys = client.evaluation_keys(Show::Stderr)?;
     let encrypted = client.encrypt(&picture_file, &tensor)?.expand(&context);
 
     // The server: plan, weights, evaluation keys, a picture that it cannot see.

@@ -25,7 +25,7 @@ use crate::error::Error;
 const MAGIC: [u8; 8] = *b"\x8aHeddle\n";
 
 /// Version of the framing and of all headers.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Most bytes of a header or a block.
 pub const MAX_BLOCK: usize = 64 << 20;

@@ -6,7 +6,7 @@ use heddle_ckks::Context;
 use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
 use heddle_ckks::encode::Encoder;
 use heddle_ckks::encrypt::{Decryptor, SecretEncryptor, SeededCiphertext};
-use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeyStorage, KeySwitchKey, SecretKey};
+use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, SecretKey};
 use heddle_ir::plan::Plan;
 
 use crate::Error;
@@ -69,13 +69,12 @@ impl<'a> Client<'a> {
     /// What `sink` answers, or keys that the parameters do not have.
     pub fn generate_keys(
         &self,
-        storage: KeyStorage,
         show: Show,
         mut sink: impl FnMut(KeySwitchKey) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let uses = &self.plan.schedule.keys;
         let progress = Progress::new("making evaluation keys", uses.len(), show);
-        KeyGenerator::new(&self.context, &self.secret)?.generate_each(uses, storage, |key| {
+        KeyGenerator::new(&self.context, &self.secret)?.generate_each(uses, |key| {
             progress.step();
             sink(key)
         })
@@ -85,13 +84,9 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// If the parameters lack one of them.
-    pub fn evaluation_keys(
-        &self,
-        storage: KeyStorage,
-        show: Show,
-    ) -> Result<EvaluationKeys, Error> {
+    pub fn evaluation_keys(&self, show: Show) -> Result<EvaluationKeys, Error> {
         let mut keys = EvaluationKeys::new();
-        self.generate_keys(storage, show, |key| {
+        self.generate_keys(show, |key| {
             keys.insert(key);
             Ok(())
         })?;

@@ -3,7 +3,6 @@
 
 use std::path::PathBuf;
 
-use heddle_ckks::keys::KeyStorage;
 use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
@@ -60,9 +59,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
 
     let context = heddle_ckks::Context::new(parameters).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
-    let keys = client
-        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
-        .unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
     let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
     let input = client.encrypt("ship", &tensor).unwrap().expand(&context);
     let (output, trace) = server.run(input, Show::Nothing).unwrap();

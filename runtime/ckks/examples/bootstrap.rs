@@ -1,7 +1,7 @@
 //! Bootstraps at full size (set B, N = 2^16) and prints time, memory and precision.
 //!
 //! ```text
-//! cargo run --release -p heddle-ckks --example bootstrap -- [--seeded] [--complex] [--repeat N] [LOG_SLOTS ...]
+//! cargo run --release -p heddle-ckks --example bootstrap -- [--complex] [--repeat N] [LOG_SLOTS ...]
 //! ```
 //!
 //! `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL` the kernel.
@@ -12,7 +12,7 @@ use heddle_ckks::ciphertext::Plaintext;
 use heddle_ckks::encode::Complex64;
 use heddle_ckks::encrypt::{Decryptor, SecretEncryptor};
 use heddle_ckks::eval::Evaluator;
-use heddle_ckks::keys::{KeyGenerator, KeyStorage, SecretKey};
+use heddle_ckks::keys::{KeyGenerator, SecretKey};
 use heddle_ckks::precision::Precision;
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
 use heddle_params::named;
@@ -25,7 +25,6 @@ use std::time::Instant;
 const GIB: f64 = (1u64 << 30) as f64;
 
 struct Options {
-    storage: KeyStorage,
     variant: BootstrapVariant,
     repeat: usize,
     log_slots: Vec<u32>,
@@ -33,7 +32,6 @@ struct Options {
 
 fn options() -> Result<Options, Box<dyn Error>> {
     let mut options = Options {
-        storage: KeyStorage::Expanded,
         variant: BootstrapVariant::Real,
         repeat: 2,
         log_slots: Vec::new(),
@@ -41,7 +39,6 @@ fn options() -> Result<Options, Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--seeded" => options.storage = KeyStorage::Seeded,
             "--complex" => options.variant = BootstrapVariant::Complex,
             "--repeat" => {
                 options.repeat = arguments.next().ok_or("--repeat needs a number")?.parse()?
@@ -91,11 +88,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         uses.extend(bootstrapper.required_keys()?);
     }
     let start = Instant::now();
-    let keys = Arc::new(KeyGenerator::new(&context, &secret)?.generate(&uses, options.storage)?);
+    let keys = Arc::new(KeyGenerator::new(&context, &secret)?.generate(&uses)?);
     println!(
-        "{} keys {:?}, {:.2} GiB, made in {:.1} s",
+        "{} keys, {:.2} GiB, made in {:.1} s",
         keys.len(),
-        options.storage,
         keys.bytes() as f64 / GIB,
         start.elapsed().as_secs_f64()
     );

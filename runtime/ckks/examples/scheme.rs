@@ -15,7 +15,7 @@ use heddle_ckks::encode::Complex64;
 use heddle_ckks::encrypt::{Decryptor, SecretEncryptor};
 use heddle_ckks::eval::Evaluator;
 use heddle_ckks::eval::linear::LinearTransform;
-use heddle_ckks::keys::{KeyGenerator, KeyStorage, SecretKey};
+use heddle_ckks::keys::{KeyGenerator, SecretKey};
 use heddle_ckks::precision::Precision;
 use heddle_params::bootstrap::{KeyKind, KeyUse};
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
@@ -108,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let generator = KeyGenerator::new(&context, &secret)?;
     let keys = time(&format!("{} keys", uses.len()), 1, || {
-        generator.generate(&uses, KeyStorage::Expanded)
+        generator.generate(&uses)
     })?;
     println!("{} MiB of keys", keys.bytes() >> 20);
     let evaluator = Evaluator::new(&context, Arc::new(keys));

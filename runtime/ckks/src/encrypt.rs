@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::keys::{PublicKey, SecretKey, fresh_error, fresh_seed, stream, ternary_poly, uniform};
 use crate::poly::{CompactPoly, Eval, RnsPoly};
 use crate::sample::{normal, os_rng, ternary};
-use crate::seed::{SeedExpander, StreamId};
+use crate::seed::{Seed, SeedExpander, StreamId};
 
 /// A freshly encrypted ciphertext whose uniform part is kept as its seed: half the size of the ciphertext.
 #[derive(Clone)]
 pub struct SeededCiphertext {
     pub(crate) c0: RnsPoly<Eval>,
-    pub(crate) seed: [u8; 32],
+    pub(crate) seed: Seed,
     pub(crate) scale: f64,
     pub(crate) log_slots: u32,
 }
@@ -40,7 +40,7 @@ impl SeededCiphertext {
     }
 }
 
-fn uniform_part(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
+fn uniform_part(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eval> {
     let id = StreamId {
         kind: stream::CIPHERTEXT,
         level: 0,
@@ -48,7 +48,12 @@ fn uniform_part(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly
         digit: 0,
         modulus: 0,
     };
-    uniform(context, basis, &SeedExpander::new(seed), id)
+    uniform(
+        context,
+        basis,
+        &SeedExpander::new(context.kernel(), seed),
+        id,
+    )
 }
 
 fn check_level(context: &Context, level: usize) -> Result<Basis, Error> {

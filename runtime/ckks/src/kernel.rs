@@ -9,11 +9,13 @@
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 mod scalar;
+pub mod stream;
 
 use crate::Error;
 use crate::modulus::{Modulus, ShoupScalar};
 use crate::ntt::NttTable;
 use crate::rns::ConversionTable;
+use stream::{Chunk, StreamKey};
 
 /// Whether a sum of products replaces its output or is added to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +54,15 @@ impl Kernel {
         Self(Kind::Scalar)
     }
 
-    /// The AVX-512 IFMA kernel, where the machine has it.
+    /// The AVX-512 IFMA kernel, where the machine has it and vector AES, as all but the first such machines do.
     pub fn ifma() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
-        if ["avx512f", "avx512dq", "avx512vl", "avx512ifma"]
-            .iter()
-            .all(|f| match *f {
-                "avx512f" => is_x86_feature_detected!("avx512f"),
-                "avx512dq" => is_x86_feature_detected!("avx512dq"),
-                "avx512vl" => is_x86_feature_detected!("avx512vl"),
-                _ => is_x86_feature_detected!("avx512ifma"),
-            })
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512ifma")
+            && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("vaes")
         {
             return Some(Self(Kind::Ifma));
         }
@@ -98,7 +98,9 @@ impl Kernel {
         };
         match name {
             "scalar" => Ok(Self::scalar()),
-            "ifma" => Self::ifma().ok_or(lacking("this machine has no AVX-512 IFMA")),
+            "ifma" => {
+                Self::ifma().ok_or(lacking("this machine has no AVX-512 IFMA or no vector AES"))
+            }
             _ => Err(lacking("there is no kernel of this name")),
         }
     }
@@ -201,9 +203,11 @@ impl Kernel {
         dispatch!(self, dot_pair(m, out, init, shared, log_rep, factors));
     }
 
-    /// `out[8b + l] = x[8·blocks[b].0 + patterns[blocks[b].1][l]]`, see [`crate::poly::Automorphism`].
+    /// `out[8b + l] = x[8·blocks[b].0 + patterns[blocks[b].1][l]]`, see [`crate::poly::Automorphism`]. The number of
+    /// residues is a power of two, and sources count modulo it: `x` may be the part of a limb that `blocks` name.
     pub fn permute(self, blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
         assert!(out.len() == x.len() && out.len() == 8 * blocks.len());
+        assert!(x.len().is_power_of_two() && x.len() >= 8);
         assert!(patterns.iter().flatten().all(|&lane| lane < 8));
         dispatch!(self, permute(blocks, patterns, out, x));
     }
@@ -218,6 +222,30 @@ impl Kernel {
     pub fn switch_modulus(self, from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
         assert_eq!(out.len(), x.len());
         dispatch!(self, switch_modulus(from, to, out, x));
+    }
+
+    /// The key of streams for [`Kernel::uniform`].
+    pub(crate) fn stream_key(self, seed: &[u8; 16]) -> StreamKey {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            Kind::Ifma => StreamKey::Vaes(unsafe { ifma::RoundKeys::new(seed) }),
+            _ => StreamKey::portable(seed),
+        }
+    }
+
+    /// Fills `out`, at most [`stream::CHUNK`] words, with the first residues of a chunk, uniform modulo `m`. `key` comes
+    /// from this kernel's [`Kernel::stream_key`].
+    pub(crate) fn uniform(self, key: &StreamKey, chunk: Chunk, m: &Modulus, out: &mut [u64]) {
+        assert!(out.len() <= stream::CHUNK);
+        match (self.0, key) {
+            (_, StreamKey::Portable(key)) => stream::uniform(key, chunk, m, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            (Kind::Ifma, StreamKey::Vaes(key)) => unsafe { ifma::uniform(key, chunk, m, out) },
+            #[cfg(target_arch = "x86_64")]
+            (_, StreamKey::Vaes(_)) => unreachable!("the key was made for another kernel"),
+        }
     }
 
     /// Converts a run of coefficients from one basis to another: one input slice per source prime, one output

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::poly::{Eval, RnsPoly, for_each_limb};
 use crate::rns::special_product;
 use crate::sample::{gaussian_poly, os_rng, secret, sparse_ternary};
-use crate::seed::{SeedExpander, StreamId};
+use crate::seed::{Seed, SeedExpander, StreamId};
 
 /// Stream kinds below a seed, see [`StreamId::kind`].
 pub(crate) mod stream {
@@ -120,7 +120,7 @@ impl Drop for SecretPoly {
 pub struct PublicKey {
     pub(crate) b: RnsPoly<Eval>,
     pub(crate) a: RnsPoly<Eval>,
-    pub(crate) seed: [u8; 32],
+    pub(crate) seed: Seed,
 }
 
 impl PublicKey {
@@ -138,7 +138,7 @@ impl PublicKey {
         Ok(Self { b, a, seed })
     }
 
-    pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: [u8; 32]) -> RnsPoly<Eval> {
+    pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eval> {
         let id = StreamId {
             kind: stream::PUBLIC_KEY,
             level: 0,
@@ -146,7 +146,12 @@ impl PublicKey {
             digit: 0,
             modulus: 0,
         };
-        uniform(context, basis, &SeedExpander::new(seed), id)
+        uniform(
+            context,
+            basis,
+            &SeedExpander::new(context.kernel(), seed),
+            id,
+        )
     }
 }
 
@@ -163,7 +168,7 @@ pub(crate) fn uniform(
                 modulus: index as u8,
                 ..id
             },
-            modulus.value(),
+            modulus,
             limb,
         );
     })
@@ -174,40 +179,20 @@ pub(crate) fn fresh_error(context: &Arc<Context>, basis: Basis) -> Result<RnsPol
     Ok(gaussian_poly(&mut os_rng()?, context, basis).into_eval())
 }
 
-/// 32 bytes from the operating system.
-pub(crate) fn fresh_seed() -> Result<[u8; 32], Error> {
-    let mut seed = [0; 32];
+/// A seed from the operating system.
+pub(crate) fn fresh_seed() -> Result<Seed, Error> {
+    let mut seed = Seed::default();
     os_rng()?.fill_bytes(&mut seed);
     Ok(seed)
 }
 
-/// Where the uniform halves of a key-switching key are.
-#[derive(Clone)]
-pub(crate) enum UniformHalves {
-    /// Regenerated at each use.
-    Seeded,
-    /// In memory, one polynomial per digit.
-    Expanded(Vec<RnsPoly<Eval>>),
-}
-
-/// A key-switching key.
+/// A key-switching key: the seed of its uniform halves and the others, one polynomial per digit.
 #[derive(Clone)]
 pub struct KeySwitchKey {
     pub(crate) key_use: KeyUse,
     pub(crate) layout: KeySwitchLayout,
     pub(crate) expander: Arc<SeedExpander>,
-    pub(crate) uniform: UniformHalves,
     pub(crate) b: Vec<RnsPoly<Eval>>,
-}
-
-/// Whether the uniform halves of keys are kept in memory (twice the size) or regenerated at each use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum KeyStorage {
-    /// Keep both halves: fastest.
-    #[default]
-    Expanded,
-    /// Keep the seed: half the memory.
-    Seeded,
 }
 
 impl KeySwitchKey {
@@ -279,7 +264,6 @@ impl KeySwitchKey {
         key_use: KeyUse,
         expander: Arc<SeedExpander>,
         b: Vec<RnsPoly<Eval>>,
-        storage: KeyStorage,
     ) -> Result<Self, Error> {
         let layout = Self::layout_for(context, key_use)?;
         let basis = Basis::new(layout.level, layout.specials);
@@ -290,35 +274,20 @@ impl KeySwitchKey {
                 detail,
             });
         }
-        let uniform = match storage {
-            KeyStorage::Seeded => UniformHalves::Seeded,
-            KeyStorage::Expanded => UniformHalves::Expanded(
-                (0..b.len())
-                    .map(|j| uniform(context, basis, &expander, Self::stream(key_use, j)))
-                    .collect(),
-            ),
-        };
         Ok(Self {
             key_use,
             layout,
             expander,
-            uniform,
             b,
         })
     }
 
     /// Bytes of memory that the polynomials take.
     pub fn bytes(&self) -> usize {
-        let halves = match self.uniform {
-            UniformHalves::Seeded => 1,
-            UniformHalves::Expanded(_) => 2,
-        };
-        halves
-            * self
-                .b
-                .iter()
-                .map(|b| b.basis().limbs() * b.n() * 8)
-                .sum::<usize>()
+        self.b
+            .iter()
+            .map(|b| b.basis().limbs() * b.n() * 8)
+            .sum::<usize>()
     }
 }
 
@@ -425,9 +394,9 @@ impl KeyGenerator {
     ///
     /// # Errors
     /// As [`Self::generate_each`].
-    pub fn generate(&self, uses: &[KeyUse], storage: KeyStorage) -> Result<EvaluationKeys, Error> {
+    pub fn generate(&self, uses: &[KeyUse]) -> Result<EvaluationKeys, Error> {
         let mut keys = EvaluationKeys::new();
-        self.generate_each(uses, storage, |key| {
+        self.generate_each(uses, |key| {
             keys.insert(key);
             Ok::<_, Error>(())
         })?;
@@ -443,12 +412,11 @@ impl KeyGenerator {
     pub fn generate_each<E: From<Error>>(
         &self,
         uses: &[KeyUse],
-        storage: KeyStorage,
         mut sink: impl FnMut(KeySwitchKey) -> Result<(), E>,
     ) -> Result<(), E> {
-        let expander = Arc::new(SeedExpander::new(fresh_seed()?));
+        let expander = Arc::new(SeedExpander::new(self.context.kernel(), fresh_seed()?));
         for key_use in uses.iter().copied().collect::<BTreeSet<_>>() {
-            sink(self.generate_one(key_use, &expander, storage)?)?;
+            sink(self.generate_one(key_use, &expander)?)?;
         }
         Ok(())
     }
@@ -457,7 +425,6 @@ impl KeyGenerator {
         &self,
         key_use: KeyUse,
         expander: &Arc<SeedExpander>,
-        storage: KeyStorage,
     ) -> Result<KeySwitchKey, Error> {
         let context = &self.context;
         let layout = KeySwitchKey::layout_for(context, key_use)?;
@@ -493,7 +460,6 @@ impl KeyGenerator {
         let special = special_product(context, layout.level, layout.specials);
         let kernel = context.kernel();
         let mut b = Vec::with_capacity(layout.digits.len());
-        let mut halves = Vec::with_capacity(layout.digits.len());
         for (j, digit) in layout.digits.iter().enumerate() {
             let a = uniform(context, basis, expander, KeySwitchKey::stream(key_use, j));
             // The error is overwritten in place, so that no copy of it is left in memory.
@@ -510,17 +476,11 @@ impl KeyGenerator {
                 }
             });
             b.push(half);
-            halves.push(a);
         }
-        let uniform = match storage {
-            KeyStorage::Seeded => UniformHalves::Seeded,
-            KeyStorage::Expanded => UniformHalves::Expanded(halves),
-        };
         Ok(KeySwitchKey {
             key_use,
             layout,
             expander: Arc::clone(expander),
-            uniform,
             b,
         })
     }

@@ -18,7 +18,8 @@ use crate::context::{Basis, Context};
 use crate::error::Error;
 use crate::eval::Evaluator;
 use crate::kernel::Init;
-use crate::keys::{KeySwitchKey, UniformHalves};
+use crate::kernel::stream::CHUNK;
+use crate::keys::KeySwitchKey;
 use crate::poly::{Automorphism, Coeff, Eval, RnsPoly, for_each_limb, for_each_limb_pair};
 use crate::rns::{convert_limbs, mod_down, mod_up, raise, special_product};
 use crate::seed::StreamId;
@@ -79,7 +80,7 @@ impl Decomposed {
     ) {
         let index = context.modulus_index(self.basis(), limb);
         let digits: Vec<&[u64]> = self.digits.iter().map(|d| d.limb(limb)).collect();
-        key_product(context, key, index, &digits, out);
+        KeyLimb::new(context, key, index).product(&digits, out);
     }
 
     /// `sum_j digit_j * key_j` over the chain and the special primes: `P` times the switched polynomial.
@@ -94,38 +95,84 @@ impl Decomposed {
     }
 }
 
-/// `sum_j digits_j * key_j` modulo one prime, given by its index, for digits transformed modulo it.
-fn key_product(
-    context: &Context,
-    key: &KeySwitchKey,
+/// One limb of a key. Its uniform halves are made from the seed part by part, as they are used: that takes no longer
+/// than reading them from memory would.
+pub(crate) struct KeyLimb<'a> {
+    context: &'a Context,
+    key: &'a KeySwitchKey,
+    /// The index of the limb's modulus.
     index: usize,
-    digits: &[&[u64]],
-    out: [&mut [u64]; 2],
-) {
-    let modulus = context.modulus(index);
-    let (n, used) = (context.n(), digits.len());
-    let mut regenerated = Buffer::stale(match &key.uniform {
-        UniformHalves::Expanded(_) => 0,
-        UniformHalves::Seeded => used * n,
-    });
-    let a: Vec<&[u64]> = match &key.uniform {
-        UniformHalves::Expanded(halves) => halves.iter().map(|a| a.limb_of(index)).collect(),
-        UniformHalves::Seeded => {
-            for (j, half) in regenerated.chunks_exact_mut(n).enumerate() {
-                let id = StreamId {
-                    modulus: index as u8,
-                    ..KeySwitchKey::stream(key.key_use, j)
-                };
-                key.expander.fill(id, modulus.value(), half);
-            }
-            regenerated.chunks_exact(n).collect()
+}
+
+/// Digits that one pass of [`KeyLimb::product_part`] takes.
+const DIGITS: usize = 4;
+
+/// Words of scratch for [`KeyLimb::product_part`].
+pub(crate) const KEY_SCRATCH: usize = DIGITS * CHUNK;
+
+impl<'a> KeyLimb<'a> {
+    pub(crate) fn new(context: &'a Context, key: &'a KeySwitchKey, index: usize) -> Self {
+        Self {
+            context,
+            key,
+            index,
         }
-    };
-    let b: Vec<&[u64]> = key.b.iter().map(|b| b.limb_of(index)).collect();
-    let halves: [&[&[u64]]; 2] = [&b[..used], &a[..used]];
-    context
-        .kernel()
-        .dot_pair(modulus, out, Init::Replace, digits, 0, halves);
+    }
+
+    /// Values that a product takes at a time.
+    pub(crate) fn part_len(context: &Context) -> usize {
+        context.n().min(CHUNK)
+    }
+
+    /// `out (+)= sum_j digits_j * key_j` over the part with this number, [`Self::part_len`] values. Digits are given
+    /// whole.
+    pub(crate) fn product_part(
+        &self,
+        part: usize,
+        digits: &[&[u64]],
+        mut init: Init,
+        [out0, out1]: [&mut [u64]; 2],
+        scratch: &mut [u64],
+    ) {
+        let len = Self::part_len(self.context);
+        let at = part * len..(part + 1) * len;
+        let modulus = self.context.modulus(self.index);
+        for (pass, digits) in digits.chunks(DIGITS).enumerate() {
+            let count = digits.len();
+            let mut values: [&[u64]; DIGITS] = [&[]; DIGITS];
+            let mut halves: [[&[u64]; DIGITS]; 2] = [[&[]; DIGITS]; 2];
+            for (i, (digit, uniform)) in digits.iter().zip(scratch.chunks_mut(len)).enumerate() {
+                let j = DIGITS * pass + i;
+                let id = StreamId {
+                    modulus: self.index as u8,
+                    ..KeySwitchKey::stream(self.key.key_use, j)
+                };
+                self.key.expander.fill_chunk(id, part, modulus, uniform);
+                values[i] = &digit[at.clone()];
+                halves[0][i] = &self.key.b[j].limb_of(self.index)[at.clone()];
+                halves[1][i] = uniform;
+            }
+            self.context.kernel().dot_pair(
+                modulus,
+                [&mut *out0, &mut *out1],
+                init,
+                &values[..count],
+                0,
+                [&halves[0][..count], &halves[1][..count]],
+            );
+            init = Init::Accumulate;
+        }
+    }
+
+    /// `sum_j digits_j * key_j`.
+    pub(crate) fn product(&self, digits: &[&[u64]], [out0, out1]: [&mut [u64]; 2]) {
+        let len = Self::part_len(self.context);
+        let mut scratch = Buffer::stale(KEY_SCRATCH);
+        let parts = out0.chunks_exact_mut(len).zip(out1.chunks_exact_mut(len));
+        for (part, (out0, out1)) in parts.enumerate() {
+            self.product_part(part, digits, Init::Replace, [out0, out1], &mut scratch);
+        }
+    }
 }
 
 /// The coefficients of a polynomial. Each limb is copied and transformed by one task, in cache.
@@ -258,6 +305,23 @@ impl<'a> Raised<'a> {
 }
 
 impl RaisedLimb<'_> {
+    /// Transforms the digits and gives their values.
+    pub(crate) fn transform(&mut self, context: &Context) -> Vec<&[u64]> {
+        let table = context.table(self.index);
+        let own = self.own;
+        self.digits
+            .iter_mut()
+            .enumerate()
+            .map(|(j, digit)| match own {
+                Some((own, values)) if own == j => values,
+                _ => {
+                    context.kernel().ntt_forward(table, digit);
+                    &**digit
+                }
+            })
+            .collect()
+    }
+
     /// Transforms the digits and writes `sum_j digit_j * key_j` to `out`.
     pub(crate) fn inner_product(
         mut self,
@@ -265,22 +329,8 @@ impl RaisedLimb<'_> {
         key: &KeySwitchKey,
         out: [&mut [u64]; 2],
     ) {
-        let table = context.table(self.index);
-        for (j, digit) in self.digits.iter_mut().enumerate() {
-            if self.own.is_none_or(|(own, _)| own != j) {
-                context.kernel().ntt_forward(table, digit);
-            }
-        }
-        let digits: Vec<&[u64]> = self
-            .digits
-            .iter()
-            .enumerate()
-            .map(|(j, digit)| match self.own {
-                Some((own, values)) if own == j => values,
-                _ => &**digit,
-            })
-            .collect();
-        key_product(context, key, self.index, &digits, out);
+        let index = self.index;
+        KeyLimb::new(context, key, index).product(&self.transform(context), out);
     }
 }
 

@@ -486,6 +486,20 @@ impl Automorphism {
     pub fn apply(&self, kernel: Kernel, out: &mut [u64], x: &[u64]) {
         kernel.permute(&self.blocks, &self.patterns, out, x);
     }
+
+    /// Where the `len` values from `len · part` on come from: the part with the number returned. Parts of a power of
+    /// two values, at least eight, are permuted as wholes, since the highest bits of an index are the lowest of its
+    /// exponent.
+    pub(crate) fn source_part(&self, part: usize, len: usize) -> usize {
+        let runs = len / 8;
+        (self.blocks[part * runs] >> 3) as usize / runs
+    }
+
+    /// Permutes the values of one part, see [`Self::source_part`]; `x` is the source part.
+    pub(crate) fn apply_part(&self, kernel: Kernel, part: usize, out: &mut [u64], x: &[u64]) {
+        let runs = out.len() / 8;
+        kernel.permute(&self.blocks[part * runs..][..runs], &self.patterns, out, x);
+    }
 }
 
 /// The values of a polynomial in X^(N/len), of which only `len` a limb are distinct.
@@ -681,6 +695,16 @@ mod tests {
         elements.push(GaloisElement::conjugation(n));
         for &g in &elements {
             let image = x.automorphism(g);
+            let values = x.to_eval();
+            let (whole, table) = (values.automorphism(g), ctx.automorphism(g));
+            for len in [8, 16, 64] {
+                let mut part = vec![0; len];
+                for k in 0..n / len {
+                    let source = &values.limb(1)[table.source_part(k, len) * len..][..len];
+                    table.apply_part(ctx.kernel(), k, &mut part, source);
+                    assert_eq!(part, whole.limb(1)[k * len..][..len]);
+                }
+            }
             assert_eq!(x.to_eval().automorphism(g).to_coeff(), image);
             assert_eq!(x.clone().into_eval().into_coeff(), x);
             assert_eq!(image.automorphism(g.inverse(n)), x);

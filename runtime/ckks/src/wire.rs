@@ -14,9 +14,9 @@ use crate::ciphertext::Ciphertext;
 use crate::context::{Basis, Context};
 use crate::encrypt::SeededCiphertext;
 use crate::error::Error;
-use crate::keys::{KeyStorage, KeySwitchKey, PublicKey, SecretKey};
+use crate::keys::{KeySwitchKey, PublicKey, SecretKey};
 use crate::poly::{Eval, RnsPoly};
-use crate::seed::SeedExpander;
+use crate::seed::{Seed, SeedExpander};
 
 fn failure(what: &'static str, detail: impl ToString) -> Error {
     Error::Wire {
@@ -292,7 +292,7 @@ impl PublicKey {
 
 impl KeySwitchKey {
     /// The public seed of the uniform halves. All keys of one generation share it; files hold it once.
-    pub fn seed(&self) -> &[u8; 32] {
+    pub fn seed(&self) -> &Seed {
         self.expander.seed()
     }
 
@@ -323,7 +323,6 @@ impl KeySwitchKey {
         context: &Arc<Context>,
         key_use: KeyUse,
         expander: &Arc<SeedExpander>,
-        storage: KeyStorage,
         input: &mut impl Read,
     ) -> Result<Self, Error> {
         let layout = Self::layout_for(context, key_use)?;
@@ -333,7 +332,7 @@ impl KeySwitchKey {
             .iter()
             .map(|_| read_poly(context, basis, input))
             .collect::<Result<_, _>>()?;
-        Self::from_halves(context, key_use, Arc::clone(expander), b, storage)
+        Self::from_halves(context, key_use, Arc::clone(expander), b)
     }
 }
 
@@ -424,7 +423,7 @@ mod tests {
         };
         let keys = KeyGenerator::new(&context, &secret)
             .unwrap()
-            .generate(&[key_use], KeyStorage::Expanded)
+            .generate(&[key_use])
             .unwrap();
         let key = keys.get(KeyKind::Relin, 17).unwrap();
         let mut bytes = Vec::new();
@@ -433,16 +432,8 @@ mod tests {
             bytes.len(),
             KeySwitchKey::body_bytes(&context, key_use).unwrap()
         );
-        let expander = Arc::new(SeedExpander::new(*key.seed()));
-        let read = |bytes: &[u8]| {
-            KeySwitchKey::read(
-                &context,
-                key_use,
-                &expander,
-                KeyStorage::Expanded,
-                &mut &*bytes,
-            )
-        };
+        let expander = Arc::new(SeedExpander::new(context.kernel(), *key.seed()));
+        let read = |bytes: &[u8]| KeySwitchKey::read(&context, key_use, &expander, &mut &*bytes);
         assert!(read(&bytes).unwrap().b == key.b);
         assert!(read(&bytes[..bytes.len() - 1]).is_err());
         bytes[..8].fill(0xff);

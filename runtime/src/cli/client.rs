@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heddle_ckks::Context;
-use heddle_ckks::keys::KeyStorage;
 use heddle_ir::plan::Plan;
 use serde::Serialize;
 
@@ -35,7 +34,7 @@ impl Keygen {
         warn_insecure(&plan);
         let client = Client::generate(&plan, &context)?;
         files::keys::write_evaluation(&self.eval, &plan, &context, |sink| {
-            client.generate_keys(KeyStorage::Seeded, Show::Stderr, sink)
+            client.generate_keys(Show::Stderr, sink)
         })?;
         files::keys::write_secret(&self.secret, &plan, client.secret())?;
         let size = std::fs::metadata(&self.eval).map_or(0, |file| file.len());

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use heddle_ckks::keys::KeyStorage;
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::nn::Model;
@@ -198,7 +197,7 @@ impl Infer {
         }
         let context = heddle_ckks::Context::new(files::plan::parameters(plan)?)?;
         let client = Client::generate(plan, &context)?;
-        let keys = client.evaluation_keys(KeyStorage::Expanded, Show::Stderr)?;
+        let keys = client.evaluation_keys(Show::Stderr)?;
         let server = Server::load(plan, &context, keys, Show::Stderr)?;
         let mut answers = Vec::with_capacity(sources.len());
         let mut total = Split::default();

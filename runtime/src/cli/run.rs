@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use heddle_ckks::keys::KeyStorage;
-
 use super::{PlanFile, Threads, json, print, say};
 use crate::Error;
 use crate::files;
@@ -36,13 +34,7 @@ impl Run {
         self.threads.apply();
         let (plan, context) = files::plan::open(&self.plan.plan)?;
         let input = files::ciphertext::read_input(&self.input, &plan, &context)?;
-        let keys = files::keys::read_evaluation(
-            &self.eval,
-            &plan,
-            &context,
-            KeyStorage::Expanded,
-            Show::Stderr,
-        )?;
+        let keys = files::keys::read_evaluation(&self.eval, &plan, &context, Show::Stderr)?;
         let server = Server::load(&plan, &context, keys, Show::Stderr)?;
         let (output, trace) = server.run(input, Show::Stderr)?;
         files::ciphertext::write(&self.output, &plan, &context, &output)?;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use heddle_ckks::Context;
 #[cfg(feature = "client")]
 use heddle_ckks::keys::SecretKey;
-use heddle_ckks::keys::{EvaluationKeys, KeyStorage, KeySwitchKey};
-use heddle_ckks::seed::SeedExpander;
+use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
+use heddle_ckks::seed::{Seed, SeedExpander};
 use heddle_ir::file::{Access, BlockReader, Kind};
 use heddle_ir::plan::Plan;
 #[cfg(feature = "client")]
@@ -98,7 +98,6 @@ pub fn read_evaluation(
     path: &Path,
     plan: &Plan,
     context: &Arc<Context>,
-    storage: KeyStorage,
     show: Show,
 ) -> Result<EvaluationKeys, Error> {
     let (mut reader, header) =
@@ -121,14 +120,15 @@ pub fn read_evaluation(
             Some(expander) => Arc::clone(expander),
             None => {
                 let seed = reader.block()?;
-                let seed = <[u8; 32]>::try_from(seed)
-                    .map_err(|_| reader.damaged("its seed does not have 32 bytes"))?;
-                Arc::clone(expander.insert(Arc::new(SeedExpander::new(seed))))
+                let seed = Seed::try_from(seed)
+                    .map_err(|_| reader.damaged("its seed does not have 16 bytes"))?;
+                let kernel = context.kernel();
+                Arc::clone(expander.insert(Arc::new(SeedExpander::new(kernel, seed))))
             }
         };
         let body = reader.bytes(KeySwitchKey::body_bytes(context, *key_use)?)?;
         let key = parse(path, &body, |bytes| {
-            KeySwitchKey::read(context, *key_use, &expander, storage, bytes)
+            KeySwitchKey::read(context, *key_use, &expander, bytes)
         })?;
         keys.insert(key);
         progress.step();

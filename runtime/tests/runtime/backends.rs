@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use heddle_ckks::keys::KeyStorage;
 use heddle_ir::ckks::Op;
 use heddle_runtime::backend::clear::ClearBackend;
 use heddle_runtime::client::{Client, Share};
@@ -49,9 +48,7 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
     let plan = toy::plan();
     let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
-    let keys = client
-        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
-        .unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
     let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
     for seed in 0..2 {
         let image = client

@@ -2,7 +2,6 @@
 //! nothing. The imaginary parts come from the noise of the computation alone.
 
 use heddle_ckks::encrypt::Decryptor;
-use heddle_ckks::keys::KeyStorage;
 use heddle_compiler::approx::sign;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -30,9 +29,7 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     let plan = toy::chain(LINKS, variant, &relu());
     let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
-    let keys = client
-        .evaluation_keys(KeyStorage::Seeded, Show::Nothing)
-        .unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
     let backend = CkksBackend::load(&plan, &context, keys.into(), Show::Nothing).unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
     let input = client.encrypt("x", &tensor).unwrap().expand(&context);

@@ -4,7 +4,7 @@ use super::*;
 use crate::ciphertext::Plaintext;
 use crate::encode::Complex64;
 use crate::encrypt::{Decryptor, SecretEncryptor};
-use crate::keys::{EvaluationKeys, KeyGenerator, KeyStorage, SecretKey};
+use crate::keys::{EvaluationKeys, KeyGenerator, SecretKey};
 use crate::precision::Precision;
 use heddle_params::bootstrap::KeyKind;
 use heddle_params::{Insecure, Parameters, named};
@@ -41,7 +41,7 @@ fn messages(log_slots: u32, variant: BootstrapVariant) -> Vec<Complex64> {
 impl Setup {
     fn keys(&self, uses: &[KeyUse]) -> Arc<EvaluationKeys> {
         let generator = KeyGenerator::new(&self.context, &self.secret).unwrap();
-        Arc::new(generator.generate(uses, KeyStorage::Expanded).unwrap())
+        Arc::new(generator.generate(uses).unwrap())
     }
 
     fn encrypt(&self, values: &[Complex64], scale: f64, level: usize) -> Ciphertext {
@@ -203,7 +203,7 @@ fn full_size_bootstraps_share_keys() {
         .flat_map(|b| b.required_keys().unwrap())
         .collect();
     let generator = KeyGenerator::new(&context, &secret).unwrap();
-    let keys = generator.generate(&uses, KeyStorage::Seeded).unwrap();
+    let keys = generator.generate(&uses).unwrap();
     assert_eq!(keys.len(), 75);
     let evaluator = Evaluator::new(&context, Arc::new(keys));
     for bootstrapper in &bootstrappers {

@@ -5,8 +5,8 @@
 //! Troncoso-Pastoriza and Hubaux (EUROCRYPT 2021), the baby rotations stay multiplied by the special primes through
 //! the plaintext products; each giant step divides only the part that must be switched; the sum of the giant steps
 //! is divided once at the end.
-//!
-//! The baby steps and plaintext products of one limb need nothing of another: limbs are the parallel tasks.
+
+mod products;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,12 @@ use crate::error::Error;
 use crate::eval::{Evaluator, check_levels, check_scales};
 use crate::kernel::Init;
 use crate::keys::KeySwitchKey;
-use crate::keyswitch::{Decomposed, Raised, add_times_special, mod_down_both, truncate};
-use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb};
-use crate::rns::{mod_down, mod_down_rescale, special_product};
+use crate::keyswitch::{
+    Decomposed, KEY_SCRATCH, KeyLimb, Raised, add_times_special, mod_down_both, truncate,
+};
+use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly};
+use crate::rns::{mod_down, mod_down_rescale};
+use products::partial_sums;
 
 /// A linear transform of slot vectors, encoded.
 ///
@@ -173,14 +176,13 @@ impl LinearTransform {
         (basis.level() <= has.level() && basis.specials() <= has.specials()).then_some(prepared)
     }
 
-    /// The values of a diagonal modulo one prime: those that were prepared, or new ones in `scratch`.
+    /// The values of a giant step's diagonal modulo one prime: those that were prepared, or new ones in `scratch`.
     fn values<'a>(
         &'a self,
         context: &Context,
         basis: Basis,
         limb: usize,
-        giant: usize,
-        entry: usize,
+        (giant, entry): (usize, usize),
         scratch: &'a mut [u64],
     ) -> &'a [u64] {
         if let Some(prepared) = self.prepared_for(basis) {
@@ -225,13 +227,6 @@ struct Term<'a> {
     decomposed: Vec<Decomposed>,
     babies: Vec<Baby<'a>>,
 }
-
-/// Values of each operand that are worked on at a time in the plaintext products: those of all baby steps stay in L2.
-const BLOCK: usize = 1024;
-
-/// Words between operands. Without them all would be a power of two apart, and their blocks share the same few sets of
-/// every cache.
-const PADDING: usize = BLOCK + 72;
 
 impl Evaluator {
     /// The sum of linear transforms of ciphertexts of one level: not rescaled, the scale is each ciphertext's times its
@@ -335,10 +330,10 @@ impl Evaluator {
             .iter()
             .map(|&(c, t)| self.baby_steps(c, t, specials, &rotation))
             .collect::<Result<_, _>>()?;
-        let partial = self.partial_sums(&terms, basis);
+        let partial = partial_sums(context, &terms, basis);
         drop(terms);
         let (mut c0, mut c1) = (RnsPoly::zero(context, basis), RnsPoly::zero(context, basis));
-        for (shift, (sum0, sum1)) in partial {
+        for (shift, sum0, sum1) in partial {
             match rotation(shift) {
                 None => {
                     c0.add_assign(&sum0);
@@ -385,53 +380,6 @@ impl Evaluator {
         })
     }
 
-    /// The sums of plaintext products that each giant step rotates, by shift.
-    fn partial_sums(
-        &self,
-        terms: &[Term<'_>],
-        basis: Basis,
-    ) -> BTreeMap<usize, (RnsPoly<Eval>, RnsPoly<Eval>)> {
-        let context = self.context();
-        let n = context.n();
-        let mut sums: BTreeMap<usize, (RnsPoly<Eval>, RnsPoly<Eval>)> = terms
-            .iter()
-            .flat_map(|term| &term.transform.plan.giants)
-            .map(|giant| {
-                (
-                    giant.shift,
-                    (
-                        RnsPoly::stale(context, basis),
-                        RnsPoly::stale(context, basis),
-                    ),
-                )
-            })
-            .collect();
-        let mut limbs: Vec<BTreeMap<usize, [&mut [u64]; 2]>> =
-            (0..basis.limbs()).map(|_| BTreeMap::new()).collect();
-        for (&shift, (sum0, sum1)) in &mut sums {
-            let parts = sum0
-                .data_mut()
-                .chunks_exact_mut(n)
-                .zip(sum1.data_mut().chunks_exact_mut(n));
-            for (limb, (part0, part1)) in limbs.iter_mut().zip(parts) {
-                limb.insert(shift, [part0, part1]);
-            }
-        }
-        let special = special_product(context, basis.level(), basis.specials());
-        limbs
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(limb, mut sums)| {
-                let factor = special.get(limb).copied();
-                let mut fresh: BTreeMap<usize, bool> =
-                    sums.keys().map(|&shift| (shift, true)).collect();
-                for term in terms {
-                    term.accumulate(context, basis, limb, factor, &mut sums, &mut fresh);
-                }
-            });
-        sums
-    }
-
     /// Switches and rotates one partial sum and adds it to the whole.
     fn giant_step(
         &self,
@@ -446,176 +394,40 @@ impl Evaluator {
         let Rotation { key, galois, table } = rotation;
         let (divided, coefficients) = mod_down_both(sum1);
         let layout = truncate(&key.layout, divided.level());
-        let permute_add = |limb: usize, acc: &mut [u64], x: &[u64], scratch: &mut [u64]| {
-            kernel.permute(&table.blocks, &table.patterns, scratch, x);
-            kernel.add(context.limb_modulus(basis, limb), acc, scratch);
-        };
+        let len = KeyLimb::part_len(context);
         if key.layout.specials == basis.specials() {
             let mut raised = Raised::with_coefficients(&divided, &coefficients, layout);
             drop(coefficients);
             let parts = c0.data_mut().par_chunks_exact_mut(n);
             let parts = parts.zip(c1.data_mut().par_chunks_exact_mut(n));
             let tasks = raised.limbs().into_par_iter().zip(parts).enumerate();
-            tasks.for_each(|(limb, (raised, (c0, c1)))| {
-                let mut scratch = Buffer::stale(3 * n);
-                let (b, rest) = scratch.split_at_mut(n);
-                let (a, rotated) = rest.split_at_mut(n);
-                raised.inner_product(context, key, [&mut *b, &mut *a]);
-                kernel.add(context.limb_modulus(basis, limb), b, sum0.limb(limb));
-                permute_add(limb, c0, b, rotated);
-                permute_add(limb, c1, a, rotated);
+            tasks.for_each(|(limb, (mut raised, (c0, c1)))| {
+                let modulus = context.limb_modulus(basis, limb);
+                let index = context.modulus_index(basis, limb);
+                let key = KeyLimb::new(context, key, index);
+                let digits = raised.transform(context);
+                let mut scratch = Buffer::stale(KEY_SCRATCH + 3 * len);
+                let (key_scratch, rest) = scratch.split_at_mut(KEY_SCRATCH);
+                let (b, rest) = rest.split_at_mut(len);
+                let (a, rotated) = rest.split_at_mut(len);
+                let parts = c0.chunks_exact_mut(len).zip(c1.chunks_exact_mut(len));
+                for (part, (c0, c1)) in parts.enumerate() {
+                    let source = table.source_part(part, len);
+                    b.copy_from_slice(&sum0.limb(limb)[source * len..][..len]);
+                    a.fill(0);
+                    let out = [&mut *b, &mut *a];
+                    key.product_part(source, &digits, Init::Accumulate, out, key_scratch);
+                    for (acc, switched) in [(c0, &*b), (c1, &*a)] {
+                        table.apply_part(kernel, part, rotated, switched);
+                        kernel.add(modulus, acc, rotated);
+                    }
+                }
             });
         } else {
             let (b, a) = Decomposed::new(&divided, layout).inner_product(key);
             add_times_special(c0, &mod_down(b).automorphism(*galois));
             add_times_special(c1, &mod_down(a).automorphism(*galois));
-            for_each_limb(c0.data_mut(), n, |limb, c0| {
-                permute_add(limb, c0, sum0.limb(limb), &mut Buffer::stale(n));
-            });
+            c0.add_assign(&sum0.automorphism(*galois));
         }
-    }
-}
-
-impl Term<'_> {
-    /// Adds the term's plaintext products in one limb to the partial sums, which hold nothing yet where `fresh` says so.
-    fn accumulate(
-        &self,
-        context: &Context,
-        basis: Basis,
-        limb: usize,
-        special: Option<u64>,
-        sums: &mut BTreeMap<usize, [&mut [u64]; 2]>,
-        fresh: &mut BTreeMap<usize, bool>,
-    ) {
-        let (n, kernel, modulus) = (
-            context.n(),
-            context.kernel(),
-            context.limb_modulus(basis, limb),
-        );
-        let stride = n + PADDING;
-        let mut rotated = Buffer::stale(2 * stride * self.babies.len());
-        let babies: Vec<Option<[&[u64]; 2]>> = self
-            .babies
-            .iter()
-            .zip(rotated.chunks_exact_mut(2 * stride))
-            .map(|(baby, space)| self.baby_limb(context, basis, limb, special, baby, space))
-            .collect();
-
-        let transform = self.transform;
-        let len = 2usize << transform.log_slots;
-        let log_rep = (n / len).trailing_zeros();
-        let block = BLOCK.clamp(1 << log_rep, n);
-        let count = transform.plan.diagonal_count();
-        let mut space = Buffer::stale(if transform.prepared_for(basis).is_some() {
-            0
-        } else {
-            (len + PADDING) * count
-        });
-        let mut space = space
-            .chunks_exact_mut(len + PADDING)
-            .map(|values| &mut values[..len]);
-        let mut values: Vec<Vec<&[u64]>> = Vec::with_capacity(transform.plan.giants.len());
-        for (g, giant) in transform.plan.giants.iter().enumerate() {
-            values.push(
-                (0..giant.diagonals.len())
-                    .map(|e| {
-                        transform.values(
-                            context,
-                            basis,
-                            limb,
-                            g,
-                            e,
-                            space.next().unwrap_or_default(),
-                        )
-                    })
-                    .collect(),
-            );
-        }
-        let mut shared: Vec<&[u64]> = Vec::new();
-        let mut factors: [Vec<&[u64]>; 2] = Default::default();
-        for start in (0..n).step_by(block) {
-            for (giant, values) in transform.plan.giants.iter().zip(&values) {
-                shared.clear();
-                factors.iter_mut().for_each(Vec::clear);
-                for (&(baby, _), values) in giant.diagonals.iter().zip(values) {
-                    let Some(rotated) = babies[baby] else {
-                        continue;
-                    };
-                    shared.push(&values[start >> log_rep..][..block >> log_rep]);
-                    for (factor, rotated) in factors.iter_mut().zip(rotated) {
-                        factor.push(&rotated[start..][..block]);
-                    }
-                }
-                let [sum0, sum1] = sums
-                    .get_mut(&giant.shift)
-                    .expect("every giant shift has a partial sum");
-                let init = if fresh[&giant.shift] {
-                    Init::Replace
-                } else {
-                    Init::Accumulate
-                };
-                let out = [&mut sum0[start..][..block], &mut sum1[start..][..block]];
-                kernel.dot_pair(
-                    modulus,
-                    out,
-                    init,
-                    &shared,
-                    log_rep,
-                    [&factors[0], &factors[1]],
-                );
-            }
-        }
-        for giant in &transform.plan.giants {
-            fresh.insert(giant.shift, false);
-        }
-    }
-
-    /// The rotated input times the special primes in one limb; `None` where that is zero.
-    fn baby_limb<'a>(
-        &self,
-        context: &Context,
-        basis: Basis,
-        limb: usize,
-        special: Option<u64>,
-        baby: &Baby<'_>,
-        space: &'a mut [u64],
-    ) -> Option<[&'a [u64]; 2]> {
-        let (n, kernel, modulus) = (
-            context.n(),
-            context.kernel(),
-            context.limb_modulus(basis, limb),
-        );
-        let (u0, u1) = space.split_at_mut(n + PADDING);
-        let (u0, u1) = (&mut u0[..n], &mut u1[..n]);
-        match baby {
-            Baby::Identity | Baby::Rotated(_) => {
-                let source = if let Baby::Rotated(rotated) = baby {
-                    rotated
-                } else {
-                    self.ciphertext
-                };
-                let special = modulus.shoup(special?);
-                for (out, part) in [(&mut *u0, &source.c0), (&mut *u1, &source.c1)] {
-                    out.copy_from_slice(part.limb(limb));
-                    kernel.mul_scalar(modulus, out, special);
-                }
-            }
-            Baby::Hoisted(rotation, index) => {
-                let mut switched = Buffer::stale(2 * n);
-                let (b, a) = switched.split_at_mut(n);
-                self.decomposed[*index].inner_product_limb(context, rotation.key, limb, [b, a]);
-                if let Some(special) = special {
-                    kernel.mul_scalar_add(
-                        modulus,
-                        b,
-                        self.ciphertext.c0.limb(limb),
-                        modulus.shoup(special),
-                    );
-                }
-                kernel.permute(&rotation.table.blocks, &rotation.table.patterns, u0, b);
-                kernel.permute(&rotation.table.blocks, &rotation.table.patterns, u1, a);
-            }
-        }
-        Some([u0, u1])
     }
 }

@@ -225,7 +225,7 @@ mod tests {
     use crate::context::Context;
     use crate::encode::Complex64;
     use crate::encrypt::{Decryptor, SecretEncryptor};
-    use crate::keys::{KeyGenerator, KeyStorage, SecretKey};
+    use crate::keys::{KeyGenerator, SecretKey};
     use crate::precision::Precision;
     use heddle_params::bootstrap::{KeyKind, KeyUse};
     use heddle_params::named;
@@ -248,7 +248,7 @@ mod tests {
             level: LEVEL,
         }];
         let keys = KeyGenerator::new(&context, &secret).unwrap();
-        let keys = keys.generate(&uses, KeyStorage::Expanded).unwrap();
+        let keys = keys.generate(&uses).unwrap();
         let evaluator = Evaluator::new(&context, Arc::new(keys));
         let values: Vec<f64> = (0..64).map(|i| f64::from(i) / 31.5 - 1.0).collect();
         let plaintext =

@@ -5,7 +5,7 @@ use crate::ciphertext::{Ciphertext, Plaintext};
 use crate::encode::Complex64;
 use crate::encrypt::{Decryptor, SecretEncryptor};
 use crate::eval::linear::LinearTransform;
-use crate::keys::{KeyGenerator, KeyStorage, SecretKey};
+use crate::keys::{KeyGenerator, SecretKey};
 use crate::precision::Precision;
 use heddle_params::bootstrap::{KeyKind, KeyUse};
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
@@ -32,10 +32,10 @@ impl Kit {
         }
     }
 
-    fn evaluator(&self, uses: &[KeyUse], storage: KeyStorage) -> Evaluator {
+    fn evaluator(&self, uses: &[KeyUse]) -> Evaluator {
         let keys = KeyGenerator::new(&self.context, &self.secret)
             .unwrap()
-            .generate(uses, storage)
+            .generate(uses)
             .unwrap();
         Evaluator::new(&self.context, Arc::new(keys))
     }
@@ -87,7 +87,7 @@ fn rotated(values: &[Complex64], shift: usize) -> Vec<Complex64> {
 #[test]
 fn sums_and_plaintexts_follow_the_slots() {
     let kit = Kit::new(8);
-    let evaluator = kit.evaluator(&[], KeyStorage::Expanded);
+    let evaluator = kit.evaluator(&[]);
     let (a, b) = (slots(32, 0.3), slots(32, 2.0));
     let (x, y) = (kit.encrypt(&a, 5), kit.encrypt(&b, 5));
     let plaintext = Plaintext::encode(evaluator.encoder(), &b, SCALE).unwrap();
@@ -122,7 +122,7 @@ fn sums_and_plaintexts_follow_the_slots() {
 #[test]
 fn constants_reach_every_slot() {
     let kit = Kit::new(7);
-    let evaluator = kit.evaluator(&[], KeyStorage::Expanded);
+    let evaluator = kit.evaluator(&[]);
     let a = slots(64, 0.4);
     let x = kit.encrypt(&a, 3);
     let c = Complex64::new(-1.25, 0.375);
@@ -174,7 +174,7 @@ fn constants_reach_every_slot() {
 #[test]
 fn unlike_operands_are_refused() {
     let kit = Kit::new(6);
-    let evaluator = kit.evaluator(&[], KeyStorage::Expanded);
+    let evaluator = kit.evaluator(&[]);
     let x = kit.encrypt(&slots(8, 0.1), 2);
     let lower = evaluator.drop_to_level(&x, 1).unwrap();
     let mut rescaled = x.clone();
@@ -217,12 +217,12 @@ fn unlike_operands_are_refused() {
 #[test]
 fn products_follow_the_slots_at_every_level() {
     let kit = Kit::new(8);
-    for storage in [KeyStorage::Expanded, KeyStorage::Seeded] {
+    {
         let uses = [6, 28].map(|level| KeyUse {
             kind: KeyKind::Relin,
             level,
         });
-        let evaluator = kit.evaluator(&uses, storage);
+        let evaluator = kit.evaluator(&uses);
         let (a, b) = (slots(16, 0.3), slots(16, 2.0));
         let expected = map2(&a, &b, |a, b| a * b);
         for level in [1, 4, 6, 11, 18] {
@@ -258,7 +258,7 @@ fn rotations_are_left_and_conjugation_conjugates() {
         kind: KeyKind::Galois(GaloisElement::conjugation(256)),
         level: 28,
     });
-    let evaluator = kit.evaluator(&uses, KeyStorage::Seeded);
+    let evaluator = kit.evaluator(&uses);
     let a = slots(64, 0.9);
     for level in [0, 3, 4, 17, 20] {
         let x = kit.encrypt(&a, level);
@@ -289,7 +289,7 @@ fn encapsulation_keeps_the_message() {
             level: 28,
         },
     ];
-    let evaluator = kit.evaluator(&uses, KeyStorage::Expanded);
+    let evaluator = kit.evaluator(&uses);
     let a = slots(512, 0.9);
     let raised = evaluator
         .raise_decapsulate(&evaluator.encapsulate(&kit.encrypt(&a, 0)).unwrap())
@@ -364,7 +364,7 @@ fn linear_transforms_equal_their_matrices() {
             .iter()
             .map(|&s| kit.galois(s as i64, 7))
             .collect();
-        let evaluator = kit.evaluator(&uses, KeyStorage::Expanded);
+        let evaluator = kit.evaluator(&uses);
         let a = slots(period_in, 1.7);
         let expected = matrix.apply(&a);
         for level in [1, 4, 7] {
@@ -419,7 +419,7 @@ fn sums_of_transforms_and_keys_of_mixed_levels_agree() {
         .enumerate()
         .map(|(i, &s)| kit.galois(s as i64, levels[i % levels.len()]))
         .collect();
-    let evaluator = kit.evaluator(&uses, KeyStorage::Seeded);
+    let evaluator = kit.evaluator(&uses);
     let (a, b) = (slots(128, 1.0), slots(256, 1.5));
     let (x, y) = (kit.encrypt(&a, 3), kit.encrypt(&b, 3));
     let expected: Vec<Complex64> = {

@@ -4,6 +4,7 @@
 //! product to a 64-bit accumulator. Every function here needs the features that [`super::Kernel::ifma`] checks.
 
 mod ntt;
+mod vaes;
 
 use super::{CONVERT_BLOCK, Init};
 use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
@@ -11,6 +12,8 @@ use crate::rns::ConversionTable;
 use std::arch::x86_64::*;
 
 pub(super) use ntt::{ntt_forward, ntt_inverse};
+pub(crate) use vaes::RoundKeys;
+pub(super) use vaes::uniform;
 
 /// Residues in a register.
 const LANES: usize = 8;
@@ -393,8 +396,9 @@ fn dots<const K: usize>(
 pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
     let lanes = [0, 1, 2, 3, 4, 5, 6, 7].map(|p| load(&patterns[p]));
     let (runs, _) = x.as_chunks::<LANES>();
+    let within = runs.len() - 1;
     for (run, &entry) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(blocks) {
-        let source = load(&runs[(entry >> 3) as usize]);
+        let source = load(&runs[(entry >> 3) as usize & within]);
         store(
             run,
             _mm512_permutexvar_epi64(lanes[(entry & 7) as usize], source),

@@ -142,8 +142,10 @@ pub(super) fn dot_pair(
 }
 
 pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
+    let within = x.len() / 8 - 1;
     for (eight, &entry) in out.chunks_exact_mut(8).zip(blocks) {
-        let (source, pattern) = (8 * (entry >> 3) as usize, &patterns[(entry & 7) as usize]);
+        let source = 8 * ((entry >> 3) as usize & within);
+        let pattern = &patterns[(entry & 7) as usize];
         for (value, &lane) in eight.iter_mut().zip(pattern) {
             *value = x[source + lane as usize];
         }

@@ -1,0 +1,257 @@
+//! The plaintext products of a sum of linear transforms.
+//!
+//! Limbs are the parallel tasks, since nothing here mixes them. A limb is walked part by part, as long a part as a
+//! chunk of a key's seed: all baby rotations of the part are made first, by the inner product with the key and the
+//! permutation of the values, and stay in the second-level cache while the products of every giant step are summed.
+//! An automorphism permutes parts as wholes, so that a part of the result needs one part of every digit and key. Keys
+//! and prepared diagonals are read once, sums are written once, and nothing else leaves the cache.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+
+use super::{Baby, Term};
+use crate::buffer::Buffer;
+use crate::context::{Basis, Context};
+use crate::kernel::Init;
+use crate::keyswitch::{KEY_SCRATCH, KeyLimb};
+use crate::poly::{Eval, RnsPoly};
+use crate::rns::special_product;
+
+/// The partial sum of a giant step: its shift and both polynomials, times the special primes.
+pub(super) type PartialSum = (usize, RnsPoly<Eval>, RnsPoly<Eval>);
+
+/// Words behind each operand. Without them all would be a power of two apart, and share few sets of every cache.
+const PADDING: usize = 72;
+
+/// The sums of plaintext products that each giant step rotates, by ascending shift.
+pub(super) fn partial_sums(
+    context: &std::sync::Arc<Context>,
+    terms: &[Term<'_>],
+    basis: Basis,
+) -> Vec<PartialSum> {
+    let n = context.n();
+    let shifts: BTreeSet<usize> = terms
+        .iter()
+        .flat_map(|term| &term.transform.plan.giants)
+        .map(|giant| giant.shift)
+        .collect();
+    let stale = || RnsPoly::stale(context, basis);
+    let mut sums: Vec<PartialSum> = shifts
+        .into_iter()
+        .map(|shift| (shift, stale(), stale()))
+        .collect();
+    let mut limbs: Vec<Vec<LimbSum<'_>>> = (0..basis.limbs()).map(|_| Vec::new()).collect();
+    for (shift, sum0, sum1) in &mut sums {
+        let parts = sum0
+            .data_mut()
+            .chunks_exact_mut(n)
+            .zip(sum1.data_mut().chunks_exact_mut(n));
+        for (limb, (sum0, sum1)) in limbs.iter_mut().zip(parts) {
+            limb.push(LimbSum {
+                shift: *shift,
+                values: [sum0, sum1],
+            });
+        }
+    }
+    let special = special_product(context, basis.level(), basis.specials());
+    limbs
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(limb, mut sums)| {
+            let special = special.get(limb).copied();
+            for (t, term) in terms.iter().enumerate() {
+                let limb = TermLimb {
+                    context,
+                    term,
+                    basis,
+                    limb,
+                    special,
+                };
+                limb.accumulate(&mut sums, &terms[..t]);
+            }
+        });
+    sums
+}
+
+/// One limb of a partial sum.
+struct LimbSum<'a> {
+    shift: usize,
+    values: [&'a mut [u64]; 2],
+}
+
+/// One limb of a term.
+struct TermLimb<'a> {
+    context: &'a Context,
+    term: &'a Term<'a>,
+    basis: Basis,
+    limb: usize,
+    /// The product of the special primes modulo the limb's prime; `None` modulo a special prime, where it is zero.
+    special: Option<u64>,
+}
+
+impl TermLimb<'_> {
+    /// Adds the term's products to the sums, which hold nothing yet where no earlier term has their shift.
+    fn accumulate(&self, sums: &mut [LimbSum<'_>], earlier: &[Term<'_>]) {
+        let (context, term) = (self.context, self.term);
+        let (n, kernel) = (context.n(), context.kernel());
+        let modulus = context.limb_modulus(self.basis, self.limb);
+        let giants = &term.transform.plan.giants;
+        let targets: Vec<(usize, Init)> = giants
+            .iter()
+            .map(|giant| {
+                let at = sums.partition_point(|sum| sum.shift < giant.shift);
+                let begun = earlier
+                    .iter()
+                    .flat_map(|term| &term.transform.plan.giants)
+                    .any(|other| other.shift == giant.shift);
+                (
+                    at,
+                    if begun {
+                        Init::Accumulate
+                    } else {
+                        Init::Replace
+                    },
+                )
+            })
+            .collect();
+
+        let len = KeyLimb::part_len(context);
+        let stride = len + PADDING;
+        let mut rotated = Buffer::stale(2 * stride * term.babies.len());
+        let mut scratch = Buffer::stale(KEY_SCRATCH + 2 * len);
+        let mut scaled = Buffer::stale(n);
+        if let Some(special) = self.special {
+            scaled.copy_from_slice(term.ciphertext.c0.limb(self.limb));
+            kernel.mul_scalar(modulus, &mut scaled, modulus.shoup(special));
+        }
+        let digits: Vec<Vec<&[u64]>> = term
+            .decomposed
+            .iter()
+            .map(|d| d.digits.iter().map(|d| d.limb(self.limb)).collect())
+            .collect();
+        let mut space = Buffer::stale(self.diagonal_words());
+        let diagonals = self.diagonals(&mut space);
+        let log_rep = (n >> (term.transform.log_slots + 1)).trailing_zeros();
+        // A part may be shorter than the run of one value.
+        let log_part_rep = log_rep.min(len.trailing_zeros());
+
+        let widest = giants.iter().map(|giant| giant.diagonals.len()).max();
+        let mut shared: Vec<&[u64]> = Vec::with_capacity(widest.unwrap_or(0));
+        for part in 0..n / len {
+            for (baby, space) in term.babies.iter().zip(rotated.chunks_exact_mut(2 * stride)) {
+                let (u0, u1) = space.split_at_mut(stride);
+                let out = [&mut u0[..len], &mut u1[..len]];
+                self.rotate_part(baby, part, &digits, &scaled, out, &mut scratch);
+            }
+            let factor = |baby: usize, half: usize| &rotated[(2 * baby + half) * stride..][..len];
+            let mut factors = [
+                Vec::with_capacity(shared.capacity()),
+                Vec::with_capacity(shared.capacity()),
+            ];
+            for ((giant, values), &(target, init)) in giants.iter().zip(&diagonals).zip(&targets) {
+                shared.clear();
+                factors.iter_mut().for_each(Vec::clear);
+                for (&(baby, _), values) in giant.diagonals.iter().zip(values) {
+                    if self.special.is_none() && !matches!(term.babies[baby], Baby::Hoisted(..)) {
+                        continue;
+                    }
+                    shared.push(&values[part * len >> log_rep..][..len >> log_part_rep]);
+                    factors[0].push(factor(baby, 0));
+                    factors[1].push(factor(baby, 1));
+                }
+                let [sum0, sum1] = &mut sums[target].values;
+                let at = part * len..(part + 1) * len;
+                kernel.dot_pair(
+                    modulus,
+                    [&mut sum0[at.clone()], &mut sum1[at]],
+                    init,
+                    &shared,
+                    log_part_rep,
+                    [&factors[0], &factors[1]],
+                );
+            }
+        }
+    }
+
+    /// One part of the rotated input times the special primes; left as it is where that is zero. `scaled` is the
+    /// constant polynomial times the special primes.
+    fn rotate_part(
+        &self,
+        baby: &Baby<'_>,
+        part: usize,
+        digits: &[Vec<&[u64]>],
+        scaled: &[u64],
+        [u0, u1]: [&mut [u64]; 2],
+        scratch: &mut [u64],
+    ) {
+        let (context, kernel, len) = (self.context, self.context.kernel(), u0.len());
+        let index = context.modulus_index(self.basis, self.limb);
+        let modulus = context.modulus(index);
+        let source = match baby {
+            Baby::Identity => self.term.ciphertext,
+            Baby::Rotated(rotated) => rotated,
+            Baby::Hoisted(rotation, decomposition) => {
+                let (key_scratch, halves) = scratch.split_at_mut(KEY_SCRATCH);
+                let (b, a) = halves.split_at_mut(len);
+                let source = rotation.table.source_part(part, len);
+                let init = if self.special.is_some() {
+                    b.copy_from_slice(&scaled[source * len..][..len]);
+                    a.fill(0);
+                    Init::Accumulate
+                } else {
+                    Init::Replace
+                };
+                KeyLimb::new(context, rotation.key, index).product_part(
+                    source,
+                    &digits[*decomposition],
+                    init,
+                    [&mut *b, &mut *a],
+                    key_scratch,
+                );
+                rotation.table.apply_part(kernel, part, u0, b);
+                rotation.table.apply_part(kernel, part, u1, a);
+                return;
+            }
+        };
+        if let Some(special) = self.special {
+            let special = modulus.shoup(special);
+            for (out, values) in [(u0, &source.c0), (u1, &source.c1)] {
+                out.copy_from_slice(&values.limb(self.limb)[part * len..][..len]);
+                kernel.mul_scalar(modulus, out, special);
+            }
+        }
+    }
+
+    /// Words that [`Self::diagonals`] needs.
+    fn diagonal_words(&self) -> usize {
+        let transform = self.term.transform;
+        match transform.prepared_for(self.basis) {
+            Some(_) => 0,
+            None => ((2 << transform.log_slots) + PADDING) * transform.plan.diagonal_count(),
+        }
+    }
+
+    /// The values of the diagonals modulo the limb's prime, as the plan's giants and their diagonals: those that were
+    /// prepared, or new ones in `space`.
+    fn diagonals<'a>(&'a self, space: &'a mut [u64]) -> Vec<Vec<&'a [u64]>> {
+        let transform = self.term.transform;
+        let len = 2 << transform.log_slots;
+        let mut space = space.chunks_exact_mut(len + PADDING);
+        let value = |giant: usize, entry: usize| {
+            let scratch = space.next().map(|words| &mut words[..len]);
+            transform.values(
+                self.context,
+                self.basis,
+                self.limb,
+                (giant, entry),
+                scratch.unwrap_or_default(),
+            )
+        };
+        let mut value = value;
+        let giants = transform.plan.giants.iter().enumerate();
+        giants
+            .map(|(g, giant)| (0..giant.diagonals.len()).map(|e| value(g, e)).collect())
+            .collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! The streams of [`crate::kernel::stream`] by vector AES: four blocks a register, eight registers in flight.
+
+use super::{LANES, V, splat, store};
+use crate::kernel::stream::Chunk;
+use crate::modulus::Modulus;
+use std::arch::x86_64::*;
+
+/// The eleven round keys of AES-128 (FIPS 197, section 5.2), each repeated in every block of a register.
+#[derive(Clone)]
+pub(crate) struct RoundKeys([V; 11]);
+
+/// Registers worked on at a time.
+const FLIGHT: usize = 8;
+
+impl RoundKeys {
+    #[target_feature(enable = "avx512f,aes")]
+    pub(in crate::kernel) fn new(seed: &[u8; 16]) -> Self {
+        let [low, high] = [0, 8].map(|at| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&seed[at..at + 8]);
+            i64::from_le_bytes(word)
+        });
+        let mut keys = [_mm_set_epi64x(high, low); 11];
+        macro_rules! expand {
+            ($($round:literal $constant:literal),*) => {$({
+                let last = keys[$round - 1];
+                let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$constant>(last));
+                let sum = _mm_xor_si128(last, _mm_slli_si128::<4>(last));
+                let sum = _mm_xor_si128(sum, _mm_slli_si128::<8>(sum));
+                keys[$round] = _mm_xor_si128(sum, word);
+            })*};
+        }
+        expand!(1 0x01, 2 0x02, 3 0x04, 4 0x08, 5 0x10, 6 0x20, 7 0x40, 8 0x80, 9 0x1b, 10 0x36);
+        Self(keys.map(|key| _mm512_broadcast_i32x4(key)))
+    }
+}
+
+/// As [`crate::kernel::stream::uniform`].
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma,vaes")]
+pub(in crate::kernel) fn uniform(key: &RoundKeys, chunk: Chunk, m: &Modulus, out: &mut [u64]) {
+    let (name, first) = (chunk.stream as i64, chunk.counter() as i64);
+    let mut counters = _mm512_set_epi64(
+        first + 3,
+        name,
+        first + 2,
+        name,
+        first + 1,
+        name,
+        first,
+        name,
+    );
+    let step = _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0);
+    let (mask, q) = (splat((1 << m.bits()) - 1), splat(m.value()));
+    let mut filled = 0;
+    while filled < out.len() {
+        let mut states = [_mm512_setzero_si512(); FLIGHT];
+        for state in &mut states {
+            *state = _mm512_xor_si512(counters, key.0[0]);
+            counters = _mm512_add_epi64(counters, step);
+        }
+        for round in &key.0[1..10] {
+            for state in &mut states {
+                *state = _mm512_aesenc_epi128(*state, *round);
+            }
+        }
+        for state in states {
+            let words = _mm512_and_si512(_mm512_aesenclast_epi128(state, key.0[10]), mask);
+            let below = _mm512_cmplt_epu64_mask(words, q);
+            let residues = if below == 0xff {
+                words
+            } else {
+                _mm512_maskz_compress_epi64(below, words)
+            };
+            let rest = &mut out[filled..];
+            let accepted = below.count_ones() as usize;
+            if let Some(run) = rest.first_chunk_mut::<LANES>() {
+                // Words behind the accepted ones are overwritten by what follows.
+                store(run, residues);
+                filled += accepted;
+            } else {
+                let mut run = [0; LANES];
+                store(&mut run, residues);
+                let count = accepted.min(rest.len());
+                rest[..count].copy_from_slice(&run[..count]);
+                filled += count;
+            }
+        }
+    }
+}
