@@ -567,7 +567,7 @@ mod tests {
         );
         let mut other = sample();
         other[8] = 9;
-        assert!(message(&other).contains("format version 9, this program reads version 1"));
+        assert!(message(&other).contains("format version 9, this program reads version 2"));
         let mut key = sample();
         key[10] = 2;
         assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");

@@ -127,6 +127,20 @@ impl Kernel {
         dispatch!(self, ntt_inverse(table, x));
     }
 
+    /// [`Kernel::ntt_forward`] of `x` into `out`: one pass over memory less than a copy and a transform.
+    pub fn ntt_forward_from(self, table: &NttTable, out: &mut [u64], x: &[u64]) {
+        check_transform(table, x);
+        assert_eq!(out.len(), x.len());
+        dispatch!(self, ntt_forward_from(table, out, x));
+    }
+
+    /// [`Kernel::ntt_inverse`] of `x` into `out`.
+    pub fn ntt_inverse_from(self, table: &NttTable, out: &mut [u64], x: &[u64]) {
+        check_transform(table, x);
+        assert_eq!(out.len(), x.len());
+        dispatch!(self, ntt_inverse_from(table, out, x));
+    }
+
     /// `x += y`.
     pub fn add(self, m: &Modulus, x: &mut [u64], y: &[u64]) {
         assert_eq!(x.len(), y.len());

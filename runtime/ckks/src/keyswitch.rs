@@ -21,7 +21,9 @@ use crate::kernel::Init;
 use crate::kernel::stream::CHUNK;
 use crate::keys::KeySwitchKey;
 use crate::poly::{Automorphism, Coeff, Eval, RnsPoly, for_each_limb, for_each_limb_pair};
-use crate::rns::{convert_limbs, mod_down, mod_up, raise, special_product};
+use crate::rns::{
+    ConversionTable, convert_limbs, mod_down, mod_up, negated, raise, special_product,
+};
 use crate::seed::StreamId;
 
 /// A polynomial cut into digits, each over the chain and the special primes.
@@ -56,7 +58,7 @@ impl Decomposed {
             layout.level,
             "the layout is truncated to the polynomial's level"
         );
-        let coefficients = coefficients(poly);
+        let coefficients = poly.to_coeff();
         let digits = layout
             .digits
             .iter()
@@ -175,91 +177,26 @@ impl<'a> KeyLimb<'a> {
     }
 }
 
-/// The coefficients of a polynomial. Each limb is copied and transformed by one task, in cache.
-fn coefficients(poly: &RnsPoly<Eval>) -> RnsPoly<Coeff> {
-    let context = poly.context();
-    let mut coefficients = RnsPoly::<Coeff>::stale(context, poly.basis());
-    for_each_limb(coefficients.data_mut(), context.n(), |i, limb| {
-        let table = context.table(context.modulus_index(poly.basis(), i));
-        limb.copy_from_slice(poly.limb(i));
-        context.kernel().ntt_inverse(table, limb);
-    });
-    coefficients
-}
-
-/// Divides by the special primes, like [`mod_down`], and gives the quotient's coefficients too.
-pub(crate) fn mod_down_both(mut poly: RnsPoly<Eval>) -> (RnsPoly<Eval>, RnsPoly<Coeff>) {
-    let context = Arc::clone(poly.context());
-    let (n, kernel, basis) = (context.n(), context.kernel(), poly.basis());
-    let (limbs, to) = (basis.q_limbs(), Basis::q(basis.level()));
-    if basis == to {
-        let coefficients = coefficients(&poly);
-        return (poly, coefficients);
-    }
-    let (kept, dropped) = poly.data_mut().split_at_mut(limbs * n);
-    for_each_limb(dropped, n, |i, limb| {
-        kernel.ntt_inverse(context.table(context.special_index(i)), limb);
-    });
-    let specials = context.special_index(0)..context.special_index(basis.specials());
-    let table = context.conversion((0..0, specials), (0..limbs).collect());
-    let mut remainder = RnsPoly::<Coeff>::stale(&context, to);
-    let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
-    let outputs = remainder.data_mut().chunks_exact_mut(n).collect();
-    convert_limbs(&context, &table, &inputs, outputs);
-    // The quotient overwrites the remainder.
-    let mut quotient = remainder.with_domain::<Eval>();
-    let mut coefficients = RnsPoly::<Coeff>::stale(&context, to);
-    for_each_limb_pair(
-        quotient.data_mut(),
-        coefficients.data_mut(),
-        n,
-        |i, x, c| {
-            let target = &table.targets[i];
-            let modulus = &target.modulus;
-            let negated = modulus.shoup(modulus.neg(target.inverse.value));
-            kernel.ntt_forward(context.table(i), x);
-            kernel.sub_mul_scalar(modulus, x, &kept[i * n..][..n], negated);
-            c.copy_from_slice(x);
-            kernel.ntt_inverse(context.table(i), c);
-        },
-    );
-    (quotient, coefficients)
-}
-
 /// A polynomial raised digit by digit whose limbs are still to be transformed, which happens when a limb is used, so
 /// that it is in cache.
 pub(crate) struct Raised<'a> {
-    poly: &'a RnsPoly<Eval>,
     digits: Vec<RnsPoly<Coeff>>,
+    /// The polynomial's values, where they are known: they stand for the limbs that a digit is made of, which are not
+    /// filled in then.
+    values: Option<&'a RnsPoly<Eval>>,
     layout: KeySwitchLayout,
 }
 
-/// The digits of a [`Raised`] in one limb.
-pub(crate) struct RaisedLimb<'a> {
-    index: usize,
-    /// The digit that the limb is part of, with its values.
-    own: Option<(usize, &'a [u64])>,
-    digits: Vec<&'a mut [u64]>,
-}
+/// Coefficients handed to one task of [`divide_and_raise`]: all limbs of all digits stay in the second-level cache.
+const COLUMN: usize = 1024;
 
 impl<'a> Raised<'a> {
     /// Cuts a polynomial into the digits of a layout for its level, see [`truncate`].
     pub(crate) fn new(poly: &'a RnsPoly<Eval>, layout: KeySwitchLayout) -> Self {
-        Self::with_coefficients(poly, &coefficients(poly), layout)
-    }
-
-    /// [`Self::new`] of a polynomial whose coefficients are known.
-    pub(crate) fn with_coefficients(
-        poly: &'a RnsPoly<Eval>,
-        coefficients: &RnsPoly<Coeff>,
-        layout: KeySwitchLayout,
-    ) -> Self {
         let context = poly.context();
+        let coefficients = poly.to_coeff();
         let basis = Basis::new(layout.level, layout.specials);
         let raise = |digit: &Range<usize>| {
-            let outside = || (0..basis.limbs()).filter(|limb| !digit.contains(limb));
-            let targets = outside().map(|limb| context.modulus_index(basis, limb));
-            let table = context.conversion((digit.clone(), 0..0), targets.collect());
             let mut raised = RnsPoly::<Coeff>::stale(context, basis);
             let limbs = raised.data_mut().chunks_exact_mut(context.n());
             let outputs = limbs
@@ -267,70 +204,120 @@ impl<'a> Raised<'a> {
                 .filter(|(limb, _)| !digit.contains(limb))
                 .map(|(_, values)| values);
             let inputs: Vec<&[u64]> = digit.clone().map(|i| coefficients.limb(i)).collect();
+            let table = raising(context, basis, digit);
             convert_limbs(context, &table, &inputs, outputs.collect());
             raised
         };
         let digits = layout.digits.iter().map(raise).collect();
         Self {
-            poly,
             digits,
+            values: Some(poly),
             layout,
         }
     }
 
-    /// The digits limb by limb.
-    pub(crate) fn limbs(&mut self) -> Vec<RaisedLimb<'_>> {
-        let context = self.poly.context();
-        let basis = Basis::new(self.layout.level, self.layout.specials);
-        let mut limbs: Vec<RaisedLimb<'_>> = (0..basis.limbs())
-            .map(|limb| RaisedLimb {
-                index: context.modulus_index(basis, limb),
-                own: self
-                    .layout
-                    .digits
-                    .iter()
-                    .position(|digit| digit.contains(&limb))
-                    .map(|digit| (digit, self.poly.limb(limb))),
-                digits: Vec::with_capacity(self.digits.len()),
-            })
-            .collect();
-        for digit in &mut self.digits {
-            let parts = digit.data_mut().chunks_exact_mut(context.n());
-            for (limb, part) in limbs.iter_mut().zip(parts) {
-                limb.digits.push(part);
-            }
-        }
-        limbs
+    /// Words of scratch for [`Self::transform_limb`].
+    pub(crate) fn scratch_words(&self) -> usize {
+        self.digits.iter().map(RnsPoly::n).sum()
     }
-}
 
-impl RaisedLimb<'_> {
-    /// Transforms the digits and gives their values.
-    pub(crate) fn transform(&mut self, context: &Context) -> Vec<&[u64]> {
-        let table = context.table(self.index);
-        let own = self.own;
-        self.digits
-            .iter_mut()
-            .enumerate()
-            .map(|(j, digit)| match own {
-                Some((own, values)) if own == j => values,
+    /// The values of all digits in one limb.
+    pub(crate) fn transform_limb<'s>(
+        &'s self,
+        limb: usize,
+        scratch: &'s mut [u64],
+    ) -> Vec<&'s [u64]> {
+        let context = self.digits[0].context();
+        let basis = Basis::new(self.layout.level, self.layout.specials);
+        let table = context.table(context.modulus_index(basis, limb));
+        let scratch = scratch.chunks_exact_mut(context.n());
+        let digits = self.digits.iter().zip(&self.layout.digits).zip(scratch);
+        digits
+            .map(|((digit, own), scratch)| match self.values {
+                Some(values) if own.contains(&limb) => values.limb(limb),
                 _ => {
-                    context.kernel().ntt_forward(table, digit);
-                    &**digit
+                    let kernel = context.kernel();
+                    kernel.ntt_forward_from(table, scratch, digit.limb(limb));
+                    &*scratch
                 }
             })
             .collect()
     }
+}
 
-    /// Transforms the digits and writes `sum_j digit_j * key_j` to `out`.
-    pub(crate) fn inner_product(
-        mut self,
-        context: &Context,
-        key: &KeySwitchKey,
-        out: [&mut [u64]; 2],
-    ) {
-        let index = self.index;
-        KeyLimb::new(context, key, index).product(&self.transform(context), out);
+/// The conversion from a digit to the other limbs of a basis.
+fn raising(context: &Arc<Context>, basis: Basis, digit: &Range<usize>) -> Arc<ConversionTable> {
+    let targets = (0..basis.limbs())
+        .filter(|limb| !digit.contains(limb))
+        .map(|limb| context.modulus_index(basis, limb));
+    context.conversion((digit.clone(), 0..0), targets.collect())
+}
+
+/// [`mod_down`] and the digits of the quotient, in one pass over the coefficients.
+pub(crate) fn divide_and_raise(poly: RnsPoly<Eval>, layout: KeySwitchLayout) -> Raised<'static> {
+    let poly = poly.into_coeff();
+    let (context, from) = (poly.context(), poly.basis());
+    let (n, kernel, limbs) = (context.n(), context.kernel(), from.q_limbs());
+    let specials = context.special_index(0)..context.special_index(from.specials());
+    let division = context.conversion((0..0, specials), (0..limbs).collect());
+    let basis = Basis::new(layout.level, layout.specials);
+    let raisings: Vec<_> = layout
+        .digits
+        .iter()
+        .map(|digit| raising(context, basis, digit))
+        .collect();
+    let mut digits: Vec<_> = layout
+        .digits
+        .iter()
+        .map(|_| RnsPoly::<Coeff>::stale(context, basis))
+        .collect();
+
+    /// What one task writes: the limbs that the digits are made of, in order, and each digit's others.
+    struct Column<'a> {
+        quotient: Vec<&'a mut [u64]>,
+        raised: Vec<Vec<&'a mut [u64]>>,
+    }
+    let len = COLUMN.min(n);
+    let mut columns: Vec<Column<'_>> = (0..n / len)
+        .map(|_| Column {
+            quotient: Vec::with_capacity(limbs),
+            raised: layout.digits.iter().map(|_| Vec::new()).collect(),
+        })
+        .collect();
+    for (j, (digit, own)) in digits.iter_mut().zip(&layout.digits).enumerate() {
+        for (limb, values) in digit.data_mut().chunks_exact_mut(n).enumerate() {
+            for (column, part) in columns.iter_mut().zip(values.chunks_exact_mut(len)) {
+                if own.contains(&limb) {
+                    column.quotient.push(part);
+                } else {
+                    column.raised[j].push(part);
+                }
+            }
+        }
+    }
+    columns
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(c, mut column)| {
+            let part = |limb: usize| &poly.limb(limb)[c * len..][..len];
+            let dropped: Vec<&[u64]> = (limbs..from.limbs()).map(part).collect();
+            kernel.convert(&division, &dropped, &mut column.quotient);
+            for (limb, quotient) in column.quotient.iter_mut().enumerate() {
+                let target = &division.targets[limb];
+                kernel.sub_mul_scalar(&target.modulus, quotient, part(limb), negated(target));
+            }
+            for ((own, raised), table) in
+                layout.digits.iter().zip(&mut column.raised).zip(&raisings)
+            {
+                let quotient = &column.quotient[own.clone()];
+                let inputs: Vec<&[u64]> = quotient.iter().map(|part| &**part).collect();
+                kernel.convert(table, &inputs, raised);
+            }
+        });
+    Raised {
+        digits,
+        values: None,
+        layout,
     }
 }
 
@@ -367,33 +354,32 @@ impl Switch<'_> {
             Division::SpecialsAndLast => level,
         };
         let specials = layout.specials;
+        let basis = Basis::new(level, specials);
         let times_special = special_product(context, level, specials);
-        let mut raised = Raised::new(self.poly, layout);
-        let mut limbs = raised.limbs();
-        let dropped = limbs.split_off(kept);
+        let raised = Raised::new(self.poly, layout);
+        let limb_key = |limb: usize| {
+            let index = context.modulus_index(basis, limb);
+            (index, KeyLimb::new(context, self.key, index))
+        };
 
-        let mut away0 = Buffer::stale(dropped.len() * n);
-        let mut away1 = Buffer::stale(dropped.len() * n);
-        dropped
-            .into_par_iter()
-            .zip(
-                away0
-                    .par_chunks_exact_mut(n)
-                    .zip(away1.par_chunks_exact_mut(n)),
-            )
-            .for_each(|(limb, (b, a))| {
-                let table = context.table(limb.index);
-                let modulus = table.modulus();
-                let special = times_special.get(limb.index).map(|&p| modulus.shoup(p));
-                let index = limb.index;
-                limb.inner_product(context, self.key, [&mut *b, &mut *a]);
-                for (part, add) in [b, a].into_iter().zip(self.add) {
-                    if let (Some(add), Some(special)) = (add, special) {
-                        kernel.mul_scalar_add(modulus, part, add.limb(index), special);
-                    }
-                    kernel.ntt_inverse(table, part);
+        let dropped = basis.limbs() - kept;
+        let mut away0 = Buffer::stale(dropped * n);
+        let mut away1 = Buffer::stale(dropped * n);
+        for_each_limb_pair(&mut away0, &mut away1, n, |i, b, a| {
+            let (index, key) = limb_key(kept + i);
+            let mut scratch = Buffer::stale(raised.scratch_words());
+            let digits = raised.transform_limb(kept + i, &mut scratch);
+            key.product(&digits, [&mut *b, &mut *a]);
+            let table = context.table(index);
+            let modulus = table.modulus();
+            let special = times_special.get(index).map(|&p| modulus.shoup(p));
+            for (part, add) in [b, a].into_iter().zip(self.add) {
+                if let (Some(add), Some(special)) = (add, special) {
+                    kernel.mul_scalar_add(modulus, part, add.limb(index), special);
                 }
-            });
+                kernel.ntt_inverse(table, part);
+            }
+        });
 
         let sources = (
             kept..level + 1,
@@ -409,37 +395,58 @@ impl Switch<'_> {
             remainder
         });
 
-        limbs
-            .into_par_iter()
-            .zip(
-                c0.data_mut()
-                    .par_chunks_exact_mut(n)
-                    .zip(c1.data_mut().par_chunks_exact_mut(n)),
-            )
-            .for_each(|(limb, (r0, r1))| {
-                let index = limb.index;
-                let target = &table.targets[index];
-                let modulus = &target.modulus;
-                let mut scratch = Buffer::stale(2 * n);
-                let (b, a) = scratch.split_at_mut(n);
-                limb.inner_product(context, self.key, [&mut *b, &mut *a]);
-                for ((part, remainder), add) in [(b, r0), (a, r1)].into_iter().zip(self.add) {
-                    let add = add.map(|add| add.limb(index));
-                    if let (Some(add), Division::SpecialsAndLast) = (add, self.division) {
-                        let special = modulus.shoup(times_special[index]);
-                        kernel.mul_scalar_add(modulus, part, add, special);
-                    }
-                    kernel.ntt_forward(context.table(index), remainder);
-                    kernel.sub_mul_scalar(modulus, part, remainder, target.inverse);
-                    if let (Some(add), Division::Specials) = (add, self.division) {
-                        kernel.add(modulus, part, add);
-                    }
-                    match self.rotate {
-                        Some(map) => kernel.permute(&map.blocks, &map.patterns, remainder, part),
-                        None => remainder.copy_from_slice(part),
-                    }
+        for_each_limb_pair(c0.data_mut(), c1.data_mut(), n, |limb, c0, c1| {
+            let (index, key) = limb_key(limb);
+            let target = &table.targets[index];
+            let modulus = &target.modulus;
+            let special = modulus.shoup(times_special[index]);
+            kernel.ntt_forward(context.table(index), c0);
+            kernel.ntt_forward(context.table(index), c1);
+            let mut scratch = Buffer::stale(raised.scratch_words());
+            let digits = raised.transform_limb(limb, &mut scratch);
+            // What the remainder `r` becomes, part by part: (b + P·add − r)/P, or (b − r)/P + add.
+            let finish = |part: usize, b: &mut [u64], r: &[u64], add: Option<&RnsPoly<Eval>>| {
+                let add = add.map(|add| &add.limb(index)[part * r.len()..][..r.len()]);
+                if let (Some(add), Division::SpecialsAndLast) = (add, self.division) {
+                    kernel.mul_scalar_add(modulus, b, add, special);
                 }
-            });
+                kernel.sub_mul_scalar(modulus, b, r, target.inverse);
+                if let (Some(add), Division::Specials) = (add, self.division) {
+                    kernel.add(modulus, b, add);
+                }
+            };
+            let len = KeyLimb::part_len(context);
+            let mut parts = Buffer::stale(KEY_SCRATCH + 2 * len);
+            let (key_scratch, rest) = parts.split_at_mut(KEY_SCRATCH);
+            let (b, a) = rest.split_at_mut(len);
+            for part in 0..n / len {
+                let at = part * len..(part + 1) * len;
+                key.product_part(
+                    part,
+                    &digits,
+                    Init::Replace,
+                    [&mut *b, &mut *a],
+                    key_scratch,
+                );
+                for ((half, c), add) in [&mut *b, &mut *a]
+                    .into_iter()
+                    .zip([&mut *c0, &mut *c1])
+                    .zip(self.add)
+                {
+                    finish(part, half, &c[at.clone()], add);
+                    c[at.clone()].copy_from_slice(half);
+                }
+            }
+        });
+        if let Some(map) = self.rotate {
+            for poly in [&mut c0, &mut c1] {
+                for_each_limb(poly.data_mut(), n, |_, limb| {
+                    let mut turned = Buffer::stale(n);
+                    map.apply(kernel, &mut turned, limb);
+                    limb.copy_from_slice(&turned);
+                });
+            }
+        }
         (c0.with_domain(), c1.with_domain())
     }
 }

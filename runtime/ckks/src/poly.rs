@@ -327,8 +327,7 @@ impl RnsPoly<Coeff> {
         let ctx = &self.ctx;
         let kernel = ctx.kernel();
         RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
-            limb.copy_from_slice(self.limb_of(index));
-            kernel.ntt_forward(ctx.table(index), limb);
+            kernel.ntt_forward_from(ctx.table(index), limb, self.limb_of(index));
         })
     }
 
@@ -380,8 +379,7 @@ impl RnsPoly<Eval> {
         let ctx = &self.ctx;
         let kernel = ctx.kernel();
         RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
-            limb.copy_from_slice(self.limb_of(index));
-            kernel.ntt_inverse(ctx.table(index), limb);
+            kernel.ntt_inverse_from(ctx.table(index), limb, self.limb_of(index));
         })
     }
 

@@ -244,7 +244,7 @@ fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
 }
 
 /// −Q^−1, since the tail subtracts the kept limb from the remainder.
-fn negated(target: &Target) -> ShoupScalar {
+pub(crate) fn negated(target: &Target) -> ShoupScalar {
     target
         .modulus
         .shoup(target.modulus.neg(target.inverse.value))

@@ -25,9 +25,9 @@ use crate::eval::{Evaluator, check_levels, check_scales};
 use crate::kernel::Init;
 use crate::keys::KeySwitchKey;
 use crate::keyswitch::{
-    Decomposed, KEY_SCRATCH, KeyLimb, Raised, add_times_special, mod_down_both, truncate,
+    Decomposed, KEY_SCRATCH, KeyLimb, add_times_special, divide_and_raise, truncate,
 };
-use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly};
+use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb_pair};
 use crate::rns::{mod_down, mod_down_rescale};
 use products::partial_sums;
 
@@ -392,42 +392,37 @@ impl Evaluator {
         let context = self.context();
         let (kernel, n, basis) = (context.kernel(), context.n(), c0.basis());
         let Rotation { key, galois, table } = rotation;
-        let (divided, coefficients) = mod_down_both(sum1);
-        let layout = truncate(&key.layout, divided.level());
-        let len = KeyLimb::part_len(context);
-        if key.layout.specials == basis.specials() {
-            let mut raised = Raised::with_coefficients(&divided, &coefficients, layout);
-            drop(coefficients);
-            let parts = c0.data_mut().par_chunks_exact_mut(n);
-            let parts = parts.zip(c1.data_mut().par_chunks_exact_mut(n));
-            let tasks = raised.limbs().into_par_iter().zip(parts).enumerate();
-            tasks.for_each(|(limb, (mut raised, (c0, c1)))| {
-                let modulus = context.limb_modulus(basis, limb);
-                let index = context.modulus_index(basis, limb);
-                let key = KeyLimb::new(context, key, index);
-                let digits = raised.transform(context);
-                let mut scratch = Buffer::stale(KEY_SCRATCH + 3 * len);
-                let (key_scratch, rest) = scratch.split_at_mut(KEY_SCRATCH);
-                let (b, rest) = rest.split_at_mut(len);
-                let (a, rotated) = rest.split_at_mut(len);
-                let parts = c0.chunks_exact_mut(len).zip(c1.chunks_exact_mut(len));
-                for (part, (c0, c1)) in parts.enumerate() {
-                    let source = table.source_part(part, len);
-                    b.copy_from_slice(&sum0.limb(limb)[source * len..][..len]);
-                    a.fill(0);
-                    let out = [&mut *b, &mut *a];
-                    key.product_part(source, &digits, Init::Accumulate, out, key_scratch);
-                    for (acc, switched) in [(c0, &*b), (c1, &*a)] {
-                        table.apply_part(kernel, part, rotated, switched);
-                        kernel.add(modulus, acc, rotated);
-                    }
-                }
-            });
-        } else {
-            let (b, a) = Decomposed::new(&divided, layout).inner_product(key);
+        let layout = truncate(&key.layout, basis.level());
+        if key.layout.specials != basis.specials() {
+            let (b, a) = Decomposed::new(&mod_down(sum1), layout).inner_product(key);
             add_times_special(c0, &mod_down(b).automorphism(*galois));
             add_times_special(c1, &mod_down(a).automorphism(*galois));
             c0.add_assign(&sum0.automorphism(*galois));
+            return;
         }
+        let raised = divide_and_raise(sum1, layout);
+        let len = KeyLimb::part_len(context);
+        for_each_limb_pair(c0.data_mut(), c1.data_mut(), n, |limb, c0, c1| {
+            let index = context.modulus_index(basis, limb);
+            let (modulus, key) = (context.modulus(index), KeyLimb::new(context, key, index));
+            let mut scratch = Buffer::stale(raised.scratch_words());
+            let digits = raised.transform_limb(limb, &mut scratch);
+            let mut parts = Buffer::stale(KEY_SCRATCH + 3 * len);
+            let (key_scratch, rest) = parts.split_at_mut(KEY_SCRATCH);
+            let (b, rest) = rest.split_at_mut(len);
+            let (a, rotated) = rest.split_at_mut(len);
+            let parts = c0.chunks_exact_mut(len).zip(c1.chunks_exact_mut(len));
+            for (part, (c0, c1)) in parts.enumerate() {
+                let source = table.source_part(part, len);
+                b.copy_from_slice(&sum0.limb(limb)[source * len..][..len]);
+                a.fill(0);
+                let out = [&mut *b, &mut *a];
+                key.product_part(source, &digits, Init::Accumulate, out, key_scratch);
+                for (acc, switched) in [(c0, &*b), (c1, &*a)] {
+                    table.apply_part(kernel, part, rotated, switched);
+                    kernel.add(modulus, acc, rotated);
+                }
+            }
+        });
     }
 }

@@ -11,7 +11,7 @@ use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
 use crate::rns::ConversionTable;
 use std::arch::x86_64::*;
 
-pub(super) use ntt::{ntt_forward, ntt_inverse};
+pub(super) use ntt::{ntt_forward, ntt_forward_from, ntt_inverse, ntt_inverse_from};
 pub(crate) use vaes::RoundKeys;
 pub(super) use vaes::uniform;
 

@@ -54,6 +54,16 @@ pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     }
 }
 
+pub(super) fn ntt_forward_from(table: &NttTable, out: &mut [u64], x: &[u64]) {
+    out.copy_from_slice(x);
+    ntt_forward(table, out);
+}
+
+pub(super) fn ntt_inverse_from(table: &NttTable, out: &mut [u64], x: &[u64]) {
+    out.copy_from_slice(x);
+    ntt_inverse(table, out);
+}
+
 pub(super) fn add(m: &Modulus, x: &mut [u64], y: &[u64]) {
     for (a, &b) in x.iter_mut().zip(y) {
         *a = m.add(*a, b);

@@ -85,6 +85,21 @@ pub(super) fn transform_agrees_with_scalar(kernel: Kernel) {
                 kernel.ntt_forward(&table, &mut fast);
                 Kernel::scalar().ntt_forward(&table, &mut slow);
                 assert_eq!(fast, slow, "forward 2^{log_n} modulo {}", m.value());
+                let mut elsewhere = vec![1; x.len()];
+                kernel.ntt_forward_from(&table, &mut elsewhere, &x);
+                assert_eq!(
+                    elsewhere,
+                    slow,
+                    "forward elsewhere 2^{log_n} modulo {}",
+                    m.value()
+                );
+                kernel.ntt_inverse_from(&table, &mut elsewhere, &fast);
+                assert_eq!(
+                    elsewhere,
+                    x,
+                    "inverse elsewhere 2^{log_n} modulo {}",
+                    m.value()
+                );
                 kernel.ntt_inverse(&table, &mut fast);
                 assert_eq!(fast, x, "inverse 2^{log_n} modulo {}", m.value());
             }
@@ -103,6 +118,11 @@ pub(super) fn large_transforms_agree_with_scalar(kernel: Kernel) {
             kernel.ntt_forward(&table, &mut fast);
             Kernel::scalar().ntt_forward(&table, &mut slow);
             assert!(fast == slow, "forward 2^{log_n} modulo {q}");
+            let mut elsewhere = vec![1; x.len()];
+            kernel.ntt_forward_from(&table, &mut elsewhere, &x);
+            assert!(elsewhere == slow, "forward elsewhere 2^{log_n} modulo {q}");
+            kernel.ntt_inverse_from(&table, &mut elsewhere, &slow);
+            assert!(elsewhere == x, "inverse elsewhere 2^{log_n} modulo {q}");
             kernel.ntt_inverse(&table, &mut fast);
             assert!(fast == x, "inverse 2^{log_n} modulo {q}");
         }

@@ -148,6 +148,37 @@ fn lanes(order: [i64; 8]) -> V {
     _mm512_set_epi64(h, g, f, e, d, c, b, a)
 }
 
+/// Where a pass reads its residues.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Where it writes them.
+    Place,
+    /// Elsewhere.
+    Other(&'a [u64]),
+}
+
+impl Source<'_> {
+    /// Part `k` of `len` residues each.
+    fn part(self, k: usize, len: usize) -> Self {
+        match self {
+            Self::Place => Self::Place,
+            Self::Other(x) => Self::Other(&x[k * len..][..len]),
+        }
+    }
+
+    /// The first of `runs` runs to read, given the first to write.
+    fn start(self, runs: usize, place: *mut Word8) -> *const Word8 {
+        match self {
+            Self::Place => place,
+            Self::Other(x) => {
+                let (source, _) = x.as_chunks::<LANES>();
+                assert_eq!(source.len(), runs);
+                source.as_ptr()
+            }
+        }
+    }
+}
+
 /// `log_r` layers over the `len` residues at node `node` of the tree, forwards.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
@@ -155,6 +186,7 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool>(
     c: &Butterfly,
     roots: &[u64],
     node: usize,
+    from: Source<'_>,
     x: &mut [u64],
 ) {
     let mut factors: Factors = [(0, 0); 16];
@@ -166,11 +198,13 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool>(
     let (runs, _) = x.as_chunks_mut::<LANES>();
     let stride = runs.len() >> LOG_R;
     let start = runs.as_mut_ptr();
+    let source = from.start(runs.len(), start);
     for i in 0..stride {
         let mut v = [c.field.zero; 16];
         for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
-            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
-            *v = load(unsafe { &*start.add(i + t * stride) });
+            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len(), which is the
+            // source's too; the reference ends before the next store.
+            *v = load(unsafe { &*source.add(i + t * stride) });
         }
         macro_rules! layer {
             ($(($a:literal $b:literal $t:literal))*) => {$(
@@ -314,17 +348,11 @@ fn forward_tail<const LAZY: bool>(
         lanes([0, 8, 1, 9, 4, 12, 5, 13]),
         lanes([2, 10, 3, 11, 6, 14, 7, 15]),
     );
-    let (pairs, _) = x.as_chunks_mut::<16>();
+    let (runs, _) = x.as_chunks_mut::<LANES>();
+    let (pairs, _) = runs.as_chunks_mut::<2>();
     debug_assert!(first >= nodes);
-    for (b, pair) in pairs.iter_mut().enumerate() {
+    for (b, [low, high]) in pairs.iter_mut().enumerate() {
         let node = first + b;
-        let (low, high) = pair.split_at_mut(LANES);
-        let (Some(low), Some(high)) = (
-            low.first_chunk_mut::<LANES>(),
-            high.first_chunk_mut::<LANES>(),
-        ) else {
-            continue;
-        };
         let (mut u, mut v) = (load(low), load(high));
         let step = |u: &mut V, v: &mut V, w: V| c.forward::<LAZY>(u, v, w, c.duals(w));
         step(&mut u, &mut v, splat(roots[node]));
@@ -357,6 +385,7 @@ fn inverse_tail<const LAZY: bool>(
     roots: &[u64],
     nodes: usize,
     first: usize,
+    from: Source<'_>,
     x: &mut [u64],
 ) {
     let halves = lanes([1, 1, 0, 0, 1, 1, 0, 0]);
@@ -366,18 +395,14 @@ fn inverse_tail<const LAZY: bool>(
         lanes([0, 2, 8, 10, 4, 6, 12, 14]),
         lanes([1, 3, 9, 11, 5, 7, 13, 15]),
     );
-    let (pairs, _) = x.as_chunks_mut::<16>();
-    for (b, pair) in pairs.iter_mut().enumerate() {
+    let (runs, _) = x.as_chunks_mut::<LANES>();
+    let start = runs.as_mut_ptr();
+    let source = from.start(runs.len(), start);
+    for b in 0..runs.len() / 2 {
         // Node `nodes + k` is mirrored to `2·nodes − 1 − k`; its 2^j descendants start at 2^j times that.
         let mirror = 3 * nodes - 1 - (first + b);
-        let (low, high) = pair.split_at_mut(LANES);
-        let (Some(low), Some(high)) = (
-            low.first_chunk_mut::<LANES>(),
-            high.first_chunk_mut::<LANES>(),
-        ) else {
-            continue;
-        };
-        let (x, y) = (load(low), load(high));
+        // SAFETY: 2b + 1 is below the number of runs, which is the source's too; the references end before the store.
+        let (x, y) = unsafe { (load(&*source.add(2 * b)), load(&*source.add(2 * b + 1))) };
         let step = |u: &mut V, v: &mut V, w: V| c.inverse::<LAZY>(u, v, w, c.duals(w));
         let (mut u, mut v) = (
             _mm512_permutex2var_epi64(x, evens, y),
@@ -396,6 +421,8 @@ fn inverse_tail<const LAZY: bool>(
             _mm512_shuffle_i64x2::<0xDD>(u, v),
         );
         step(&mut u, &mut v, splat(roots[mirror]));
+        // SAFETY: as for the loads.
+        let (low, high) = unsafe { (&mut *start.add(2 * b), &mut *start.add(2 * b + 1)) };
         store(low, u);
         store(high, v);
     }
@@ -414,6 +441,7 @@ fn forward_layers<const LAZY: bool>(
     c: &Butterfly,
     roots: &[u64],
     node: usize,
+    mut from: Source<'_>,
     x: &mut [u64],
     layers: u32,
 ) {
@@ -421,29 +449,33 @@ fn forward_layers<const LAZY: bool>(
     for log_r in passes(layers) {
         let len = x.len() >> depth;
         for (k, block) in x.chunks_exact_mut(len).enumerate() {
-            let node = (node << depth) + k;
+            let (node, from) = ((node << depth) + k, from.part(k, len));
             match log_r {
-                1 => forward_pass::<1, LAZY>(c, roots, node, block),
-                2 => forward_pass::<2, LAZY>(c, roots, node, block),
-                3 => forward_pass::<3, LAZY>(c, roots, node, block),
-                _ => forward_pass::<4, LAZY>(c, roots, node, block),
+                1 => forward_pass::<1, LAZY>(c, roots, node, from, block),
+                2 => forward_pass::<2, LAZY>(c, roots, node, from, block),
+                3 => forward_pass::<3, LAZY>(c, roots, node, from, block),
+                _ => forward_pass::<4, LAZY>(c, roots, node, from, block),
             }
         }
         depth += log_r;
+        from = Source::Place;
     }
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn forward_all<const LAZY: bool>(table: &NttTable, x: &mut [u64]) {
+fn forward_all<const LAZY: bool>(table: &NttTable, mut from: Source<'_>, x: &mut [u64]) {
     let c = Butterfly::new(table.modulus(), LAZY);
     let roots = table.roots();
     let log_n = x.len().trailing_zeros();
     let top = log_n.saturating_sub(LOG_BLOCK);
-    forward_layers::<LAZY>(&c, roots, 1, x, top);
     let inner = log_n - top - LOG_TAIL;
+    if top > 0 {
+        forward_layers::<LAZY>(&c, roots, 1, from, x, top);
+        from = Source::Place;
+    }
     for (k, block) in x.chunks_exact_mut(1 << (log_n - top)).enumerate() {
         let node = (1 << top) + k;
-        forward_layers::<LAZY>(&c, roots, node, block, inner);
+        forward_layers::<LAZY>(&c, roots, node, from, block, inner);
         forward_tail::<LAZY>(&c, roots, 1 << (log_n - LOG_TAIL), node << inner, block);
     }
 }
@@ -489,7 +521,7 @@ fn inverse_layers<const LAZY: bool>(
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn inverse_all<const LAZY: bool>(table: &NttTable, x: &mut [u64]) {
+fn inverse_all<const LAZY: bool>(table: &NttTable, from: Source<'_>, x: &mut [u64]) {
     let c = Butterfly::new(table.modulus(), LAZY);
     let roots = table.roots();
     let log_n = x.len().trailing_zeros();
@@ -497,9 +529,10 @@ fn inverse_all<const LAZY: bool>(table: &NttTable, x: &mut [u64]) {
     let inner = log_n - top - LOG_TAIL;
     let scale = Some(c.with_dual(table.degree_inverse(log_n)));
     let mut bound = 0;
-    for (k, block) in x.chunks_exact_mut(1 << (log_n - top)).enumerate() {
-        let (nodes, node) = (1 << top, (1 << top) + k);
-        inverse_tail::<LAZY>(&c, roots, nodes << inner, node << inner, block);
+    let len = 1 << (log_n - top);
+    for (k, block) in x.chunks_exact_mut(len).enumerate() {
+        let (nodes, node, from) = (1 << top, (1 << top) + k, from.part(k, len));
+        inverse_tail::<LAZY>(&c, roots, nodes << inner, node << inner, from, block);
         // Inputs are reduced and four layers double each.
         let scale = scale.filter(|_| top == 0);
         bound =
@@ -508,24 +541,32 @@ fn inverse_all<const LAZY: bool>(table: &NttTable, x: &mut [u64]) {
     inverse_layers::<LAZY>(&c, roots, (1, 1), x, top, bound, scale);
 }
 
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-pub(in crate::kernel) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
-    if x.len() < LEAST {
-        crate::kernel::scalar::ntt_forward(table, x);
-    } else if table.modulus().value() >> LAZY_BITS == 0 {
-        forward_all::<true>(table, x);
-    } else {
-        forward_all::<false>(table, x);
-    }
+macro_rules! transform {
+    ($name:ident, $name_from:ident, $all:ident) => {
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+        pub(in crate::kernel) fn $name(table: &NttTable, x: &mut [u64]) {
+            if x.len() < LEAST {
+                crate::kernel::scalar::$name(table, x);
+            } else if table.modulus().value() >> LAZY_BITS == 0 {
+                $all::<true>(table, Source::Place, x);
+            } else {
+                $all::<false>(table, Source::Place, x);
+            }
+        }
+
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+        pub(in crate::kernel) fn $name_from(table: &NttTable, out: &mut [u64], x: &[u64]) {
+            if x.len() < LEAST {
+                out.copy_from_slice(x);
+                crate::kernel::scalar::$name(table, out);
+            } else if table.modulus().value() >> LAZY_BITS == 0 {
+                $all::<true>(table, Source::Other(x), out);
+            } else {
+                $all::<false>(table, Source::Other(x), out);
+            }
+        }
+    };
 }
 
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-pub(in crate::kernel) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
-    if x.len() < LEAST {
-        crate::kernel::scalar::ntt_inverse(table, x);
-    } else if table.modulus().value() >> LAZY_BITS == 0 {
-        inverse_all::<true>(table, x);
-    } else {
-        inverse_all::<false>(table, x);
-    }
-}
+transform!(ntt_forward, ntt_forward_from, forward_all);
+transform!(ntt_inverse, ntt_inverse_from, inverse_all);
