@@ -62,15 +62,22 @@ impl DftFactor {
         // The widest butterfly of the whole transform wraps around, all others reach to both sides.
         let wraps = strides.end == log_slots;
         let steps = if wraps { 0..size } else { 1 - size..size };
-        let grid_bits = strides.end - strides.start + u32::from(!wraps);
-        let baby = 1i64 << grid_bits.div_ceil(2).max(2);
+        // A giant step costs several times what a baby step does, but each baby step takes a key. Babies are counted
+        // from the middle where diagonals lie on both sides, and from zero where they wrap around: then those of a
+        // smaller transform are among those of a larger one.
+        let babies = if wraps {
+            size.min(8)
+        } else {
+            3 * size / 8 + 1 | 1
+        };
+        let first = if wraps { 0 } else { -(babies / 2) };
         let offsets: Vec<i64> = steps.map(|s| s * unit).collect();
         let ring = 1usize << log_ring_slots;
         let plan = BsgsPlan::from_shifts(
             ring,
             offsets.iter().map(|&d| {
-                let b = d.rem_euclid(baby * unit);
-                (d.rem_euclid(ring as i64) as usize, b, d - b)
+                let b = (d / unit - first).rem_euclid(babies) + first;
+                (d.rem_euclid(ring as i64) as usize, b * unit, d - b * unit)
             }),
         );
         Self {
@@ -134,7 +141,7 @@ mod tests {
         };
         assert_eq!(
             rotations(&large).iter().map(Vec::len).collect::<Vec<_>>(),
-            [6, 14, 14]
+            [8, 16, 16]
         );
         for log in [12, 13] {
             for (few, many) in rotations(&plan(log)).iter().zip(rotations(&large)) {

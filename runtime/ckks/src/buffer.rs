@@ -2,7 +2,7 @@
 //!
 //! Polynomials of a large ring take several mebibytes, are made and dropped at every operation, and are walked
 //! with power-of-two strides. So large buffers are aligned to huge pages, ask the kernel for them, and return to
-//! a pool when dropped instead of to the operating system.
+//! a pool when dropped instead of to the operating system, from which every page costs a fault at its first use.
 
 #![allow(unsafe_code)]
 
@@ -16,10 +16,12 @@ use zeroize::Zeroize;
 /// Alignment of every buffer: one cache line, one vector register.
 pub const ALIGNMENT: usize = 64;
 
+const PAGE: usize = 4 << 10;
+
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Buffers of at least this many bytes are pooled and rounded up to whole huge pages.
-const POOLED_FROM: usize = 1 << 20;
+/// Buffers of at least this many bytes are pooled.
+const POOLED_FROM: usize = 64 << 10;
 
 /// An owned allocation of initialised words.
 struct Block {
@@ -35,10 +37,10 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn layout(bytes: usize) -> Layout {
-        let align = if bytes >= POOLED_FROM {
-            HUGE_PAGE
-        } else {
-            ALIGNMENT
+        let align = match bytes {
+            HUGE_PAGE.. => HUGE_PAGE,
+            POOLED_FROM.. => PAGE,
+            _ => ALIGNMENT,
         };
         Layout::from_size_align(bytes, align).expect("buffer sizes are far below isize::MAX")
     }
@@ -50,7 +52,7 @@ impl Block {
         let Some(start) = NonNull::new(raw.cast::<u64>()) else {
             handle_alloc_error(layout)
         };
-        if bytes >= POOLED_FROM {
+        if bytes >= HUGE_PAGE {
             advise_huge_pages(raw, bytes);
         }
         // SAFETY: the allocation is `bytes` long; after this every word in it is initialised.
@@ -98,7 +100,7 @@ struct Pool {
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     classes: BTreeMap::new(),
     bytes: 0,
-    limit: 1 << 30,
+    limit: 2 << 30,
     clock: 0,
 });
 
@@ -160,10 +162,11 @@ fn lock() -> std::sync::MutexGuard<'static, Pool> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The size of a pooled block for at least `bytes`: whole huge pages, in steps of an eighth at most, so that polynomials
-/// of neighbouring levels share blocks.
+/// The size of a pooled block for at least `bytes`: whole pages, huge ones from their size on, in steps of an eighth at
+/// most, so that polynomials of neighbouring levels share blocks.
 fn size_class(bytes: usize) -> usize {
-    let step = (bytes.next_power_of_two() / 16).max(HUGE_PAGE);
+    let page = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE };
+    let step = (bytes.next_power_of_two() / 16).max(page);
     bytes.next_multiple_of(step)
 }
 

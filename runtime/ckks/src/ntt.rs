@@ -10,6 +10,7 @@
 //! The inverse needs ψ^−brv(k). For `k` in a layer [m, 2m) that is −ψ^brv(3m−1−k), since ψ^N = −1: the same table,
 //! each layer read backwards, with the subtraction of the butterfly turned round.
 
+use crate::buffer::Buffer;
 use crate::modulus::Modulus;
 
 /// The roots of one modulus at one ring degree.
@@ -18,7 +19,7 @@ pub struct NttTable {
     modulus: Modulus,
     log_n: u32,
     /// ψ^brv(k) at index k, in Montgomery form.
-    roots: Vec<u64>,
+    roots: Buffer,
     /// 2^−k at index k, in Montgomery form.
     degree_inverses: Vec<u64>,
 }
@@ -41,7 +42,7 @@ impl NttTable {
     pub fn new(modulus: Modulus, log_n: u32) -> Self {
         let n = 1usize << log_n;
         let psi = modulus.shoup(modulus.primitive_root(2 * n as u64));
-        let mut roots = vec![0; n];
+        let mut roots = Buffer::zeroed(n);
         let mut power = 1;
         for i in 0..n {
             roots[reverse_bits(i, log_n)] = modulus.to_montgomery(power);

@@ -2,8 +2,8 @@
 //!
 //! Butterflies multiply in Montgomery form at 52 bits: three multiply-adds whose accumulators also take up additions
 //! that the butterfly needs anyway. Layers run three or four at a time in up to sixteen registers of data (radix 8 or
-//! 16), over the whole polynomial first and then within blocks that stay near the core; the last four layers, whose
-//! nodes span sixteen residues, work inside two registers.
+//! 16), depth first, so that each part is finished while it is near the core; the last four layers, whose nodes span
+//! sixteen residues, work inside two registers.
 //!
 //! Ranges. With q of 50 bits, values stay below 4q in the forward direction (the upper operand is corrected to
 //! [0, 2q) in every butterfly) and below 2q in the inverse. With q below 2^41 the forward direction corrects
@@ -18,10 +18,9 @@ use std::arch::x86_64::*;
 /// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last four layers.
 const LEAST: usize = 64;
 
-/// log2 of the residues of a block that is finished before the next is begun: 64 KiB. At 2^16 it leaves three layers
-/// above it and three passes of three layers in it, whose strides do not crowd one set of the first-level cache as
-/// sixteen at a distance of 32 KiB do.
-const LOG_BLOCK: u32 = 13;
+/// log2 of the residues of a block that is not cut further before its passes: 8 KiB. At 2^16 it leaves two passes of
+/// three layers above it, whose strides do not crowd one set of the first-level cache as sixteen would.
+const LOG_LEAF: u32 = 10;
 
 /// log2 of the residues that the in-register layers span.
 const LOG_TAIL: u32 = 4;
@@ -329,17 +328,10 @@ fn factors_at(roots: &[u64], base: usize, order: V) -> V {
     _mm512_permutexvar_epi64(order, load(words))
 }
 
-/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first sixteen and
-/// `nodes` the size of its layer.
+/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first sixteen.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn forward_tail<const LAZY: bool>(
-    c: &Butterfly,
-    roots: &[u64],
-    nodes: usize,
-    first: usize,
-    x: &mut [u64],
-) {
+fn forward_tail<const LAZY: bool>(c: &Butterfly, roots: &[u64], first: usize, x: &mut [u64]) {
     // Lanes hold residues x and y of the two registers in the orders left by the shuffles.
     let halves = lanes([0, 0, 0, 0, 1, 1, 1, 1]);
     let quarters = lanes([0, 0, 2, 2, 1, 1, 3, 3]);
@@ -350,7 +342,6 @@ fn forward_tail<const LAZY: bool>(
     );
     let (runs, _) = x.as_chunks_mut::<LANES>();
     let (pairs, _) = runs.as_chunks_mut::<2>();
-    debug_assert!(first >= nodes);
     for (b, [low, high]) in pairs.iter_mut().enumerate() {
         let node = first + b;
         let (mut u, mut v) = (load(low), load(high));
@@ -434,19 +425,47 @@ fn passes(layers: u32) -> impl DoubleEndedIterator<Item = u32> {
     (0..count).map(move |i| (layers + i) / count)
 }
 
-/// Forward layers `depth..` of the block at node `node`, `log_r` of them at a time.
-#[inline]
+/// Layers of the pass over a block of 2^`log_len` residues that is no leaf.
+fn outer_layers(log_len: u32) -> u32 {
+    (log_len - LOG_LEAF).min(3)
+}
+
+/// The block at node `node`, forwards: a pass, and then the parts that it leaves one after another, so that each is
+/// finished while it is in the nearest cache that holds it.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn forward_layers<const LAZY: bool>(
+fn forward_block<const LAZY: bool>(
+    c: &Butterfly,
+    roots: &[u64],
+    node: usize,
+    from: Source<'_>,
+    x: &mut [u64],
+) {
+    let log_len = x.len().trailing_zeros();
+    if log_len <= LOG_LEAF {
+        return forward_leaf::<LAZY>(c, roots, node, from, x);
+    }
+    let log_r = outer_layers(log_len);
+    match log_r {
+        1 => forward_pass::<1, LAZY>(c, roots, node, from, x),
+        2 => forward_pass::<2, LAZY>(c, roots, node, from, x),
+        _ => forward_pass::<3, LAZY>(c, roots, node, from, x),
+    }
+    for (k, part) in x.chunks_exact_mut(1 << (log_len - log_r)).enumerate() {
+        forward_block::<LAZY>(c, roots, (node << log_r) + k, Source::Place, part);
+    }
+}
+
+/// A block that the first-level cache holds, forwards.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn forward_leaf<const LAZY: bool>(
     c: &Butterfly,
     roots: &[u64],
     node: usize,
     mut from: Source<'_>,
     x: &mut [u64],
-    layers: u32,
 ) {
     let mut depth = 0;
-    for log_r in passes(layers) {
+    for log_r in passes(x.len().trailing_zeros() - LOG_TAIL) {
         let len = x.len() >> depth;
         for (k, block) in x.chunks_exact_mut(len).enumerate() {
             let (node, from) = ((node << depth) + k, from.part(k, len));
@@ -460,53 +479,71 @@ fn forward_layers<const LAZY: bool>(
         depth += log_r;
         from = Source::Place;
     }
+    forward_tail::<LAZY>(c, roots, node << depth, x);
 }
 
+/// The block at node `node` of the layer of `nodes` nodes, backwards: the parts one after another, then the pass that
+/// joins them. Returns the multiple of q below which values are.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn forward_all<const LAZY: bool>(table: &NttTable, mut from: Source<'_>, x: &mut [u64]) {
-    let c = Butterfly::new(table.modulus(), LAZY);
-    let roots = table.roots();
-    let log_n = x.len().trailing_zeros();
-    let top = log_n.saturating_sub(LOG_BLOCK);
-    let inner = log_n - top - LOG_TAIL;
-    if top > 0 {
-        forward_layers::<LAZY>(&c, roots, 1, from, x, top);
-        from = Source::Place;
-    }
-    for (k, block) in x.chunks_exact_mut(1 << (log_n - top)).enumerate() {
-        let node = (1 << top) + k;
-        forward_layers::<LAZY>(&c, roots, node, from, block, inner);
-        forward_tail::<LAZY>(&c, roots, 1 << (log_n - LOG_TAIL), node << inner, block);
-    }
-}
-
-/// Inverse layers of the block at node `node` of the layer of `nodes` nodes. `bound` is the multiple of q below
-/// which values are; the bound after the layers is returned.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
-fn inverse_layers<const LAZY: bool>(
+fn inverse_block<const LAZY: bool>(
     c: &Butterfly,
     roots: &[u64],
     (nodes, node): (usize, usize),
+    from: Source<'_>,
     x: &mut [u64],
-    layers: u32,
-    mut bound: u64,
     scale: Option<(u64, u64)>,
 ) -> u64 {
-    let mut depth = layers;
-    for log_r in passes(layers).rev() {
+    let log_len = x.len().trailing_zeros();
+    if log_len <= LOG_LEAF {
+        return inverse_leaf::<LAZY>(c, roots, (nodes, node), from, x, scale);
+    }
+    let log_r = outer_layers(log_len);
+    let len = 1 << (log_len - log_r);
+    let mut bound = 0;
+    for (k, part) in x.chunks_exact_mut(len).enumerate() {
+        let at = (nodes << log_r, (node << log_r) + k);
+        bound = inverse_block::<LAZY>(c, roots, at, from.part(k, len), part, None);
+    }
+    let (bound, bring_back) = grown::<LAZY>(bound, log_r);
+    let extra = Extra { bring_back, scale };
+    match log_r {
+        1 => inverse_pass::<1, LAZY>(c, roots, nodes, node, x, extra),
+        2 => inverse_pass::<2, LAZY>(c, roots, nodes, node, x, extra),
+        _ => inverse_pass::<3, LAZY>(c, roots, nodes, node, x, extra),
+    }
+    bound
+}
+
+/// The bound after `log_r` more layers, and whether values must be brought back before.
+fn grown<const LAZY: bool>(bound: u64, log_r: u32) -> (u64, bool) {
+    let bring_back = LAZY && bound << log_r > LAZY_MULTIPLE;
+    (if bring_back { 2 } else { bound } << log_r, bring_back)
+}
+
+/// A block that the first-level cache holds, backwards.
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn inverse_leaf<const LAZY: bool>(
+    c: &Butterfly,
+    roots: &[u64],
+    (nodes, node): (usize, usize),
+    from: Source<'_>,
+    x: &mut [u64],
+    scale: Option<(u64, u64)>,
+) -> u64 {
+    let mut depth = x.len().trailing_zeros() - LOG_TAIL;
+    inverse_tail::<LAZY>(c, roots, nodes << depth, node << depth, from, x);
+    // Inputs are reduced, and four layers double each.
+    let mut bound = 1 << LOG_TAIL;
+    for log_r in passes(depth).rev() {
         depth -= log_r;
-        let len = x.len() >> depth;
-        let bring_back = LAZY && bound << log_r > LAZY_MULTIPLE;
-        if bring_back {
-            bound = 2;
-        }
-        bound <<= log_r;
+        let bring_back;
+        (bound, bring_back) = grown::<LAZY>(bound, log_r);
         let extra = Extra {
             bring_back,
             scale: scale.filter(|_| depth == 0),
         };
         let nodes = nodes << depth;
+        let len = x.len() >> depth;
         for (k, block) in x.chunks_exact_mut(len).enumerate() {
             let node = (node << depth) + k;
             match log_r {
@@ -521,24 +558,16 @@ fn inverse_layers<const LAZY: bool>(
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+fn forward_all<const LAZY: bool>(table: &NttTable, from: Source<'_>, x: &mut [u64]) {
+    let c = Butterfly::new(table.modulus(), LAZY);
+    forward_block::<LAZY>(&c, table.roots(), 1, from, x);
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn inverse_all<const LAZY: bool>(table: &NttTable, from: Source<'_>, x: &mut [u64]) {
     let c = Butterfly::new(table.modulus(), LAZY);
-    let roots = table.roots();
-    let log_n = x.len().trailing_zeros();
-    let top = log_n.saturating_sub(LOG_BLOCK);
-    let inner = log_n - top - LOG_TAIL;
-    let scale = Some(c.with_dual(table.degree_inverse(log_n)));
-    let mut bound = 0;
-    let len = 1 << (log_n - top);
-    for (k, block) in x.chunks_exact_mut(len).enumerate() {
-        let (nodes, node, from) = (1 << top, (1 << top) + k, from.part(k, len));
-        inverse_tail::<LAZY>(&c, roots, nodes << inner, node << inner, from, block);
-        // Inputs are reduced and four layers double each.
-        let scale = scale.filter(|_| top == 0);
-        bound =
-            inverse_layers::<LAZY>(&c, roots, (nodes, node), block, inner, 1 << LOG_TAIL, scale);
-    }
-    inverse_layers::<LAZY>(&c, roots, (1, 1), x, top, bound, scale);
+    let scale = c.with_dual(table.degree_inverse(x.len().trailing_zeros()));
+    inverse_block::<LAZY>(&c, table.roots(), (1, 1), from, x, Some(scale));
 }
 
 macro_rules! transform {

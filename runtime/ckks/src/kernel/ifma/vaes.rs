@@ -63,24 +63,25 @@ pub(in crate::kernel) fn uniform(key: &RoundKeys, chunk: Chunk, m: &Modulus, out
                 *state = _mm512_aesenc_epi128(*state, *round);
             }
         }
-        for state in states {
-            let words = _mm512_and_si512(_mm512_aesenclast_epi128(state, key.0[10]), mask);
-            let below = _mm512_cmplt_epu64_mask(words, q);
-            let residues = if below == 0xff {
-                words
-            } else {
-                _mm512_maskz_compress_epi64(below, words)
-            };
-            let rest = &mut out[filled..];
-            let accepted = below.count_ones() as usize;
-            if let Some(run) = rest.first_chunk_mut::<LANES>() {
-                // Words behind the accepted ones are overwritten by what follows.
-                store(run, residues);
-                filled += accepted;
-            } else {
+        let (mut below, mut all) = ([0; FLIGHT], 0xff);
+        for (state, below) in states.iter_mut().zip(&mut below) {
+            *state = _mm512_and_si512(_mm512_aesenclast_epi128(*state, key.0[10]), mask);
+            *below = _mm512_cmplt_epu64_mask(*state, q);
+            all &= *below;
+        }
+        if all == 0xff
+            && let Some(runs) = out[filled..].first_chunk_mut::<{ FLIGHT * LANES }>()
+        {
+            for (run, words) in runs.as_chunks_mut::<LANES>().0.iter_mut().zip(states) {
+                store(run, words);
+            }
+            filled += FLIGHT * LANES;
+        } else {
+            for (words, below) in states.into_iter().zip(below) {
                 let mut run = [0; LANES];
-                store(&mut run, residues);
-                let count = accepted.min(rest.len());
+                store(&mut run, _mm512_maskz_compress_epi64(below, words));
+                let rest = &mut out[filled..];
+                let count = (below.count_ones() as usize).min(rest.len());
                 rest[..count].copy_from_slice(&run[..count]);
                 filled += count;
             }
