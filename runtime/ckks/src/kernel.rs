@@ -226,6 +226,20 @@ impl Kernel {
         dispatch!(self, permute(blocks, patterns, out, x));
     }
 
+    /// From `a = c`, with `c̄[i] = c[len − 1 − i]`: `a = (c + c̄)·half` and, in the first half of the indices,
+    /// `b = (c − c̄)·factor`, mirrored into the second. See [`crate::eval::linear`].
+    pub(crate) fn split_conjugates(
+        self,
+        m: &Modulus,
+        a: &mut [u64],
+        b: &mut [u64],
+        half: ShoupScalar,
+        factor: ShoupScalar,
+    ) {
+        assert!(a.len() == b.len() && a.len().is_multiple_of(2));
+        dispatch!(self, split_conjugates(m, a, b, half, factor));
+    }
+
     /// `out[i] = x[i] mod q` of signed integers.
     pub fn reduce_signed(self, m: &Modulus, out: &mut [u64], x: &[i64]) {
         assert_eq!(out.len(), x.len());

@@ -78,6 +78,12 @@ impl NttTable {
         &self.roots
     }
 
+    /// ψ^(N/2), a square root of −1.
+    pub(crate) fn fourth_root(&self) -> u64 {
+        let lazy = self.modulus.mul_montgomery_lazy(1, self.roots[1]);
+        self.modulus.reduce(lazy)
+    }
+
     /// `2^−log` in Montgomery form.
     #[inline]
     pub(crate) fn degree_inverse(&self, log: u32) -> u64 {

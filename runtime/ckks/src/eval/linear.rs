@@ -6,6 +6,7 @@
 //! the plaintext products; each giant step divides only the part that must be switched; the sum of the giant steps
 //! is divided once at the end.
 
+mod diagonals;
 mod products;
 
 use std::collections::BTreeMap;
@@ -29,19 +30,21 @@ use crate::keyswitch::{
 };
 use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb_pair};
 use crate::rns::{mod_down, mod_down_rescale};
+use diagonals::Stored;
 use products::partial_sums;
 
 /// A linear transform of slot vectors, encoded.
 ///
 /// Diagonals have the period `2^log_slots`, which may be below the input's and then repeats. They are kept as compact
-/// integer coefficients, rotated for their giant step, and transformed at each use unless [`Self::prepare`] did it.
+/// integer coefficients, rotated for their giant step, two real ones in one, and transformed at each use unless
+/// [`Self::prepare`] did it.
 #[derive(Clone)]
 pub struct LinearTransform {
     plan: BsgsPlan,
     log_slots: u32,
     scale: f64,
     /// As the plan's giants and their diagonals.
-    diagonals: Vec<Vec<Vec<i64>>>,
+    diagonals: Vec<Vec<Stored>>,
     prepared: Option<Vec<Vec<CompactPoly>>>,
 }
 
@@ -57,40 +60,17 @@ impl LinearTransform {
         scale: f64,
         diagonal: impl Fn(usize) -> Vec<Complex64> + Sync,
     ) -> Result<Self, Error> {
-        let expected = 1usize << log_slots;
-        let encode = |d: usize, shift: usize| {
-            let mut values = diagonal(d);
-            if values.len() != expected {
-                return Err(Error::SlotCount {
-                    op: "linear transform",
-                    found: values.len(),
-                    expected,
-                });
-            }
-            values.rotate_right(shift % expected);
-            encoder.encode(&values, scale)
-        };
-        let diagonals = plan
-            .giants
-            .iter()
-            .map(|giant| {
-                giant
-                    .diagonals
-                    .par_iter()
-                    .map(|&(_, d)| encode(d, giant.shift))
-                    .collect()
-            })
-            .collect::<Result<_, _>>()?;
+        let encoded = encode_each(encoder, &plan, log_slots, scale, diagonal)?;
         Ok(Self {
             plan,
             log_slots,
             scale,
-            diagonals,
+            diagonals: encoded.into_iter().map(Stored::complex).collect(),
             prepared: None,
         })
     }
 
-    /// [`Self::new`] with real diagonals.
+    /// [`Self::new`] with real diagonals, which take half the memory.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -101,8 +81,15 @@ impl LinearTransform {
         scale: f64,
         diagonal: impl Fn(usize) -> Vec<f64> + Sync,
     ) -> Result<Self, Error> {
-        Self::new(encoder, plan, log_slots, scale, |d| {
+        let encoded = encode_each(encoder, &plan, log_slots, scale, |d| {
             diagonal(d).into_iter().map(Complex64::from).collect()
+        })?;
+        Ok(Self {
+            plan,
+            log_slots,
+            scale,
+            diagonals: encoded.into_iter().map(Stored::real).collect(),
+            prepared: None,
         })
     }
 
@@ -134,10 +121,11 @@ impl LinearTransform {
     ) -> Result<(), Error> {
         self.check(context)?;
         let basis = Basis::new(level, specials);
-        let encode = |giant: &Vec<Vec<i64>>| {
+        let encode = |giant: &Vec<Stored>| {
             giant
                 .par_iter()
-                .map(|diagonal| CompactPoly::from_i64(context, basis, diagonal))
+                .flat_map_iter(Stored::coefficients)
+                .map(|diagonal| CompactPoly::from_i64(context, basis, &diagonal))
                 .collect()
         };
         self.prepared = Some(self.diagonals.iter().map(encode).collect());
@@ -146,7 +134,7 @@ impl LinearTransform {
 
     /// Bytes of memory that the diagonals take.
     pub fn bytes(&self) -> usize {
-        let words: usize = self.diagonals.iter().flatten().map(Vec::len).sum();
+        let words: usize = self.diagonals.iter().flatten().map(Stored::words).sum();
         let prepared: usize = self
             .prepared
             .iter()
@@ -175,32 +163,34 @@ impl LinearTransform {
         let has = prepared.iter().flatten().next()?.basis();
         (basis.level() <= has.level() && basis.specials() <= has.specials()).then_some(prepared)
     }
+}
 
-    /// The values of a giant step's diagonal modulo one prime: those that were prepared, or new ones in `scratch`.
-    fn values<'a>(
-        &'a self,
-        context: &Context,
-        basis: Basis,
-        limb: usize,
-        (giant, entry): (usize, usize),
-        scratch: &'a mut [u64],
-    ) -> &'a [u64] {
-        if let Some(prepared) = self.prepared_for(basis) {
-            let poly = &prepared[giant][entry];
-            let at = if limb < basis.q_limbs() {
-                limb
-            } else {
-                limb - basis.q_limbs() + poly.basis().q_limbs()
-            };
-            return poly.limb(at);
+/// The encoded diagonals of a plan, as its giants and their diagonals.
+fn encode_each(
+    encoder: &Encoder,
+    plan: &BsgsPlan,
+    log_slots: u32,
+    scale: f64,
+    diagonal: impl Fn(usize) -> Vec<Complex64> + Sync,
+) -> Result<Vec<Vec<Vec<i64>>>, Error> {
+    let expected = 1usize << log_slots;
+    let encode = |d: usize, shift: usize| {
+        let mut values = diagonal(d);
+        if values.len() != expected {
+            return Err(Error::SlotCount {
+                op: "linear transform",
+                found: values.len(),
+                expected,
+            });
         }
-        let table = context.table(context.modulus_index(basis, limb));
-        context
-            .kernel()
-            .reduce_signed(table.modulus(), scratch, &self.diagonals[giant][entry]);
-        context.kernel().ntt_forward(table, scratch);
-        scratch
-    }
+        values.rotate_right(shift % expected);
+        encoder.encode(&values, scale)
+    };
+    let giants = plan.giants.iter().map(|giant| {
+        let diagonals = giant.diagonals.par_iter();
+        diagonals.map(|&(_, d)| encode(d, giant.shift)).collect()
+    });
+    giants.collect()
 }
 
 /// A key of the evaluator with its rotation's permutation.

@@ -407,6 +407,40 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn split_conjugates(
+    m: &Modulus,
+    a: &mut [u64],
+    b: &mut [u64],
+    half: ShoupScalar,
+    factor: ShoupScalar,
+) {
+    let f = Field::new(m);
+    let (half_value, half_quotient) = (splat(half.value), splat(half.quotient));
+    let (value, quotient) = (splat(factor.value), splat(factor.quotient));
+    let backwards = _mm512_set_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+    let whole = a.len() / 2 / LANES * LANES;
+    let rest = whole..a.len() - whole;
+    super::scalar::split_conjugates(m, &mut a[rest.clone()], &mut b[rest], half, factor);
+    let behind = a.len() - whole;
+    let (a, a_behind) = a.split_at_mut(behind);
+    let (b, b_behind) = b.split_at_mut(behind);
+    let first = a[..whole].as_chunks_mut::<LANES>().0.iter_mut();
+    let first = first.zip(b[..whole].as_chunks_mut::<LANES>().0);
+    let last = a_behind.as_chunks_mut::<LANES>().0.iter_mut();
+    let last = last.zip(b_behind.as_chunks_mut::<LANES>().0).rev();
+    for ((a, b), (a_mirrored, b_mirrored)) in first.zip(last) {
+        let c = load(a);
+        let mirrored = _mm512_permutexvar_epi64(backwards, load(a_mirrored));
+        let sum = f.mul_shoup(f.add(c, mirrored), half_value, half_quotient);
+        let difference = f.mul_shoup(f.sub(c, mirrored), value, quotient);
+        store(a, sum);
+        store(b, difference);
+        store(a_mirrored, _mm512_permutexvar_epi64(backwards, sum));
+        store(b_mirrored, _mm512_permutexvar_epi64(backwards, difference));
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     let f = Field::new(m);
     let (runs, tail) = out.as_chunks_mut::<LANES>();

@@ -162,6 +162,23 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
     }
 }
 
+pub(super) fn split_conjugates(
+    m: &Modulus,
+    a: &mut [u64],
+    b: &mut [u64],
+    half: ShoupScalar,
+    factor: ShoupScalar,
+) {
+    let len = a.len();
+    for i in 0..len / 2 {
+        let (c, mirrored) = (a[i], a[len - 1 - i]);
+        let first = m.mul_shoup(m.add(c, mirrored), half);
+        let second = m.mul_shoup(m.sub(c, mirrored), factor);
+        (a[i], a[len - 1 - i]) = (first, first);
+        (b[i], b[len - 1 - i]) = (second, second);
+    }
+}
+
 pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     for (value, &signed) in out.iter_mut().zip(x) {
         *value = m.from_i64(signed);

@@ -10,12 +10,13 @@ use std::collections::BTreeSet;
 
 use rayon::prelude::*;
 
+use super::diagonals::Stored;
 use super::{Baby, Term};
 use crate::buffer::Buffer;
 use crate::context::{Basis, Context};
 use crate::kernel::Init;
 use crate::keyswitch::{KEY_SCRATCH, KeyLimb};
-use crate::poly::{Eval, RnsPoly};
+use crate::poly::{CompactPoly, Eval, RnsPoly};
 use crate::rns::special_product;
 
 /// The partial sum of a giant step: its shift and both polynomials, times the special primes.
@@ -235,23 +236,34 @@ impl TermLimb<'_> {
     /// The values of the diagonals modulo the limb's prime, as the plan's giants and their diagonals: those that were
     /// prepared, or new ones in `space`.
     fn diagonals<'a>(&'a self, space: &'a mut [u64]) -> Vec<Vec<&'a [u64]>> {
-        let transform = self.term.transform;
+        let (context, transform) = (self.context, self.term.transform);
+        if let Some(prepared) = transform.prepared_for(self.basis) {
+            let value = |poly: &'a CompactPoly| {
+                let special = self.limb.checked_sub(self.basis.q_limbs());
+                poly.limb(special.map_or(self.limb, |special| special + poly.basis().q_limbs()))
+            };
+            let giants = prepared.iter();
+            return giants
+                .map(|giant| giant.iter().map(value).collect())
+                .collect();
+        }
+        let table = context.table(context.modulus_index(self.basis, self.limb));
         let len = 2 << transform.log_slots;
         let mut space = space.chunks_exact_mut(len + PADDING);
-        let value = |giant: usize, entry: usize| {
-            let scratch = space.next().map(|words| &mut words[..len]);
-            transform.values(
-                self.context,
-                self.basis,
-                self.limb,
-                (giant, entry),
-                scratch.unwrap_or_default(),
-            )
+        let mut giant = |stored: &[Stored]| {
+            let mut values: Vec<&'a [u64]> = Vec::new();
+            for stored in stored {
+                let words = space.by_ref().take(stored.count());
+                let mut out: Vec<&'a mut [u64]> = words.map(|words| &mut words[..len]).collect();
+                stored.values(context.kernel(), table, &mut out);
+                values.extend(out.into_iter().map(|out| &*out));
+            }
+            values
         };
-        let mut value = value;
-        let giants = transform.plan.giants.iter().enumerate();
-        giants
-            .map(|(g, giant)| (0..giant.diagonals.len()).map(|e| value(g, e)).collect())
+        transform
+            .diagonals
+            .iter()
+            .map(|stored| giant(stored))
             .collect()
     }
 }
