@@ -118,10 +118,25 @@ fn client_and_server_work_as_separate_processes() {
     // The server works where the secret key is not.
     fs::rename(folder.path("client.key"), folder.path("away")).unwrap();
     folder.succeed(&[&RUN[..], &["--trace", "trace.json", "--threads", "2"]].concat());
+    let table = folder.succeed(&[&RUN[..], &["--trace", "-"]].concat());
+    for word in ["relu0", "activation", "linear_transform", "polynomial"] {
+        assert!(table.contains(word), "{word}:\n{table}");
+    }
+    assert!(!folder.path("-").exists());
     fs::rename(folder.path("away"), folder.path("client.key")).unwrap();
     let trace: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.path("trace.json")).unwrap()).unwrap();
     assert!(trace["split"]["bootstrap"].as_f64().unwrap() > 0.0);
+    let kinds = trace["kinds"].as_array().unwrap();
+    let seconds = |kind: &serde_json::Value| kind["seconds"].as_f64().unwrap();
+    let total: f64 = kinds.iter().map(seconds).sum();
+    assert!((total - trace["seconds"].as_f64().unwrap()).abs() < 1e-9);
+    let bootstraps: Vec<_> = kinds
+        .iter()
+        .filter(|kind| kind["op"] == "bootstrap")
+        .collect();
+    assert_eq!(bootstraps.len(), 1);
+    assert_eq!(bootstraps[0]["operations"], 1);
 
     let decrypted: serde_json::Value =
         serde_json::from_str(&folder.succeed(&[&DECRYPT[..], &["--json", "--top", "2"]].concat()))
