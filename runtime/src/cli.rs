@@ -10,10 +10,14 @@ use serde::Serialize;
 use crate::Error;
 
 #[cfg(feature = "client")]
+mod bench;
+#[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "client")]
 mod infer;
 mod inspect;
+#[cfg(feature = "client")]
+mod machine;
 mod run;
 
 /// Runs encrypted-inference plans.
@@ -42,6 +46,13 @@ enum Command {
     Infer(infer::Infer),
     /// Say what a plan, key file or ciphertext is.
     Inspect(inspect::Inspect),
+    /// Measure the engine on this machine.
+    ///
+    /// Prints medians with the least and the most of all runs, at parameter set B: N = 2^16, 128-bit security. Rows are
+    /// labelled `operation/N/limbs/kernel`. Each row's keys are made in memory for that row alone; their secret lives in
+    /// this process only, which writes no file.
+    #[cfg(feature = "client")]
+    Bench(bench::Bench),
 }
 
 /// Parses the process's arguments and does what they say. Exits with 2 on a wrong usage, with 1 on
@@ -58,6 +69,8 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "client")]
         Command::Infer(command) => command.execute(),
         Command::Inspect(command) => command.execute(),
+        #[cfg(feature = "client")]
+        Command::Bench(command) => command.execute(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

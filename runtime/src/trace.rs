@@ -70,6 +70,17 @@ pub struct TracedLayer {
     pub seconds: f64,
 }
 
+/// All operations of one kind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TracedKind {
+    /// The operation.
+    pub op: String,
+    /// How many there are.
+    pub operations: usize,
+    /// Seconds that they took, rescales that were done with them included.
+    pub seconds: f64,
+}
+
 /// Seconds by kind of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Split {
@@ -88,6 +99,8 @@ pub struct Trace {
     pub seconds: f64,
     /// The same by kind of work.
     pub split: Split,
+    /// The same by kind of operation, in order of first execution.
+    pub kinds: Vec<TracedKind>,
     /// Per layer, in order of execution.
     pub layers: Vec<TracedLayer>,
     /// Per operation, in order of execution.
@@ -149,9 +162,21 @@ impl Tracer {
             Work::Activation => &mut self.trace.split.activation,
             Work::Bootstrap => &mut self.trace.split.bootstrap,
         } += seconds;
+        let op = op_name(step.op);
+        match self.trace.kinds.iter_mut().find(|kind| kind.op == op) {
+            Some(kind) => {
+                kind.operations += 1;
+                kind.seconds += seconds;
+            }
+            None => self.trace.kinds.push(TracedKind {
+                op: op.into(),
+                operations: 1,
+                seconds,
+            }),
+        }
         self.trace.operations.push(TracedOp {
             value: step.value.0,
-            op: op_name(step.op).into(),
+            op: op.into(),
             node: step.name.into(),
             work,
             log_slots: step.ty.log_slots,
@@ -199,7 +224,7 @@ pub fn op_name(op: &Op) -> &'static str {
 }
 
 impl fmt::Display for Trace {
-    /// A table of the layers, with the split below it.
+    /// A table of the layers, with the split by kind of work and by kind of operation below it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self
             .layers
@@ -242,7 +267,23 @@ impl fmt::Display for Trace {
             f,
             "{:<width$}  {:<10}  {:>7}  {:>9.3}",
             "total", "all", "", self.seconds
-        )
+        )?;
+        write!(
+            f,
+            "\n\n{:<16}  {:>7}  {:>9}  {:>6}",
+            "operation", "count", "seconds", "share"
+        )?;
+        for kind in &self.kinds {
+            write!(
+                f,
+                "\n{:<16}  {:>7}  {:>9.3}  {:>5.1}%",
+                kind.op,
+                kind.operations,
+                kind.seconds,
+                share(kind.seconds, self.seconds),
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -8,18 +8,10 @@
 
 use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Plaintext;
-use heddle_ckks::encode::Complex64;
-use heddle_ckks::encrypt::{Decryptor, SecretEncryptor};
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::keys::{KeyGenerator, SecretKey};
-use heddle_ckks::precision::Precision;
+use heddle_ckks::rig::{Rig, uniform_slots};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
 use heddle_params::named;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha20Rng;
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Instant;
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -68,7 +60,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let start = Instant::now();
     let context = Context::new(named::set_b())?;
-    let secret = SecretKey::generate(&context)?;
     let parameters = BootstrapParameters::default();
     let bootstrappers = options
         .log_slots
@@ -88,7 +79,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         uses.extend(bootstrapper.required_keys()?);
     }
     let start = Instant::now();
-    let keys = Arc::new(KeyGenerator::new(&context, &secret)?.generate(&uses)?);
+    let rig = Rig::new(&context, &uses, || ())?;
+    let keys = rig.evaluator().keys();
     println!(
         "{} keys, {:.2} GiB, made in {:.1} s",
         keys.len(),
@@ -96,23 +88,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         start.elapsed().as_secs_f64()
     );
 
-    let evaluator = Evaluator::new(&context, keys);
-    let decryptor = Decryptor::new(&context, &secret);
-    let mut rng = ChaCha20Rng::seed_from_u64(7);
     for bootstrapper in &bootstrappers {
-        let mut uniform = || rng.random_range(-1.0..=1.0);
-        let values: Vec<Complex64> = (0..1usize << bootstrapper.log_slots())
-            .map(|_| match options.variant {
-                BootstrapVariant::Real => Complex64::new(uniform(), 0.0),
-                BootstrapVariant::Complex => Complex64::new(uniform(), uniform()),
-            })
-            .collect();
-        let plaintext =
-            Plaintext::encode(evaluator.encoder(), &values, bootstrapper.output_scale())?;
-        let encryptor = SecretEncryptor::new(&context, &secret);
-        let ciphertext = encryptor
-            .encrypt(&plaintext, bootstrapper.input_level())?
-            .expand(&context);
+        let slots = uniform_slots(bootstrapper.log_slots(), options.variant);
+        let ciphertext = rig.encrypt(
+            &slots,
+            bootstrapper.output_scale(),
+            bootstrapper.input_level(),
+        )?;
         println!(
             "2^{} slots: failure probability 2^{:.1} per bootstrap",
             bootstrapper.log_slots(),
@@ -120,9 +102,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         for _ in 0..options.repeat {
             let start = Instant::now();
-            let (refreshed, times) = bootstrapper.bootstrap_timed(&evaluator, &ciphertext)?;
+            let (refreshed, times) = bootstrapper.bootstrap_timed(rig.evaluator(), &ciphertext)?;
             let total = start.elapsed().as_secs_f64();
-            let precision = Precision::compare(&values, &decryptor.decrypt(&refreshed)?);
+            let precision = rig.precision(&slots, &refreshed)?;
             println!(
                 "2^{} slots: {total:.3} s = SlotToCoeff {:.3} + ModRaise {:.3} + CoeffToSlot {:.3} + EvalMod {:.3}; {precision}",
                 bootstrapper.log_slots(),

@@ -25,6 +25,7 @@ pub mod modulus;
 pub mod ntt;
 pub mod poly;
 pub mod precision;
+pub mod rig;
 pub mod rns;
 pub mod sample;
 pub mod seed;

@@ -22,7 +22,8 @@ pub(super) struct Run {
     /// Where the encrypted logits go.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Write where the time went as JSON.
+    /// Say where the time went, by layer and by kind of operation: as JSON to FILE and as a table on standard error, or
+    /// with `-` as a table on standard output alone.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -38,9 +39,13 @@ impl Run {
         let server = Server::load(&plan, &context, keys, Show::Stderr)?;
         let (output, trace) = server.run(input, Show::Stderr)?;
         files::ciphertext::write(&self.output, &plan, &context, &output)?;
-        if let Some(path) = &self.trace {
-            files::write_text(path, &json(&trace)?)?;
-            say(&trace.to_string());
+        match &self.trace {
+            Some(path) if path.as_os_str() == "-" => print(&format!("{trace}\n"))?,
+            Some(path) => {
+                files::write_text(path, &json(&trace)?)?;
+                say(&trace.to_string());
+            }
+            None => {}
         }
         print(&format!(
             "`{}`: encrypted logits after {:.2} s",

@@ -118,10 +118,25 @@ fn client_and_server_work_as_separate_processes() {
     // The server works where the secret key is not.
     fs::rename(folder.path("client.key"), folder.path("away")).unwrap();
     folder.succeed(&[&RUN[..], &["--trace", "trace.json", "--threads", "2"]].concat());
+    let table = folder.succeed(&[&RUN[..], &["--trace", "-"]].concat());
+    for word in ["relu0", "activation", "linear_transform", "polynomial"] {
+        assert!(table.contains(word), "{word}:\n{table}");
+    }
+    assert!(!folder.path("-").exists());
     fs::rename(folder.path("away"), folder.path("client.key")).unwrap();
     let trace: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(folder.path("trace.json")).unwrap()).unwrap();
     assert!(trace["split"]["bootstrap"].as_f64().unwrap() > 0.0);
+    let kinds = trace["kinds"].as_array().unwrap();
+    let seconds = |kind: &serde_json::Value| kind["seconds"].as_f64().unwrap();
+    let total: f64 = kinds.iter().map(seconds).sum();
+    assert!((total - trace["seconds"].as_f64().unwrap()).abs() < 1e-9);
+    let bootstraps: Vec<_> = kinds
+        .iter()
+        .filter(|kind| kind["op"] == "bootstrap")
+        .collect();
+    assert_eq!(bootstraps.len(), 1);
+    assert_eq!(bootstraps[0]["operations"], 1);
 
     let decrypted: serde_json::Value =
         serde_json::from_str(&folder.succeed(&[&DECRYPT[..], &["--json", "--top", "2"]].concat()))
@@ -223,6 +238,67 @@ fn infer_reports_as_json() {
         "clear",
     ]);
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn bench_measures_every_row() {
+    let folder = Folder::new();
+    let toy = ["bench", "--insecure-log-n", "10", "--repeat", "2"];
+    let text = folder.succeed(&[&toy[..], &["--full", "--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["insecure"], true);
+    assert!(report["cores"].as_u64().unwrap() > 0 && !report["cpu"].as_str().unwrap().is_empty());
+    let kernel = report["kernel"].as_str().unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let labels: Vec<&str> = rows
+        .iter()
+        .map(|row| row["label"].as_str().unwrap())
+        .collect();
+    let mut expected = Vec::new();
+    for kernel in heddle_ckks::kernel::Kernel::available() {
+        for operation in ["ntt_forward", "ntt_inverse", "multiply_accumulate"] {
+            expected.push(format!("{operation}/1024/1/{}", kernel.name()));
+        }
+    }
+    expected.push("memory_read/1024/1024".into());
+    for operation in [
+        "multiply_relinearise_rescale/1024/25",
+        "rotate/1024/25",
+        "rotate_hoisted_8/1024/25",
+        "rotate/1024/3",
+        "bootstrap_real/1024/4",
+        "bootstrap_complex/1024/4",
+    ] {
+        expected.push(format!("{operation}/{kernel}"));
+    }
+    assert_eq!(labels, expected);
+    for row in rows {
+        let figure = |name: &str| row[name].as_f64().unwrap();
+        assert_eq!(figure("runs"), 2.0);
+        assert!(figure("least_seconds") > 0.0, "{row}");
+        assert!(figure("least_seconds") <= figure("median_seconds"), "{row}");
+        assert!(figure("median_seconds") <= figure("most_seconds"), "{row}");
+        let label = row["label"].as_str().unwrap();
+        for (operation, name, at_least) in [
+            ("ntt", "butterfly_seconds", 0.0),
+            ("ntt", "bytes_per_second", 0.0),
+            ("memory", "bytes_per_second", 0.0),
+            ("bootstrap", "worst_bits", 10.0),
+        ] {
+            assert!(
+                !label.starts_with(operation) || figure(name) > at_least,
+                "{row}"
+            );
+        }
+    }
+
+    let table = folder.succeed(&[&toy[..], &["--only", "ops"]].concat());
+    assert!(table.contains("INSECURE") && table.contains("rotate_hoisted_8"));
+    assert!(!table.contains("ntt_forward") && !table.contains("bootstrap_real"));
+    // A bench writes nothing but its table.
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 2);
+    folder.fail(2, &["bench", "--only", "magic"]);
+    folder.fail(2, &["bench", "--insecure-log-n", "16"]);
 }
 
 #[test]

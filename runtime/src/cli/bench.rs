@@ -1,0 +1,343 @@
+//! `heddle bench`: measures the engine on this machine.
+
+mod report;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::ValueEnum;
+use heddle_ckks::Context;
+use heddle_ckks::bootstrap::Bootstrapper;
+use heddle_ckks::buffer::{Buffer, set_pool_limit};
+use heddle_ckks::kernel::{Init, Kernel};
+use heddle_ckks::ntt::NttTable;
+use heddle_ckks::rig::{Operation, Rig, uniform_slots};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::named;
+use rayon::prelude::*;
+
+use self::report::{Report, Row, Timing};
+use super::machine::{Machine, peak_rss_bytes};
+use super::{Threads, json, print, say};
+use crate::Error;
+use crate::progress::{Progress, Show};
+
+/// Which rows are measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// Transforms and products of one limb, with every kernel of this machine, and memory; no keys, 0.7 GiB.
+    Kernels,
+    /// Products and rotations of ciphertexts, 2 GiB at most.
+    Ops,
+    /// Bootstraps, 7 GiB at most.
+    Bootstrap,
+}
+
+/// Measure the engine on this machine.
+#[derive(Debug, clap::Args)]
+pub(super) struct Bench {
+    /// Measure only these rows [default: all].
+    #[arg(long, value_enum, value_name = "ROWS", value_delimiter = ',')]
+    only: Vec<Group>,
+    /// Bootstrap complex messages in all slots too.
+    #[arg(long)]
+    full: bool,
+    /// Runs of each row, after one that is not counted.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    repeat: u16,
+    /// Worker threads; transforms and products of one limb always run on one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// INSECURE: measure a small ring of degree 2^LOG_N, for tests only.
+    #[arg(long, value_name = "LOG_N", value_parser = clap::value_parser!(u32).range(8..=15))]
+    insecure_log_n: Option<u32>,
+}
+
+/// Limbs of the multiplications and rotations of large ciphertexts.
+const HIGH_LIMBS: usize = 25;
+/// Limbs of the rotations of small ciphertexts.
+const LOW_LIMBS: usize = 3;
+/// Whole chains of limbs that transforms walk: 76 MiB at full size, more than any second-level cache.
+const CHAINS: usize = 4;
+/// Parts that the products cut a limb into, so that three of them fit half a mebibyte of cache.
+const PARTS: usize = 4;
+/// Limbs of the buffer that is read for the bandwidth of memory: 512 MiB at full size.
+const MEMORY_LIMBS: usize = 1024;
+/// Unused buffers that the engine keeps within a row, its own bound; none stay from row to row.
+const POOL_BYTES: usize = 1 << 30;
+
+impl Bench {
+    pub(super) fn execute(self) -> Result<(), Error> {
+        let threads = Threads {
+            threads: Some(self.threads),
+        };
+        threads.apply();
+        let parameters = match self.insecure_log_n {
+            None => named::set_b(),
+            Some(log_n) => {
+                say("note: the parameters are insecure: the figures are for tests only");
+                named::toy(log_n)?
+            }
+        };
+        let wants = |group| self.only.is_empty() || self.only.contains(&group);
+        if wants(Group::Ops) || wants(Group::Bootstrap) {
+            say(
+                "note: keys are made in memory for each row; their secret lives in this process alone",
+            );
+        }
+        let mut sheet = Sheet {
+            context: Context::new(parameters)?,
+            repeat: self.repeat.into(),
+            threads: self.threads.into(),
+            rows: Vec::new(),
+        };
+        if wants(Group::Kernels) {
+            for kernel in Kernel::available() {
+                sheet.transforms(kernel)?;
+                sheet.products(kernel)?;
+            }
+            sheet.memory()?;
+        }
+        if wants(Group::Ops) {
+            for (operation, limbs) in [
+                (Operation::MultiplyRelineariseRescale, HIGH_LIMBS),
+                (Operation::Rotate, HIGH_LIMBS),
+                (Operation::RotateHoisted8, HIGH_LIMBS),
+                (Operation::Rotate, LOW_LIMBS),
+            ] {
+                sheet.operation(operation, limbs)?;
+            }
+        }
+        if wants(Group::Bootstrap) {
+            let log_n = sheet.context.log_n();
+            sheet.bootstrap(log_n - 2, BootstrapVariant::Real)?;
+            if self.full {
+                sheet.bootstrap(log_n - 1, BootstrapVariant::Complex)?;
+            }
+        }
+        let report = sheet.finish();
+        if self.json {
+            print(&json(&report)?)
+        } else {
+            print(&report.to_string())
+        }
+    }
+}
+
+/// The rows measured so far.
+struct Sheet {
+    context: Arc<Context>,
+    repeat: usize,
+    threads: usize,
+    rows: Vec<Row>,
+}
+
+impl Sheet {
+    /// Times `work`, which does something `parts` times over, and adds what one part took.
+    fn row(
+        &mut self,
+        row: Row,
+        parts: usize,
+        mut work: impl FnMut() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let progress = Progress::new(
+            &format!("measuring {}", row.label),
+            self.repeat + 1,
+            Show::Stderr,
+        );
+        let mut samples = Vec::with_capacity(self.repeat);
+        for run in 0..=self.repeat {
+            let started = Instant::now();
+            work()?;
+            let seconds = started.elapsed().as_secs_f64();
+            // The first run fills caches and pools.
+            if run > 0 {
+                samples.push(seconds / parts as f64);
+            }
+            progress.step();
+        }
+        self.rows.push(row.measured(Timing::of(samples)));
+        Ok(())
+    }
+
+    fn label(&self, operation: &str, limbs: usize, kernel: Kernel) -> String {
+        format!("{operation}/{}/{limbs}/{}", self.context.n(), kernel.name())
+    }
+
+    /// Transforms of limbs that come from memory, with the moduli of the chain in turn.
+    fn transforms(&mut self, kernel: Kernel) -> Result<(), Error> {
+        let context = Arc::clone(&self.context);
+        let (n, parameters) = (context.n(), context.parameters());
+        let moduli = parameters.q().len() + parameters.p().len();
+        let mut data = Buffer::zeroed(CHAINS * moduli * n);
+        for (i, limb) in data.chunks_exact_mut(n).enumerate() {
+            fill(limb, context.modulus(i % moduli).value());
+        }
+        type Transform = fn(Kernel, &NttTable, &mut [u64]);
+        let both: [(&str, Transform); 2] = [
+            ("ntt_forward", Kernel::ntt_forward),
+            ("ntt_inverse", Kernel::ntt_inverse),
+        ];
+        for (name, transform) in both {
+            let row = Row {
+                butterflies: Some(n / 2 * context.log_n() as usize),
+                // Each limb is read and written.
+                bytes: Some(16 * n),
+                ..Row::new(
+                    self.label(name, 1, kernel),
+                    "limbs from memory, all moduli in turn",
+                )
+            };
+            self.row(row, CHAINS * moduli, || {
+                for (i, limb) in data.chunks_exact_mut(n).enumerate() {
+                    transform(kernel, context.table(i % moduli), limb);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// `acc += x·y` over one limb, in parts that stay in the second-level cache.
+    fn products(&mut self, kernel: Kernel) -> Result<(), Error> {
+        const LIMBS: usize = 64;
+        let modulus = *self.context.modulus(0);
+        let part = self.context.n() / PARTS;
+        let mut data = Buffer::zeroed(3 * part);
+        fill(&mut data, modulus.value());
+        let (acc, operands) = data.split_at_mut(part);
+        let (x, y) = operands.split_at(part);
+        let label = self.label("multiply_accumulate", 1, kernel);
+        self.row(Row::new(label, "in quarters, from L2"), LIMBS, || {
+            for _ in 0..LIMBS * PARTS {
+                let (x, y) = ([black_box(x)], [black_box(y)]);
+                kernel.dot(&modulus, acc, Init::Accumulate, &x, 0, &y);
+            }
+            Ok(())
+        })
+    }
+
+    /// The bandwidth of memory, by a sum.
+    fn memory(&mut self) -> Result<(), Error> {
+        let n = self.context.n();
+        let data = Buffer::zeroed(MEMORY_LIMBS * n);
+        let row = Row {
+            threads: self.threads,
+            bytes: Some(8 * data.len()),
+            ..Row::new(
+                format!("memory_read/{n}/{MEMORY_LIMBS}"),
+                "the sum of a buffer",
+            )
+        };
+        self.row(row, 1, || {
+            let sum = |words: &[u64]| {
+                words
+                    .iter()
+                    .fold(0, |sum: u64, &word| sum.wrapping_add(word))
+            };
+            let total = data.par_chunks(n).map(sum).reduce(|| 0, u64::wrapping_add);
+            black_box(total);
+            Ok(())
+        })?;
+        drop(data);
+        trim_pool();
+        Ok(())
+    }
+
+    /// A rig with keys for some uses.
+    fn rig(&self, label: &str, uses: &[KeyUse]) -> Result<Rig, Error> {
+        let progress = Progress::new(&format!("making keys of {label}"), uses.len(), Show::Stderr);
+        Ok(Rig::new(&self.context, uses, || progress.step())?)
+    }
+
+    fn operation(&mut self, operation: Operation, limbs: usize) -> Result<(), Error> {
+        let level = limbs - 1;
+        let parameters = self.context.parameters();
+        let label = self.label(operation.name(), limbs, self.context.kernel());
+        let uses = operation.required_keys(parameters, level);
+        let rig = self.rig(&label, &uses)?;
+        let slots = uniform_slots(self.context.log_n() - 1, BootstrapVariant::Complex);
+        let scale = f64::from(BootstrapParameters::default().log_scale).exp2();
+        let x = rig.encrypt(&slots, scale, level)?;
+        let row = Row {
+            threads: self.threads,
+            key_bytes: Some(rig.evaluator().keys().bytes()),
+            ..Row::new(
+                label,
+                match operation {
+                    Operation::RotateHoisted8 => "one decomposition, eight results",
+                    _ => "",
+                },
+            )
+        };
+        self.row(row, 1, || Ok(operation.run(rig.evaluator(), &x)?))?;
+        drop((rig, x));
+        trim_pool();
+        Ok(())
+    }
+
+    /// A bootstrap of uniform messages on [−1, 1], with its precision.
+    fn bootstrap(&mut self, log_slots: u32, variant: BootstrapVariant) -> Result<(), Error> {
+        let parameters = BootstrapParameters::default();
+        let bootstrapper = Bootstrapper::new(&self.context, &parameters, log_slots, variant)?;
+        let (name, what) = match variant {
+            BootstrapVariant::Real => ("bootstrap_real", "uniform real messages"),
+            BootstrapVariant::Complex => ("bootstrap_complex", "uniform complex messages"),
+        };
+        let level = bootstrapper.input_level();
+        let label = self.label(name, level + 1, self.context.kernel());
+        let rig = self.rig(&label, &bootstrapper.required_keys()?)?;
+        let slots = uniform_slots(log_slots, variant);
+        let x = rig.encrypt(&slots, bootstrapper.output_scale(), level)?;
+        let precision = rig.precision(&slots, &bootstrapper.bootstrap(rig.evaluator(), &x)?)?;
+        let row = Row {
+            threads: self.threads,
+            key_bytes: Some(rig.evaluator().keys().bytes()),
+            log_slots: Some(log_slots),
+            mean_bits: Some(precision.mean_bits),
+            worst_bits: Some(precision.worst_bits),
+            ..Row::new(label, what)
+        };
+        self.row(row, 1, || {
+            black_box(bootstrapper.bootstrap(rig.evaluator(), &x)?);
+            Ok(())
+        })?;
+        drop((rig, x));
+        trim_pool();
+        Ok(())
+    }
+
+    fn finish(self) -> Report {
+        let parameters = self.context.parameters();
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            machine: Machine::this(),
+            kernel: self.context.kernel().name(),
+            threads: self.threads,
+            repeat: self.repeat,
+            log_n: parameters.log_n(),
+            log_qp: parameters.log_qp(),
+            security_bits: parameters.security().bits,
+            insecure: parameters.is_insecure(),
+            rows: self.rows,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+}
+
+/// Residues below `modulus`; the time of the kernels does not depend on which.
+fn fill(words: &mut [u64], modulus: u64) {
+    for (i, word) in words.iter_mut().enumerate() {
+        *word = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) % modulus;
+    }
+}
+
+/// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
+fn trim_pool() {
+    set_pool_limit(0);
+    set_pool_limit(POOL_BYTES);
+}
