@@ -97,10 +97,13 @@ struct Pool {
     clock: u64,
 }
 
+/// Bytes of unused buffers that are kept unless [`set_pool_limit`] says otherwise: the working set of a bootstrap.
+pub const POOL_LIMIT: usize = 2 << 30;
+
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     classes: BTreeMap::new(),
     bytes: 0,
-    limit: 2 << 30,
+    limit: POOL_LIMIT,
     clock: 0,
 });
 

@@ -59,6 +59,7 @@ impl Kernel {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512ifma")
             && is_x86_feature_detected!("aes")
@@ -224,6 +225,12 @@ impl Kernel {
         assert!(x.len().is_power_of_two() && x.len() >= 8);
         assert!(patterns.iter().flatten().all(|&lane| lane < 8));
         dispatch!(self, permute(blocks, patterns, out, x));
+    }
+
+    /// Takes residues of `bits` bits, at most 50, out of words that hold them back to back, lowest bit first.
+    pub(crate) fn unpack(self, bits: u32, out: &mut [u64], packed: &[u64]) {
+        assert!(bits <= 50 && packed.len() * 64 >= out.len() * bits as usize);
+        dispatch!(self, unpack(bits, out, packed));
     }
 
     /// From `a = c`, with `c̄[i] = c[len − 1 − i]`: `a = (c + c̄)·half` and, in the first half of the indices,

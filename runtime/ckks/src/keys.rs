@@ -18,6 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::context::{Basis, Context};
 use crate::error::Error;
+use crate::packed::PackedPoly;
 use crate::poly::{Eval, RnsPoly, for_each_limb};
 use crate::rns::special_product;
 use crate::sample::{gaussian_poly, os_rng, secret, sparse_ternary};
@@ -192,7 +193,7 @@ pub struct KeySwitchKey {
     pub(crate) key_use: KeyUse,
     pub(crate) layout: KeySwitchLayout,
     pub(crate) expander: Arc<SeedExpander>,
-    pub(crate) b: Vec<RnsPoly<Eval>>,
+    pub(crate) b: Vec<PackedPoly>,
 }
 
 impl KeySwitchKey {
@@ -263,7 +264,7 @@ impl KeySwitchKey {
         context: &Arc<Context>,
         key_use: KeyUse,
         expander: Arc<SeedExpander>,
-        b: Vec<RnsPoly<Eval>>,
+        b: Vec<PackedPoly>,
     ) -> Result<Self, Error> {
         let layout = Self::layout_for(context, key_use)?;
         let basis = Basis::new(layout.level, layout.specials);
@@ -284,10 +285,7 @@ impl KeySwitchKey {
 
     /// Bytes of memory that the polynomials take.
     pub fn bytes(&self) -> usize {
-        self.b
-            .iter()
-            .map(|b| b.basis().limbs() * b.n() * 8)
-            .sum::<usize>()
+        self.b.iter().map(PackedPoly::bytes).sum()
     }
 }
 
@@ -475,7 +473,7 @@ impl KeyGenerator {
                     kernel.mul_scalar_add(modulus, values, from.limb_of(index), factor);
                 }
             });
-            b.push(half);
+            b.push(PackedPoly::new(&half));
         }
         Ok(KeySwitchKey {
             key_use,

@@ -97,8 +97,8 @@ impl Decomposed {
     }
 }
 
-/// One limb of a key. Its uniform halves are made from the seed part by part, as they are used: that takes no longer
-/// than reading them from memory would.
+/// One limb of a key, used part by part. The uniform halves are made from the seed and the others are unpacked as they
+/// are used, which takes no longer than reading them from memory as whole words would.
 pub(crate) struct KeyLimb<'a> {
     context: &'a Context,
     key: &'a KeySwitchKey,
@@ -110,7 +110,7 @@ pub(crate) struct KeyLimb<'a> {
 const DIGITS: usize = 4;
 
 /// Words of scratch for [`KeyLimb::product_part`].
-pub(crate) const KEY_SCRATCH: usize = DIGITS * CHUNK;
+pub(crate) const KEY_SCRATCH: usize = 2 * DIGITS * CHUNK;
 
 impl<'a> KeyLimb<'a> {
     pub(crate) fn new(context: &'a Context, key: &'a KeySwitchKey, index: usize) -> Self {
@@ -143,15 +143,17 @@ impl<'a> KeyLimb<'a> {
             let count = digits.len();
             let mut values: [&[u64]; DIGITS] = [&[]; DIGITS];
             let mut halves: [[&[u64]; DIGITS]; 2] = [[&[]; DIGITS]; 2];
-            for (i, (digit, uniform)) in digits.iter().zip(scratch.chunks_mut(len)).enumerate() {
+            for (i, (digit, space)) in digits.iter().zip(scratch.chunks_mut(2 * len)).enumerate() {
                 let j = DIGITS * pass + i;
+                let (other, uniform) = space.split_at_mut(len);
                 let id = StreamId {
                     modulus: self.index as u8,
                     ..KeySwitchKey::stream(self.key.key_use, j)
                 };
                 self.key.expander.fill_chunk(id, part, modulus, uniform);
+                self.key.b[j].unpack_part(self.context, self.index, at.clone(), other);
                 values[i] = &digit[at.clone()];
-                halves[0][i] = &self.key.b[j].limb_of(self.index)[at.clone()];
+                halves[0][i] = other;
                 halves[1][i] = uniform;
             }
             self.context.kernel().dot_pair(

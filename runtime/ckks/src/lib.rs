@@ -23,6 +23,7 @@ pub mod keys;
 pub mod keyswitch;
 pub mod modulus;
 pub mod ntt;
+mod packed;
 pub mod poly;
 pub mod precision;
 pub mod rig;

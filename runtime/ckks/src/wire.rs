@@ -15,6 +15,8 @@ use crate::context::{Basis, Context};
 use crate::encrypt::SeededCiphertext;
 use crate::error::Error;
 use crate::keys::{KeySwitchKey, PublicKey, SecretKey};
+use crate::modulus::Modulus;
+use crate::packed::{PackedPoly, limb_bytes};
 use crate::poly::{Eval, RnsPoly};
 use crate::seed::{Seed, SeedExpander};
 
@@ -35,46 +37,48 @@ fn get<const N: usize>(input: &mut impl Read, what: &'static str) -> Result<[u8;
     Ok(bytes)
 }
 
-/// Appends `values`, each below `2^bits`, packed; their number is a multiple of eight.
-fn pack(values: &[u64], bits: u32, out: &mut Vec<u8>) {
-    let (mut pending, mut held) = (0u128, 0u32);
-    for &value in values {
-        pending |= u128::from(value) << held;
-        held += bits;
-        while held >= 64 {
-            out.extend_from_slice(&(pending as u64).to_le_bytes());
-            pending >>= 64;
-            held -= 64;
-        }
-    }
-    out.extend_from_slice(&(pending as u64).to_le_bytes()[..held as usize / 8]);
-}
-
-/// The inverse of [`pack`].
-fn unpack(bytes: &[u8], bits: u32, values: &mut [u64]) {
-    let (mut pending, mut held) = (0u128, 0u32);
-    let mut words = bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    });
-    let mask = (1u64 << bits) - 1;
-    for value in values {
-        if held < bits {
-            pending |= u128::from(words.next().unwrap_or(0)) << held;
-            held += 64;
-        }
-        *value = pending as u64 & mask;
-        pending >>= bits;
-        held -= bits;
-    }
-}
-
 /// Bytes of a polynomial over a basis.
 pub fn poly_bytes(context: &Context, basis: Basis) -> usize {
     (0..basis.limbs())
-        .map(|i| context.n() * context.limb_modulus(basis, i).bits() as usize / 8)
+        .map(|i| limb_bytes(context.n(), context.limb_modulus(basis, i).bits()))
         .sum()
+}
+
+/// Writes a packed limb.
+fn put_limb(out: &mut impl Write, words: &[u64], bytes: usize) -> Result<(), Error> {
+    let mut packed: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    packed.truncate(bytes);
+    put(out, "polynomial", &packed)
+}
+
+/// Reads a packed limb and checks that every residue is below the modulus.
+fn get_limb(
+    context: &Context,
+    modulus: &Modulus,
+    limb: usize,
+    input: &mut impl Read,
+    words: &mut [u64],
+) -> Result<(), Error> {
+    let mut bytes = vec![0; limb_bytes(context.n(), modulus.bits())];
+    input
+        .read_exact(&mut bytes)
+        .map_err(|e| failure("polynomial", e))?;
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks(8)) {
+        let mut whole = [0; 8];
+        whole[..bytes.len()].copy_from_slice(bytes);
+        *word = u64::from_le_bytes(whole);
+    }
+    let mut residues = vec![0; context.n()];
+    context
+        .kernel()
+        .unpack(modulus.bits(), &mut residues, words);
+    if residues.iter().any(|&x| x >= modulus.value()) {
+        return Err(failure(
+            "polynomial",
+            format!("a residue of limb {limb} is not below its modulus"),
+        ));
+    }
+    Ok(())
 }
 
 /// Writes the limbs of a polynomial.
@@ -86,18 +90,15 @@ pub fn write_poly(
     poly: &RnsPoly<Eval>,
     out: &mut impl Write,
 ) -> Result<(), Error> {
+    write_packed(context, &PackedPoly::new(poly), out)
+}
+
+fn write_packed(context: &Context, poly: &PackedPoly, out: &mut impl Write) -> Result<(), Error> {
     let basis = poly.basis();
-    let mut bytes = Vec::new();
-    for i in 0..basis.limbs() {
-        bytes.clear();
-        pack(
-            poly.limb(i),
-            context.limb_modulus(basis, i).bits(),
-            &mut bytes,
-        );
-        put(out, "polynomial", &bytes)?;
-    }
-    Ok(())
+    (0..basis.limbs()).try_for_each(|i| {
+        let bits = context.limb_modulus(basis, i).bits();
+        put_limb(out, poly.limb(i), limb_bytes(context.n(), bits))
+    })
 }
 
 /// Reads a polynomial over a basis.
@@ -109,22 +110,17 @@ pub fn read_poly(
     basis: Basis,
     input: &mut impl Read,
 ) -> Result<RnsPoly<Eval>, Error> {
-    let mut poly = RnsPoly::zero(context, basis);
-    let mut bytes = Vec::new();
-    for i in 0..basis.limbs() {
-        let modulus = context.limb_modulus(basis, i);
-        bytes.resize(context.n() * modulus.bits() as usize / 8, 0);
-        input
-            .read_exact(&mut bytes)
-            .map_err(|e| failure("polynomial", e))?;
-        let limb = poly.limb_mut(i);
-        unpack(&bytes, modulus.bits(), limb);
-        if limb.iter().any(|&x| x >= modulus.value()) {
-            return Err(failure(
-                "polynomial",
-                format!("a residue of limb {i} is not below its modulus"),
-            ));
-        }
+    Ok(read_packed(context, basis, input)?.unpack(context))
+}
+
+fn read_packed(
+    context: &Context,
+    basis: Basis,
+    input: &mut impl Read,
+) -> Result<PackedPoly, Error> {
+    let mut poly = PackedPoly::stale(context, basis);
+    for (i, words) in poly.limbs_mut().into_iter().enumerate() {
+        get_limb(context, context.limb_modulus(basis, i), i, input, words)?;
     }
     Ok(poly)
 }
@@ -312,7 +308,7 @@ impl KeySwitchKey {
     pub fn write(&self, context: &Context, out: &mut impl Write) -> Result<(), Error> {
         self.b
             .iter()
-            .try_for_each(|half| write_poly(context, half, out))
+            .try_for_each(|half| write_packed(context, half, out))
     }
 
     /// Reads the key of a use that [`Self::write`] wrote, below the seed of its file.
@@ -330,7 +326,7 @@ impl KeySwitchKey {
         let b = layout
             .digits
             .iter()
-            .map(|_| read_poly(context, basis, input))
+            .map(|_| read_packed(context, basis, input))
             .collect::<Result<_, _>>()?;
         Self::from_halves(context, key_use, Arc::clone(expander), b)
     }
@@ -344,22 +340,6 @@ mod tests {
     use crate::encrypt::SecretEncryptor;
     use crate::keys::KeyGenerator;
     use heddle_params::bootstrap::KeyKind;
-
-    #[test]
-    fn packing_is_dense_and_reversible() {
-        for bits in [1, 7, 40, 41, 49, 50] {
-            let mask = (1u64 << bits) - 1;
-            let values: Vec<u64> = (0..64u64)
-                .map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15) & mask)
-                .collect();
-            let mut bytes = Vec::new();
-            pack(&values, bits, &mut bytes);
-            assert_eq!(bytes.len(), 8 * bits as usize);
-            let mut back = vec![0; 64];
-            unpack(&bytes, bits, &mut back);
-            assert_eq!(values, back);
-        }
-    }
 
     #[test]
     fn objects_survive_and_damage_is_found() {
@@ -434,7 +414,10 @@ mod tests {
         );
         let expander = Arc::new(SeedExpander::new(context.kernel(), *key.seed()));
         let read = |bytes: &[u8]| KeySwitchKey::read(&context, key_use, &expander, &mut &*bytes);
-        assert!(read(&bytes).unwrap().b == key.b);
+        let back = read(&bytes).unwrap();
+        for (back, half) in back.b.iter().zip(&key.b) {
+            assert!(back.unpack(&context) == half.unpack(&context));
+        }
         assert!(read(&bytes[..bytes.len() - 1]).is_err());
         bytes[..8].fill(0xff);
         assert!(matches!(read(&bytes), Err(Error::Wire { .. })));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::buffer::{Buffer, set_pool_limit};
+use heddle_ckks::buffer::{Buffer, POOL_LIMIT, set_pool_limit};
 use heddle_ckks::kernel::{Init, Kernel};
 use heddle_ckks::ntt::NttTable;
 use heddle_ckks::rig::{Operation, Rig, uniform_slots};
@@ -56,19 +56,6 @@ pub(super) struct Bench {
     #[arg(long, value_name = "LOG_N", value_parser = clap::value_parser!(u32).range(8..=15))]
     insecure_log_n: Option<u32>,
 }
-
-/// Limbs of the multiplications and rotations of large ciphertexts.
-const HIGH_LIMBS: usize = 25;
-/// Limbs of the rotations of small ciphertexts.
-const LOW_LIMBS: usize = 3;
-/// Whole chains of limbs that transforms walk: 76 MiB at full size, more than any second-level cache.
-const CHAINS: usize = 4;
-/// Parts that the products cut a limb into, so that three of them fit half a mebibyte of cache.
-const PARTS: usize = 4;
-/// Limbs of the buffer that is read for the bandwidth of memory: 512 MiB at full size.
-const MEMORY_LIMBS: usize = 1024;
-/// Unused buffers that the engine keeps within a row, its own bound; none stay from row to row.
-const POOL_BYTES: usize = 1 << 30;
 
 impl Bench {
     pub(super) fn execute(self) -> Result<(), Error> {
@@ -339,5 +326,5 @@ fn fill(words: &mut [u64], modulus: u64) {
 /// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
 fn trim_pool() {
     set_pool_limit(0);
-    set_pool_limit(POOL_BYTES);
+    set_pool_limit(POOL_LIMIT);
 }

@@ -406,6 +406,44 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
     }
 }
 
+/// Eight residues span `bits` bytes. Each lane takes the four 16-bit words from the one in which its residue begins, and
+/// shifts: residues of even `bits` begin at even bits, those of odd ones have one bit less, so that 64 bits suffice.
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn unpack(bits: u32, out: &mut [u64], packed: &[u64]) {
+    let (mut words, mut shifts) = ([0u16; 32], [0u64; LANES]);
+    for lane in 0..LANES {
+        let at = lane * bits as usize;
+        shifts[lane] = (at % 16) as u64;
+        for k in 0..4 {
+            words[4 * lane + k] = (at / 16 + k) as u16;
+        }
+    }
+    // SAFETY: the array covers the 64 bytes read; the load has no alignment requirement.
+    let words = unsafe { _mm512_loadu_epi16(words.as_ptr().cast()) };
+    let (shifts, mask) = (load(&shifts), splat((1 << bits) - 1));
+    let step = bits as usize;
+    let bytes = 8 * packed.len();
+    let start = packed.as_ptr().cast::<i8>();
+    let (runs, tail) = out.as_chunks_mut::<LANES>();
+    // Groups that 64 bytes can be read from come first, the others are masked.
+    let whole = bytes.checked_sub(64).map_or(0, |last| last / step + 1);
+    let (first, last) = runs.split_at_mut(whole.min(runs.len()));
+    for (g, run) in first.iter_mut().enumerate() {
+        // SAFETY: g < whole, so that g·step + 64 ≤ bytes.
+        let span = unsafe { _mm512_loadu_epi8(start.add(g * step)) };
+        let residues = _mm512_srlv_epi64(_mm512_permutexvar_epi16(words, span), shifts);
+        store(run, _mm512_and_si512(residues, mask));
+    }
+    for (g, run) in last.iter_mut().enumerate() {
+        let at = (whole + g) * step;
+        // SAFETY: only bytes below the end of `packed` are read; masked ones are not accessed.
+        let span = unsafe { _mm512_maskz_loadu_epi8((1 << (bytes - at)) - 1, start.add(at)) };
+        let residues = _mm512_srlv_epi64(_mm512_permutexvar_epi16(words, span), shifts);
+        store(run, _mm512_and_si512(residues, mask));
+    }
+    debug_assert!(tail.is_empty(), "limbs have a multiple of eight residues");
+}
+
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) fn split_conjugates(
     m: &Modulus,

@@ -162,6 +162,21 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
     }
 }
 
+pub(super) fn unpack(bits: u32, out: &mut [u64], packed: &[u64]) {
+    let (mut pending, mut held) = (0u128, 0);
+    let mut words = packed.iter();
+    let mask = (1u64 << bits) - 1;
+    for value in out {
+        if held < bits {
+            pending |= u128::from(words.next().copied().unwrap_or(0)) << held;
+            held += 64;
+        }
+        *value = pending as u64 & mask;
+        pending >>= bits;
+        held -= bits;
+    }
+}
+
 pub(super) fn split_conjugates(
     m: &Modulus,
     a: &mut [u64],
