@@ -11,6 +11,7 @@
 //! each layer read backwards, with the subtraction of the butterfly turned round.
 
 use crate::modulus::Modulus;
+use std::sync::OnceLock;
 
 /// The roots of one modulus at one ring degree.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct NttTable {
     log_n: u32,
     /// ψ^brv(k) at index k, in Montgomery form.
     roots: Vec<u64>,
+    /// The roots as centred integers, for kernels that multiply in double precision.
+    centred_roots: OnceLock<Vec<f64>>,
     /// 2^−k at index k, in Montgomery form.
     degree_inverses: Vec<u64>,
 }
@@ -55,6 +58,7 @@ impl NttTable {
             modulus,
             log_n,
             roots,
+            centred_roots: OnceLock::new(),
             degree_inverses,
         }
     }
@@ -75,6 +79,21 @@ impl NttTable {
     #[inline]
     pub(crate) fn roots(&self) -> &[u64] {
         &self.roots
+    }
+
+    /// ψ^brv(k) at index k, as the centred integer; the table is made at first use.
+    #[inline]
+    pub(crate) fn centred_roots(&self) -> &[f64] {
+        self.centred_roots
+            .get_or_init(|| self.roots.iter().map(|&root| self.centred(root)).collect())
+    }
+
+    /// The centred integer of a residue in Montgomery form.
+    #[inline]
+    pub(crate) fn centred(&self, montgomery: u64) -> f64 {
+        let m = &self.modulus;
+        let residue = m.correct(m.mul_montgomery_lazy(montgomery, 1));
+        m.centred(residue) as f64
     }
 
     /// `2^−log` in Montgomery form.

@@ -384,6 +384,7 @@ macro_rules! suite {
 }
 
 suite!(scalar, Some(Kernel::scalar()));
+suite!(avx2, Kernel::avx2());
 suite!(ifma, Kernel::ifma());
 
 #[test]
