@@ -20,6 +20,8 @@ pub struct NttTable {
     log_n: u32,
     /// ψ^brv(k) at index k, in Montgomery form.
     roots: Vec<u64>,
+    /// The roots in Montgomery form at 64 bits, for kernels that multiply whole machine words.
+    roots_64: OnceLock<Vec<u64>>,
     /// The roots as centred integers, for kernels that multiply in double precision.
     centred_roots: OnceLock<Vec<f64>>,
     /// 2^−k at index k, in Montgomery form.
@@ -58,6 +60,7 @@ impl NttTable {
             modulus,
             log_n,
             roots,
+            roots_64: OnceLock::new(),
             centred_roots: OnceLock::new(),
             degree_inverses,
         }
@@ -79,6 +82,14 @@ impl NttTable {
     #[inline]
     pub(crate) fn roots(&self) -> &[u64] {
         &self.roots
+    }
+
+    /// ψ^brv(k) at index k, in Montgomery form at 64 bits; the table is made at first use.
+    #[inline]
+    pub(crate) fn roots_64(&self) -> &[u64] {
+        let extend = |&root: &u64| self.modulus.extend_montgomery(root);
+        self.roots_64
+            .get_or_init(|| self.roots.iter().map(extend).collect())
     }
 
     /// ψ^brv(k) at index k, as the centred integer; the table is made at first use.
