@@ -146,7 +146,7 @@ impl Field {
     /// Doubles in [−q, q) as residues.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    fn to_words(&self, x: D) -> V {
+    fn residues_of(&self, x: D) -> V {
         let raised = _mm256_castpd_si256(_mm256_add_pd(x, self.round));
         self.raise(_mm256_sub_epi64(raised, _mm256_castpd_si256(self.round)))
     }
@@ -182,7 +182,7 @@ impl Field {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn mul_words(&self, a: V, b: D) -> V {
-        self.to_words(self.mul(to_doubles(a), b))
+        self.residues_of(self.mul(to_doubles(a), b))
     }
 }
 
@@ -293,7 +293,7 @@ pub(super) fn mul_scalar_add(m: &Modulus, acc: &mut [u64], x: &[u64], s: ShoupSc
 pub(super) fn sub_mul_scalar(m: &Modulus, x: &mut [u64], y: &[u64], s: ShoupScalar) {
     let (f, factor) = (Field::new(m), _mm256_set1_pd(s.value as f64));
     map!(x; y; |a, b| {
-        f.to_words(f.mul(_mm256_sub_pd(to_doubles(a), to_doubles(b)), factor))
+        f.residues_of(f.mul(_mm256_sub_pd(to_doubles(a), to_doubles(b)), factor))
     });
 }
 
@@ -378,7 +378,7 @@ fn doubles_at(x: &[u64], start: usize) -> D {
 #[target_feature(enable = "avx2,fma")]
 fn dots<const K: usize, const HELD: usize>(
     m: &Modulus,
-    out: [&mut [u64]; K],
+    mut out: [&mut [u64]; K],
     init: Init,
     shared: &[&[u64]],
     log_rep: u32,
@@ -389,11 +389,11 @@ fn dots<const K: usize, const HELD: usize>(
     let terms = shared.len();
     let whole = out[0].len() / step * step;
     for start in (0..whole).step_by(step) {
-        let mut sums = [[(f.start, _mm256_setzero_pd()); HELD]; K];
+        let mut sums = [[(f.start, _mm256_setzero_pd()); K]; HELD];
         if init == Init::Accumulate {
-            for k in 0..K {
-                for h in 0..HELD {
-                    sums[k][h].1 = doubles_at(out[k], start + h * LANES);
+            for (h, sums) in sums.iter_mut().enumerate() {
+                for (sum, out) in sums.iter_mut().zip(&out) {
+                    sum.1 = doubles_at(out, start + h * LANES);
                 }
             }
         }
@@ -406,23 +406,23 @@ fn dots<const K: usize, const HELD: usize>(
                 left = f.most;
             }
             left -= 1;
-            for h in 0..HELD {
-                let at = start + h * LANES;
-                let words = shared[t];
+            for (h, sums) in sums.iter_mut().enumerate() {
+                let (at, words) = (start + h * LANES, shared[t]);
                 let s = match log_rep {
                     0 => doubles_at(words, at),
                     1 => twice(words[at >> 1], words[(at >> 1) + 1]),
                     _ => _mm256_set1_pd(words[at >> log_rep] as f64),
                 };
-                for k in 0..K {
-                    f.add(&mut sums[k][h], s, doubles_at(factors[k][t], at));
+                for (sum, factors) in sums.iter_mut().zip(factors) {
+                    f.add(sum, s, doubles_at(factors[t], at));
                 }
             }
         }
-        for k in 0..K {
-            let (runs, _) = out[k][start..start + step].as_chunks_mut::<LANES>();
-            for (run, sum) in runs.iter_mut().zip(sums[k]) {
-                store(run, f.field.to_words(f.reduce(sum)));
+        for (h, sums) in sums.into_iter().enumerate() {
+            for (sum, out) in sums.into_iter().zip(&mut out) {
+                let run = out[start + h * LANES..].first_chunk_mut();
+                let run = run.expect("a whole run of words");
+                store(run, f.field.residues_of(f.reduce(sum)));
             }
         }
     }
@@ -456,7 +456,8 @@ impl Choice {
         let (mut order, mut upper) = ([0; LANES], [0; LANES]);
         for ((order, upper), &lane) in order.iter_mut().zip(&mut upper).zip(from) {
             // The halves of a word, as the permutation of 32-bit lanes names them.
-            *order = 2 * (lane & 3) | (2 * (lane & 3) + 1) << 32;
+            let first = 2 * (lane & 3);
+            *order = first | ((first + 1) << 32);
             *upper = if lane < 4 { 0 } else { u64::MAX };
         }
         Self {
@@ -519,7 +520,7 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
         let lower = to_doubles(_mm256_and_si256(x, lower_mask));
         // The upper part over q is below 2^51, so that its remainder is exact and below q/2 + 2^10.
         let sum = _mm256_add_pd(f.reduce(upper), lower);
-        store(out, f.to_words(f.reduce(sum)));
+        store(out, f.residues_of(f.reduce(sum)));
     }
     super::scalar::reduce_signed(m, tail, signed_tail);
 }
@@ -533,7 +534,7 @@ pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &
         let x = to_doubles(x);
         let above = _mm256_cmp_pd::<_CMP_GT_OQ>(x, half);
         let centred = _mm256_sub_pd(x, _mm256_and_pd(above, modulus));
-        f.to_words(f.reduce(centred))
+        f.residues_of(f.reduce(centred))
     });
 }
 
@@ -606,12 +607,10 @@ fn convert_block(f: &SumField, scaled: &[Block], factors: &[f64], out: &mut [u64
                     f.add(&mut sums[h], y[WIDE * group + h], factor);
                 }
             }
-            for h in 0..WIDE {
-                low[h] = f.reduce(sums[h]);
-            }
+            low = sums.map(|sum| f.reduce(sum));
         }
         for (run, value) in runs.iter_mut().zip(low) {
-            store(run, f.field.to_words(value));
+            store(run, f.field.residues_of(value));
         }
     }
 }

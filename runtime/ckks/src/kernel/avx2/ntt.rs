@@ -198,7 +198,7 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool, const LAST: bool>(
             let run = unsafe { &mut *start.add(i + t * stride) };
             if LAST {
                 let v = if t < sums { f.mul(v, sum_scale) } else { v };
-                store(run, f.to_words(v));
+                store(run, f.residues_of(v));
             } else {
                 let large = if LAZY {
                     t == 0
@@ -282,8 +282,8 @@ fn forward_tail<const LAZY: bool>(f: &Field, roots: &[f64], first: usize, x: &mu
             forward(f, &mut a, &mut b, factors_at(roots, 8 * node + 4 * half));
             (a, b) = swap_ones(a, b);
             (a, b) = swap_pairs(a, b);
-            store(&mut runs[0], f.to_words(f.reduce(a)));
-            store(&mut runs[1], f.to_words(f.reduce(b)));
+            store(&mut runs[0], f.residues_of(f.reduce(a)));
+            store(&mut runs[1], f.residues_of(f.reduce(b)));
         }
     }
 }
