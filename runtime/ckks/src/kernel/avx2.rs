@@ -600,14 +600,19 @@ fn convert_block(f: &SumField, scaled: &[Block], factors: &[f64], out: &mut [u64
     for (group, runs) in runs.chunks_exact_mut(WIDE).enumerate() {
         let mut low = [_mm256_setzero_pd(); WIDE];
         for (scaled, factors) in scaled.chunks(f.most).zip(factors.chunks(f.most)) {
-            let mut sums = low.map(|low| (f.start, low));
+            let mut sums = [(f.start, low[0]); WIDE];
+            for (sum, &low) in sums.iter_mut().zip(&low) {
+                sum.1 = low;
+            }
             for (y, &factor) in scaled.iter().zip(factors) {
                 let factor = _mm256_set1_pd(factor);
                 for h in 0..WIDE {
                     f.add(&mut sums[h], y[WIDE * group + h], factor);
                 }
             }
-            low = sums.map(|sum| f.reduce(sum));
+            for (low, sum) in low.iter_mut().zip(sums) {
+                *low = f.reduce(sum);
+            }
         }
         for (run, value) in runs.iter_mut().zip(low) {
             store(run, f.field.residues_of(value));
