@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
 mod scalar;
 pub mod stream;
@@ -30,6 +32,8 @@ pub enum Init {
 enum Kind {
     Scalar,
     #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
     Ifma,
 }
 
@@ -42,6 +46,9 @@ macro_rules! dispatch {
         match $self.0 {
             Kind::Scalar => scalar::$name($($argument),*),
             #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features.
+            Kind::Avx2 => unsafe { avx2::$name($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
             Kind::Ifma => unsafe { ifma::$name($($argument),*) },
         }
@@ -52,6 +59,15 @@ impl Kernel {
     /// The portable kernel, the specification of the others.
     pub fn scalar() -> Self {
         Self(Kind::Scalar)
+    }
+
+    /// The AVX2 and FMA kernel, where the machine has both.
+    pub fn avx2() -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Some(Self(Kind::Avx2));
+        }
+        None
     }
 
     /// The AVX-512 IFMA kernel, where the machine has it and vector AES, as all but the first such machines do.
@@ -73,6 +89,7 @@ impl Kernel {
     /// All kernels of this machine, slowest first.
     pub fn available() -> Vec<Self> {
         std::iter::once(Self::scalar())
+            .chain(Self::avx2())
             .chain(Self::ifma())
             .collect()
     }
@@ -84,11 +101,11 @@ impl Kernel {
     pub fn choose() -> Result<Self, Error> {
         match std::env::var("HEDDLE_KERNEL") {
             Ok(name) => Self::by_name(&name),
-            Err(_) => Ok(Self::ifma().unwrap_or(Self::scalar())),
+            Err(_) => Ok(Self::available().pop().unwrap_or(Self::scalar())),
         }
     }
 
-    /// The kernel called `name`: `scalar` or `ifma`.
+    /// The kernel called `name`: `scalar`, `avx2` or `ifma`.
     ///
     /// # Errors
     /// When there is no such kernel or the machine lacks it.
@@ -99,6 +116,7 @@ impl Kernel {
         };
         match name {
             "scalar" => Ok(Self::scalar()),
+            "avx2" => Self::avx2().ok_or(lacking("this machine has no AVX2 with FMA")),
             "ifma" => {
                 Self::ifma().ok_or(lacking("this machine has no AVX-512 IFMA or no vector AES"))
             }
@@ -110,6 +128,8 @@ impl Kernel {
     pub fn name(self) -> &'static str {
         match self.0 {
             Kind::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Kind::Ifma => "ifma",
         }

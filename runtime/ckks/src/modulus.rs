@@ -23,8 +23,8 @@ pub struct Modulus {
     inverse52: u64,
     /// 2^52 mod q, with its Shoup constant.
     word: ShoupScalar,
-    /// q^−1 mod 2^52.
-    inverse_mod_word: u64,
+    /// q^−1 mod 2^64.
+    inverse_mod_64: u64,
 }
 
 /// A constant factor with its precomputed quotient, for products by Shoup's method at 52 bits.
@@ -61,7 +61,7 @@ impl Modulus {
                 value: word,
                 quotient: ((u128::from(word) << WORD_BITS) / u128::from(q)) as u64,
             },
-            inverse_mod_word: inverse & WORD_MASK,
+            inverse_mod_64: inverse,
         }
     }
 
@@ -86,7 +86,7 @@ impl Modulus {
     /// q^−1 mod 2^52.
     #[inline]
     pub(crate) fn inverse_mod_word(&self) -> u64 {
-        self.inverse_mod_word
+        self.inverse_mod_64 & WORD_MASK
     }
 
     /// 2^52 mod q as a factor.
@@ -224,10 +224,24 @@ impl Modulus {
     /// needs one word for each.
     #[inline]
     pub(crate) fn mul_montgomery_lazy(&self, x: u64, w: u64) -> u64 {
-        let dual = w.wrapping_mul(self.inverse_mod_word) & WORD_MASK;
+        let dual = w.wrapping_mul(self.inverse_mod_64) & WORD_MASK;
         let m = x.wrapping_mul(dual) & WORD_MASK;
         let high = ((u128::from(x) * u128::from(w)) >> WORD_BITS) as u64;
         high + self.q - ((u128::from(m) * u128::from(self.q)) >> WORD_BITS) as u64
+    }
+
+    /// A residue in Montgomery form at 64 bits, `value · 2^64 mod q`, from that at 52.
+    #[inline]
+    pub(crate) fn extend_montgomery(&self, w: u64) -> u64 {
+        self.mul(w, (1 << (64 - WORD_BITS)) % self.q)
+    }
+
+    /// `x · w − kq` in (−q, q), modulo 2^64, for any `x` and `w` in Montgomery form at 64 bits.
+    #[inline]
+    pub(crate) fn mul_montgomery_64(&self, x: u64, w: u64) -> u64 {
+        let high = |a: u64, b: u64| ((u128::from(a) * u128::from(b)) >> 64) as u64;
+        let m = x.wrapping_mul(w.wrapping_mul(self.inverse_mod_64));
+        high(x, w).wrapping_sub(high(m, self.q))
     }
 
     /// An element of multiplicative order `order`, a power of two that divides `q − 1`; the same one every time.
@@ -276,6 +290,10 @@ mod tests {
                 let lazy = m.mul_montgomery_lazy(x, m.to_montgomery(a));
                 assert!(lazy < 2 * q);
                 assert_eq!(m.correct(lazy), naive(u128::from(x) * wa));
+                let (x, w) = (rng.random::<u64>(), m.extend_montgomery(m.to_montgomery(a)));
+                let signed = m.mul_montgomery_64(x, w) as i64;
+                assert!(signed.unsigned_abs() < q);
+                assert_eq!(m.from_i64(signed), naive(u128::from(x) * wa));
                 let wide = wa * wb * MAX_LAZY_PRODUCTS as u128 + wa;
                 assert_eq!(m.reduce_wide(wide), naive(wide));
                 assert_eq!(m.from_i64(m.centred(a)), a);

@@ -12,6 +12,7 @@
 
 use crate::buffer::Buffer;
 use crate::modulus::Modulus;
+use std::sync::OnceLock;
 
 /// The roots of one modulus at one ring degree.
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub struct NttTable {
     log_n: u32,
     /// ψ^brv(k) at index k, in Montgomery form.
     roots: Buffer,
+    /// The roots in Montgomery form at 64 bits, for kernels that multiply whole machine words.
+    roots_64: OnceLock<Vec<u64>>,
+    /// The roots as centred integers, for kernels that multiply in double precision.
+    centred_roots: OnceLock<Vec<f64>>,
     /// 2^−k at index k, in Montgomery form.
     degree_inverses: Vec<u64>,
 }
@@ -56,6 +61,8 @@ impl NttTable {
             modulus,
             log_n,
             roots,
+            roots_64: OnceLock::new(),
+            centred_roots: OnceLock::new(),
             degree_inverses,
         }
     }
@@ -78,10 +85,33 @@ impl NttTable {
         &self.roots
     }
 
+    /// ψ^brv(k) at index k, in Montgomery form at 64 bits; the table is made at first use.
+    #[inline]
+    pub(crate) fn roots_64(&self) -> &[u64] {
+        let extend = |&root: &u64| self.modulus.extend_montgomery(root);
+        self.roots_64
+            .get_or_init(|| self.roots.iter().map(extend).collect())
+    }
+
+    /// ψ^brv(k) at index k, as the centred integer; the table is made at first use.
+    #[inline]
+    pub(crate) fn centred_roots(&self) -> &[f64] {
+        self.centred_roots
+            .get_or_init(|| self.roots.iter().map(|&root| self.centred(root)).collect())
+    }
+
+    /// The centred integer of a residue in Montgomery form.
+    #[inline]
+    pub(crate) fn centred(&self, montgomery: u64) -> f64 {
+        let m = &self.modulus;
+        let residue = m.correct(m.mul_montgomery_lazy(montgomery, 1));
+        m.centred(residue) as f64
+    }
+
     /// ψ^(N/2), a square root of −1.
     pub(crate) fn fourth_root(&self) -> u64 {
-        let lazy = self.modulus.mul_montgomery_lazy(1, self.roots[1]);
-        self.modulus.reduce(lazy)
+        let m = &self.modulus;
+        m.correct(m.mul_montgomery_lazy(1, self.roots[1]))
     }
 
     /// `2^−log` in Montgomery form.

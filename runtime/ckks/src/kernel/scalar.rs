@@ -5,53 +5,110 @@ use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar};
 use crate::ntt::NttTable;
 use crate::rns::ConversionTable;
 
-/// Values stay below 4q between layers (Harvey, arXiv 1205.2926).
+/// Each layer adds 2q to what bounds the values, and nothing is corrected before the end (Harvey, arXiv 1205.2926,
+/// with all the room above q). Layers run in pairs, an odd one first.
 pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
-    let m = table.modulus();
-    let two_q = 2 * m.value();
-    let n = x.len();
-    let mut half = n / 2;
-    while half >= 1 {
-        let nodes = n / (2 * half);
-        for (pair, &w) in x.chunks_exact_mut(2 * half).zip(&table.roots()[nodes..]) {
-            let (low, high) = pair.split_at_mut(half);
-            for (a, b) in low.iter_mut().zip(high) {
-                let u = (*a).min(a.wrapping_sub(two_q));
-                let v = m.mul_montgomery_lazy(*b, w);
-                *a = u + v;
-                *b = u + two_q - v;
+    let (m, roots, n) = (table.modulus(), table.roots_64(), x.len());
+    let q = m.value();
+    let butterfly = |a: u64, b: u64, w: u64| {
+        keep_scalar();
+        let product = m.mul_montgomery_64(b, w);
+        ((a + q).wrapping_add(product), (a + q).wrapping_sub(product))
+    };
+    let mut len = n;
+    if n.ilog2() % 2 == 1 {
+        let (low, high) = x.split_at_mut(n / 2);
+        for (a, b) in low.iter_mut().zip(high) {
+            (*a, *b) = butterfly(*a, *b, roots[1]);
+        }
+        len /= 2;
+    }
+    while len > 1 {
+        for (k, block) in x.chunks_exact_mut(len).enumerate() {
+            let node = n / len + k;
+            let (w, [first, second]) = (roots[node], [roots[2 * node], roots[2 * node + 1]]);
+            for (((a, b), c), d) in quarters(block) {
+                let (p, r) = butterfly(*a, *c, w);
+                let (q, s) = butterfly(*b, *d, w);
+                (*a, *b) = butterfly(p, q, first);
+                (*c, *d) = butterfly(r, s, second);
             }
         }
-        half /= 2;
+        len /= 4;
     }
+    let bring_back = bring_back(m);
     for a in x {
-        *a = m.correct((*a).min(a.wrapping_sub(two_q)));
+        *a = m.correct(bring_back(*a));
     }
 }
 
-/// Values stay below 2q between layers.
+/// A pair of layers quadruples what bounds the values, which are brought back before they leave 63 bits. Layers run in
+/// pairs, an odd one last.
 pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
-    let m = table.modulus();
-    let two_q = 2 * m.value();
-    let n = x.len();
-    let mut half = 1;
-    while half < n {
-        let nodes = n / (2 * half);
-        let roots = &table.roots()[nodes..2 * nodes];
-        for (pair, &w) in x.chunks_exact_mut(2 * half).zip(roots.iter().rev()) {
-            let (low, high) = pair.split_at_mut(half);
-            for (a, b) in low.iter_mut().zip(high) {
-                let (u, v) = (*a, *b);
-                *a = (u + v).min((u + v).wrapping_sub(two_q));
-                *b = m.mul_montgomery_lazy(v + two_q - u, w);
+    /// In multiples of q, the most that a pair of layers takes.
+    const MOST: u64 = 1 << 11;
+    let (m, roots, n) = (table.modulus(), table.roots_64(), x.len());
+    let q = m.value();
+    let butterfly = |a: u64, b: u64, w: u64, bound: u64| {
+        keep_scalar();
+        let product = m.mul_montgomery_64(b + bound - a, w);
+        (a + b, product.wrapping_add(q))
+    };
+    let (mut bound, mut len) = (1, 4);
+    while len <= n {
+        if bound > MOST {
+            let bring_back = bring_back(m);
+            x.iter_mut().for_each(|a| *a = bring_back(*a));
+            bound = 2;
+        }
+        let (once, twice) = (bound * q, 2 * bound * q);
+        for (k, block) in x.chunks_exact_mut(len).enumerate() {
+            // The layer read backwards, and with it the pairs of the layer below.
+            let mirror = 2 * (n / len) - 1 - k;
+            let (w, [second, first]) = (roots[mirror], [roots[2 * mirror], roots[2 * mirror + 1]]);
+            for (((a, b), c), d) in quarters(block) {
+                let (p, q) = butterfly(*a, *b, first, once);
+                let (r, s) = butterfly(*c, *d, second, once);
+                (*a, *c) = butterfly(p, r, w, twice);
+                (*b, *d) = butterfly(q, s, w, twice);
             }
         }
-        half *= 2;
+        bound *= 4;
+        len *= 4;
     }
-    let scale = table.degree_inverse(n.trailing_zeros());
+    if len == 2 * n {
+        let (low, high) = x.split_at_mut(n / 2);
+        for (a, b) in low.iter_mut().zip(high) {
+            (*a, *b) = butterfly(*a, *b, roots[1], bound * q);
+        }
+    }
+    let scale = m.extend_montgomery(table.degree_inverse(n.ilog2()));
     for a in x {
-        *a = m.correct(m.mul_montgomery_lazy(*a, scale));
+        *a = m.correct(m.mul_montgomery_64(*a, scale).wrapping_add(q));
     }
+}
+
+/// Keeps a loop from being vectorised: the baseline's vectors have no product of 64-bit words, and putting it together
+/// from smaller ones takes twice the time.
+#[inline(always)]
+fn keep_scalar() {
+    std::hint::black_box(());
+}
+
+/// Brings words below 2^63 to [0, 2q): the quotient falls short by less than 1 for the floor and 1/2 for the inverse.
+fn bring_back(m: &Modulus) -> impl Fn(u64) -> u64 {
+    let (q, inverse) = (m.value(), u64::MAX / m.value());
+    move |x| x - ((u128::from(x) * u128::from(inverse)) >> 64) as u64 * q
+}
+
+/// The residues of a block's four quarters, side by side.
+fn quarters(
+    block: &mut [u64],
+) -> impl Iterator<Item = (((&mut u64, &mut u64), &mut u64), &mut u64)> {
+    let (low, high) = block.split_at_mut(block.len() / 2);
+    let (a, b) = low.split_at_mut(low.len() / 2);
+    let (c, d) = high.split_at_mut(high.len() / 2);
+    a.iter_mut().zip(b).zip(c).zip(d)
 }
 
 pub(super) fn ntt_forward_from(table: &NttTable, out: &mut [u64], x: &[u64]) {

@@ -13,8 +13,14 @@ use rand_chacha::ChaCha20Rng;
 
 /// Primes of several sizes for ring degrees up to 2^12.
 fn moduli() -> Vec<Modulus> {
-    let (q, _) = primes::chains(12, &[50, 40, 40, 22, 48, 50, 30], &[]).unwrap();
+    let (q, _) = primes::chains(12, &[50, 40, 40, 22, 48, 50, 30, 47, 46], &[]).unwrap();
     q.into_iter().map(Modulus::new).collect()
+}
+
+/// The primes and the ends of what a modulus may be: arithmetic without transforms and inverses needs odd ones only.
+fn odd_moduli() -> Vec<Modulus> {
+    let odd = [5, 7, 4095, 4097, 8191, (1 << 47) + 1, (1 << 50) - 1].map(Modulus::new);
+    moduli().into_iter().chain(odd).collect()
 }
 
 /// Residues, with the extremes over-represented.
@@ -32,15 +38,23 @@ fn mul(m: &Modulus, a: u64, b: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(m.value())) as u64
 }
 
-/// Runs `property` on sampled (seed, log2 length, modulus).
+/// Runs `property` on sampled (seed, log2 length, prime).
 fn check(
     log_len: std::ops::RangeInclusive<u32>,
     property: impl Fn(&mut ChaCha20Rng, u32, Modulus),
 ) {
-    let moduli = moduli();
+    check_over(moduli(), log_len, property);
+}
+
+/// Runs `property` on sampled (seed, log2 length, modulus).
+fn check_over(
+    moduli: Vec<Modulus>,
+    log_len: std::ops::RangeInclusive<u32>,
+    property: impl Fn(&mut ChaCha20Rng, u32, Modulus),
+) {
     let inputs = (any::<u64>(), log_len, 0..moduli.len());
     let mut runner = TestRunner::new(Config {
-        cases: 48,
+        cases: 8 * moduli.len() as u32,
         failure_persistence: None,
         ..Config::default()
     });
@@ -77,10 +91,23 @@ pub(super) fn transform_agrees_with_scalar(kernel: Kernel) {
         for m in moduli() {
             let table = NttTable::new(m, 12);
             let mut rng = ChaCha20Rng::seed_from_u64(log_n);
+            let (largest, half) = (m.value() - 1, m.value() / 2);
+            let mut either = |pair: [u64; 2]| -> Vec<u64> {
+                (0..1 << log_n)
+                    .map(|_| pair[rng.random_range(0..2)])
+                    .collect()
+            };
             for x in [
+                either([0, largest]),
+                either([half, largest]),
+                either([half, half + 1]),
+                vec![largest; 1 << log_n],
                 residues(&mut rng, &m, 1 << log_n),
-                vec![m.value() - 1; 1 << log_n],
             ] {
+                let (mut fast, mut slow) = (x.clone(), x.clone());
+                kernel.ntt_inverse(&table, &mut fast);
+                Kernel::scalar().ntt_inverse(&table, &mut slow);
+                assert_eq!(fast, slow, "inverse 2^{log_n} modulo {}", m.value());
                 let (mut fast, mut slow) = (x.clone(), x.clone());
                 kernel.ntt_forward(&table, &mut fast);
                 Kernel::scalar().ntt_forward(&table, &mut slow);
@@ -147,7 +174,7 @@ pub(super) fn compact_transform_repeats(kernel: Kernel) {
 }
 
 pub(super) fn pointwise(kernel: Kernel) {
-    check(0..=8, |rng, log_len, m| {
+    check_over(odd_moduli(), 0..=8, |rng, log_len, m| {
         // Odd lengths exercise the tails of vector loops.
         let len = (1usize << log_len) + rng.random_range(0..9);
         let (x, y, z) = (
@@ -204,7 +231,7 @@ pub(super) fn pointwise(kernel: Kernel) {
                 _ => rng.random_range(-1..=1),
             })
             .collect();
-        for from in moduli() {
+        for from in odd_moduli() {
             let y = residues(rng, &from, len);
             run(
                 &|v| kernel.switch_modulus(&from, &m, v, &y),
@@ -221,14 +248,14 @@ pub(super) fn pointwise(kernel: Kernel) {
 }
 
 pub(super) fn dots(kernel: Kernel) {
-    check(4..=8, |rng, log_len, m| {
+    check_over(odd_moduli(), 4..=8, |rng, log_len, m| {
         let len = 1usize << log_len;
         let log_rep = rng.random_range(0..=log_len);
         let terms = rng.random_range(1..40);
         let vectors = |rng: &mut ChaCha20Rng, len: usize| -> Vec<Vec<u64>> {
             (0..terms)
                 .map(|t| {
-                    if t == 0 {
+                    if t % 3 < 2 {
                         vec![m.value() - 1; len]
                     } else {
                         residues(rng, &m, len)
@@ -404,6 +431,7 @@ macro_rules! suite {
 }
 
 suite!(scalar, Some(Kernel::scalar()));
+suite!(avx2, Kernel::avx2());
 suite!(ifma, Kernel::ifma());
 
 #[test]
