@@ -16,6 +16,7 @@ use heddle_ir::eval::nn;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_runtime::client::{Client, Share};
+use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
 use heddle_runtime::progress::Show;
 use heddle_runtime::server::Server;
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     let encrypted = client.encrypt(&picture_file, &tensor)?.expand(&context);
 
     // The server: plan, weights, evaluation keys, a picture that it cannot see.
-    let server = Server::load(&plan, &context, keys, Show::Stderr)?;
+    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Stderr)?;
     let started = Instant::now();
     let (answer, _) = server.run(encrypted, Show::Stderr)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 
 use crate::Error;
+use crate::memory::{Memory, parse_size};
 
 #[cfg(feature = "client")]
 mod bench;
@@ -122,6 +123,20 @@ impl Threads {
                 .num_threads(threads.into())
                 .build_global();
         }
+    }
+}
+
+/// `--memory SIZE`.
+#[derive(Debug, clap::Args)]
+struct MemoryLimit {
+    /// Most memory to take, like 4GiB: what finds no room is computed again at each use [default: what full speed takes].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+}
+
+impl MemoryLimit {
+    fn memory(&self) -> Memory {
+        self.memory.map_or(Memory::FullSpeed, Memory::AtMost)
     }
 }
 

@@ -59,6 +59,22 @@ pub enum Error {
         /// The mend.
         help: String,
     },
+    /// A memory limit is below what the plan needs.
+    #[error(
+        "{:.2} GiB of memory are too few: this plan needs {:.2} GiB, of which keys take {:.2} and the bootstraps' \
+         transforms {:.2}\nhelp: raise the limit to at least that",
+        gib(*limit), gib(*needed), gib(*keys), gib(*transforms)
+    )]
+    Memory {
+        /// The limit, in bytes.
+        limit: u64,
+        /// What must be in memory, in bytes.
+        needed: u64,
+        /// The keys' part of it.
+        keys: u64,
+        /// The transforms' part of it.
+        transforms: u64,
+    },
     /// An input does not fit the plan.
     #[error("{what}: {message}")]
     Input {
@@ -83,4 +99,8 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
 }

@@ -13,6 +13,7 @@ pub mod client;
 pub mod error;
 pub mod executor;
 pub mod files;
+pub mod memory;
 pub mod packing;
 pub mod progress;
 pub mod server;

@@ -10,17 +10,18 @@ use heddle_ir::plan::Plan;
 use crate::Error;
 use crate::backend::ckks::CkksBackend;
 use crate::executor::execute;
+use crate::memory::Memory;
 use crate::progress::{Progress, Show};
 use crate::trace::{Trace, Tracer};
 
 /// A plan with its weights encoded and its evaluation keys in memory.
 pub struct Server<'a> {
     plan: &'a Plan,
-    backend: CkksBackend,
+    backend: CkksBackend<'a>,
 }
 
 impl<'a> Server<'a> {
-    /// Encodes the plan's weights.
+    /// Encodes the plan's weights, as many as `memory` has room for.
     ///
     /// # Errors
     /// As [`CkksBackend::load`].
@@ -28,9 +29,10 @@ impl<'a> Server<'a> {
         plan: &'a Plan,
         context: &Arc<Context>,
         keys: EvaluationKeys,
+        memory: Memory,
         show: Show,
     ) -> Result<Self, Error> {
-        let backend = CkksBackend::load(plan, context, Arc::new(keys), show)?;
+        let backend = CkksBackend::load(plan, context, Arc::new(keys), memory, show)?;
         Ok(Self { plan, backend })
     }
 

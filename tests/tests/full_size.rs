@@ -11,6 +11,7 @@ use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_runtime::client::{Client, Share};
+use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_runtime::progress::Show;
 use heddle_runtime::server::Server;
@@ -60,7 +61,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let context = heddle_ckks::Context::new(parameters).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
     let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
+    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
     let input = client.encrypt("ship", &tensor).unwrap().expand(&context);
     let (output, trace) = server.run(input, Show::Nothing).unwrap();
     let logits = client.decrypt(&output, Share::Private).unwrap();

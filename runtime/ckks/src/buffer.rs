@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use zeroize::Zeroize;
 
 /// Alignment of every buffer: one cache line, one vector register.
@@ -173,6 +174,14 @@ fn size_class(bytes: usize) -> usize {
     bytes.next_multiple_of(step)
 }
 
+static FRESH: AtomicUsize = AtomicUsize::new(0);
+
+/// How many buffers that are large enough for the pool have come from the operating system so far. Where work repeats,
+/// the number stands still.
+pub fn fresh_buffers() -> usize {
+    FRESH.load(Ordering::Relaxed)
+}
+
 fn acquire(words: usize) -> Block {
     let bytes = (words * 8).max(ALIGNMENT).next_multiple_of(ALIGNMENT);
     if bytes < POOLED_FROM {
@@ -180,7 +189,10 @@ fn acquire(words: usize) -> Block {
     }
     let bytes = size_class(bytes);
     let pooled = lock().take(bytes);
-    pooled.unwrap_or_else(|| Block::new(bytes))
+    pooled.unwrap_or_else(|| {
+        FRESH.fetch_add(1, Ordering::Relaxed);
+        Block::new(bytes)
+    })
 }
 
 /// An owned slice of words, aligned to [`ALIGNMENT`].

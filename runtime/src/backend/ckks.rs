@@ -1,5 +1,6 @@
 //! The schedule on ciphertexts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
 use heddle_ckks::ciphertext::Ciphertext;
 use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
 use heddle_ckks::keys::EvaluationKeys;
 use heddle_ir::ValueId;
@@ -19,6 +19,7 @@ use rayon::prelude::*;
 use super::Backend;
 use crate::Error;
 use crate::executor::Step;
+use crate::memory::Memory;
 use crate::progress::{Progress, Show};
 
 mod weights;
@@ -30,8 +31,10 @@ const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 
 /// Executes one plan's schedule on ciphertexts. Holds the plan's weights, encoded, and evaluation
 /// keys; nothing secret.
-pub struct CkksBackend {
+pub struct CkksBackend<'a> {
+    plan: &'a Plan,
     evaluator: Evaluator,
+    /// Those that found room; the others are encoded at each use.
     maps: BTreeMap<ValueId, EncodedMap>,
     biases: BTreeMap<ValueId, EncodedBias>,
     polynomials: Vec<ChebyshevPolynomial>,
@@ -44,38 +47,50 @@ enum Part {
     Bootstrapper((u32, BootstrapVariant), Box<Bootstrapper>),
 }
 
-impl CkksBackend {
-    /// Encodes the weights of a plan, in parallel, and prepares its bootstraps.
+impl<'p> CkksBackend<'p> {
+    /// Prepares the bootstraps of a plan and encodes its weights, as many as `memory` has room for, in parallel.
     ///
     /// # Errors
-    /// If keys that the schedule uses are missing, or a weight or step does not fit.
+    /// If keys that the schedule uses are missing, a weight or step does not fit, or `memory` is too little.
     pub fn load(
-        plan: &Plan,
+        plan: &'p Plan,
         context: &Arc<Context>,
         keys: Arc<EvaluationKeys>,
+        memory: Memory,
         show: Show,
     ) -> Result<Self, Error> {
         let schedule = &plan.schedule;
         for key_use in &schedule.keys {
             keys.get(key_use.kind, key_use.level)?;
         }
+        let key_bytes = keys.bytes() as u64;
         let evaluator = Evaluator::new(context, keys);
-        let work = work(schedule);
-        let progress = Progress::new("encoding weights", work.len(), show);
-        let parts: Vec<Part> = work
-            .into_par_iter()
-            .map(|work| {
-                let part = work.prepare(plan, &evaluator)?;
-                progress.step();
-                Ok(part)
-            })
-            .collect::<Result<_, Error>>()?;
+        let (first, second) = work(schedule);
+        let progress = Progress::new("encoding weights", first.len() + second.len(), show);
+        let prepare = |work: Vec<Work>| -> Result<Vec<Part>, Error> {
+            work.into_par_iter()
+                .map(|work| {
+                    let part = work.prepare(plan, &evaluator)?;
+                    progress.step();
+                    Ok(part)
+                })
+                .collect()
+        };
+        let mut parts = prepare(first)?;
+        let transforms = parts.iter().map(Part::transform_bytes).sum();
+        let mut room = memory.room(context, key_bytes, transforms)?;
+        let fitting = second.into_iter().filter(|work| match work {
+            Work::Map(value) => room.take(EncodedMap::bytes_of(plan, *value)),
+            Work::Bias(..) | Work::Bootstrapper(..) => true,
+        });
+        parts.extend(prepare(fitting.collect())?);
         let polynomials = schedule
             .polynomials
             .iter()
             .map(|polynomial| ChebyshevPolynomial::new(polynomial.coefficients.clone()))
             .collect();
         let mut backend = Self {
+            plan,
             evaluator,
             maps: BTreeMap::new(),
             biases: BTreeMap::new(),
@@ -129,17 +144,12 @@ impl CkksBackend {
         Ok(result)
     }
 
-    /// Every operand of a linear transform with the term that it belongs to.
-    fn terms<'a>(
-        &'a self,
-        step: &Step<'_>,
-        operands: &[&'a Ciphertext],
-    ) -> Result<Vec<(&'a Ciphertext, &'a LinearTransform)>, Error> {
-        let map = self
-            .maps
-            .get(&step.value)
-            .ok_or_else(|| Self::absent(step, "the map"))?;
-        Ok(operands.iter().copied().zip(map.terms()).collect())
+    /// The map of an operation: the one kept, or one made for this use.
+    fn map(&self, step: &Step<'_>) -> Result<Cow<'_, EncodedMap>, Error> {
+        match self.maps.get(&step.value) {
+            Some(map) => Ok(Cow::Borrowed(map)),
+            None => EncodedMap::of(self.plan, step.value, &self.evaluator).map(Cow::Owned),
+        }
     }
 
     fn absent(step: &Step<'_>, what: &str) -> Error {
@@ -151,17 +161,26 @@ impl CkksBackend {
     }
 }
 
-/// What is prepared at load, one piece of parallel work each; bootstrappers first, as they take
-/// longest.
+impl Part {
+    fn transform_bytes(&self) -> u64 {
+        match self {
+            Self::Bootstrapper(_, bootstrapper) => bootstrapper.bytes() as u64,
+            Self::Map(..) | Self::Bias(..) => 0,
+        }
+    }
+}
+
+/// What is prepared at load, one piece of parallel work each.
 enum Work {
     Bootstrapper(u32, BootstrapVariant),
     Map(ValueId),
     Bias(ValueId, LinearMapId),
 }
 
-fn work(schedule: &Schedule) -> Vec<Work> {
+/// The bootstraps, which must be in memory, and the weights, which may.
+fn work(schedule: &Schedule) -> (Vec<Work>, Vec<Work>) {
     let graph = &schedule.graph;
-    let mut work = Vec::new();
+    let (mut bootstraps, mut weights) = (Vec::new(), Vec::new());
     let mut seen = Vec::new();
     for value in graph.values() {
         let node = graph.node(value);
@@ -169,17 +188,17 @@ fn work(schedule: &Schedule) -> Vec<Work> {
             && !seen.contains(&(node.ty.log_slots, variant))
         {
             seen.push((node.ty.log_slots, variant));
-            work.push(Work::Bootstrapper(node.ty.log_slots, variant));
+            bootstraps.push(Work::Bootstrapper(node.ty.log_slots, variant));
         }
     }
     for value in graph.values() {
         match graph.node(value).op {
-            Op::LinearTransform { .. } => work.push(Work::Map(value)),
-            Op::AddBias { map } => work.push(Work::Bias(value, map)),
+            Op::LinearTransform { .. } => weights.push(Work::Map(value)),
+            Op::AddBias { map } => weights.push(Work::Bias(value, map)),
             _ => {}
         }
     }
-    work
+    (bootstraps, weights)
 }
 
 impl Work {
@@ -198,7 +217,7 @@ impl Work {
     }
 }
 
-impl Backend for CkksBackend {
+impl Backend for CkksBackend<'_> {
     type Value = Ciphertext;
 
     fn linear_transform(
@@ -207,11 +226,8 @@ impl Backend for CkksBackend {
         _: LinearMapId,
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
-        Self::typed(
-            step,
-            self.evaluator
-                .linear_transform(&self.terms(step, operands)?),
-        )
+        let map = self.map(step)?;
+        Self::typed(step, self.evaluator.linear_transform(&map.with(operands)))
     }
 
     fn linear_transform_rescaled(
@@ -221,7 +237,8 @@ impl Backend for CkksBackend {
         _: LinearMapId,
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
-        let terms = self.terms(step, operands)?;
+        let map = self.map(step)?;
+        let terms = map.with(operands);
         Self::typed(rescale, self.evaluator.linear_transform_rescale(&terms))
     }
 

@@ -57,6 +57,17 @@ pub(super) struct Bench {
     insecure_log_n: Option<u32>,
 }
 
+/// Limbs of the multiplications and rotations of large ciphertexts.
+const HIGH_LIMBS: usize = 25;
+/// Limbs of the rotations of small ciphertexts.
+const LOW_LIMBS: usize = 3;
+/// Whole chains of limbs that transforms walk: 76 MiB at full size, more than any second-level cache.
+const CHAINS: usize = 4;
+/// Parts that the products cut a limb into, so that three of them fit half a mebibyte of cache.
+const PARTS: usize = 4;
+/// Limbs of the buffer that is read for the bandwidth of memory: 512 MiB at full size.
+const MEMORY_LIMBS: usize = 1024;
+
 impl Bench {
     pub(super) fn execute(self) -> Result<(), Error> {
         let threads = Threads {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::client::{name_of, tensor_of, warn_insecure};
 use super::machine::peak_rss_bytes;
-use super::{PlanFile, Threads, json, print, say};
+use super::{MemoryLimit, PlanFile, Threads, json, print, say};
 use crate::Error;
 use crate::backend::clear::ClearBackend;
 use crate::client::{Client, Share};
@@ -53,6 +53,8 @@ pub(super) struct Infer {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    memory: MemoryLimit,
     #[command(flatten)]
     threads: Threads,
 }
@@ -199,7 +201,7 @@ impl Infer {
         let context = heddle_ckks::Context::new(files::plan::parameters(plan)?)?;
         let client = Client::generate(plan, &context)?;
         let keys = client.evaluation_keys(Show::Stderr)?;
-        let server = Server::load(plan, &context, keys, Show::Stderr)?;
+        let server = Server::load(plan, &context, keys, self.memory.memory(), Show::Stderr)?;
         let mut answers = Vec::with_capacity(sources.len());
         let mut total = Split::default();
         for picture in sources.iter() {

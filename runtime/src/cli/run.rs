@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{PlanFile, Threads, json, print, say};
+use super::{MemoryLimit, PlanFile, Threads, json, print, say};
 use crate::Error;
 use crate::files;
 use crate::progress::Show;
@@ -27,6 +27,8 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
+    memory: MemoryLimit,
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -36,7 +38,7 @@ impl Run {
         let (plan, context) = files::plan::open(&self.plan.plan)?;
         let input = files::ciphertext::read_input(&self.input, &plan, &context)?;
         let keys = files::keys::read_evaluation(&self.eval, &plan, &context, Show::Stderr)?;
-        let server = Server::load(&plan, &context, keys, Show::Stderr)?;
+        let server = Server::load(&plan, &context, keys, self.memory.memory(), Show::Stderr)?;
         let (output, trace) = server.run(input, Show::Stderr)?;
         files::ciphertext::write(&self.output, &plan, &context, &output)?;
         match &self.trace {

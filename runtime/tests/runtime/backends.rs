@@ -6,6 +6,7 @@ use heddle_ir::ckks::Op;
 use heddle_runtime::backend::clear::ClearBackend;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::executor::execute;
+use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_runtime::progress::Show;
 use heddle_runtime::server::Server;
@@ -49,7 +50,7 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
     let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
     let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(&plan, &context, keys, Show::Nothing).unwrap();
+    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
     for seed in 0..2 {
         let image = client
             .encrypt("x", &toy::tensor(seed))
@@ -88,6 +89,28 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
 }
 
 #[test]
+fn a_memory_limit_changes_no_result() {
+    let plan = toy::plan();
+    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
+    let client = Client::generate(&plan, &context).unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
+    let image = client.encrypt("x", &toy::tensor(3)).unwrap();
+    let image = image.expand(&context);
+    let logits = |memory| -> Result<Vec<f64>, Error> {
+        let server = Server::load(&plan, &context, keys.clone(), memory, Show::Nothing)?;
+        let (output, _) = server.run(image.clone(), Show::Nothing)?;
+        client.decrypt(&output, Share::Private)
+    };
+    let needed = match logits(Memory::AtMost(1)) {
+        Err(Error::Memory { needed, .. }) => needed,
+        other => panic!("{other:?}"),
+    };
+    // Not a byte is left to encoded weights.
+    let bounded = logits(Memory::AtMost(needed)).unwrap();
+    assert_eq!(bounded, logits(Memory::FullSpeed).unwrap());
+}
+
+#[test]
 fn values_are_freed_after_their_last_use() {
     let plan = toy::plan();
     let graph = &plan.schedule.graph;
@@ -107,9 +130,15 @@ fn values_are_freed_after_their_last_use() {
 fn a_missing_key_is_named_before_anything_runs() {
     let plan = toy::plan();
     let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
-    let error = Server::load(&plan, &context, Default::default(), Show::Nothing)
-        .err()
-        .unwrap();
+    let error = Server::load(
+        &plan,
+        &context,
+        Default::default(),
+        Memory::FullSpeed,
+        Show::Nothing,
+    )
+    .err()
+    .unwrap();
     assert!(error.to_string().contains("key"), "{error}");
 }
 

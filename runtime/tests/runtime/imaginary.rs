@@ -9,6 +9,7 @@ use heddle_runtime::backend::ckks::CkksBackend;
 use heddle_runtime::client::Client;
 use heddle_runtime::executor::execute;
 use heddle_runtime::files;
+use heddle_runtime::memory::Memory;
 use heddle_runtime::progress::Show;
 
 use crate::toy;
@@ -30,7 +31,14 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
     let client = Client::generate(&plan, &context).unwrap();
     let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let backend = CkksBackend::load(&plan, &context, keys.into(), Show::Nothing).unwrap();
+    let backend = CkksBackend::load(
+        &plan,
+        &context,
+        keys.into(),
+        Memory::FullSpeed,
+        Show::Nothing,
+    )
+    .unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
     let input = client.encrypt("x", &tensor).unwrap().expand(&context);
     let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();

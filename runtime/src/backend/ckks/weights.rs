@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use heddle_ckks::ciphertext::Plaintext;
+use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
 use heddle_ckks::eval::Evaluator;
 use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ir::ValueId;
@@ -14,6 +14,7 @@ use heddle_params::bsgs::{BsgsPlan, Giant};
 use crate::Error;
 
 /// The encoded diagonals of one linear-transform operation, term by term.
+#[derive(Clone)]
 pub struct EncodedMap {
     terms: Vec<LinearTransform>,
 }
@@ -78,9 +79,27 @@ impl EncodedMap {
         Ok(Self { terms })
     }
 
-    /// The transforms, one for every operand.
-    pub fn terms(&self) -> impl Iterator<Item = &LinearTransform> {
-        self.terms.iter()
+    /// Every operand with the transform that it goes through.
+    pub fn with<'a>(
+        &'a self,
+        operands: &[&'a Ciphertext],
+    ) -> Vec<(&'a Ciphertext, &'a LinearTransform)> {
+        operands.iter().copied().zip(&self.terms).collect()
+    }
+
+    /// Bytes that the map of the operation `value` takes: eight a coefficient, of which two real diagonals share theirs.
+    pub fn bytes_of(plan: &Plan, value: ValueId) -> u64 {
+        let graph = &plan.schedule.graph;
+        let node = graph.node(value);
+        let Op::LinearTransform { steps, .. } = &node.op else {
+            return 0;
+        };
+        let operands = graph.operands(value);
+        let terms = steps.iter().zip(operands).map(|(steps, operand)| {
+            let log_slots = node.ty.log_slots.max(graph.ty(operand).log_slots);
+            (steps.diagonals as u64).div_ceil(2) * (16 << log_slots)
+        });
+        terms.sum()
     }
 }
 

@@ -1,0 +1,52 @@
+//! In steady state the engine takes no memory from the operating system. In a process of its own, since the count is the
+//! process's.
+
+use heddle_ckks::Context;
+use heddle_ckks::bootstrap::Bootstrapper;
+use heddle_ckks::buffer::fresh_buffers;
+use heddle_ckks::rig::Rig;
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::named;
+
+#[test]
+fn a_repeated_bootstrap_takes_no_fresh_buffer() {
+    // One thread: with more, how many buffers are alive at once depends on how their work falls together.
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .expect("one thread can be had");
+    pool.install(|| {
+        let context = Context::new(named::toy(11).expect("a toy ring")).expect("a kernel");
+        let parameters = BootstrapParameters::default();
+        let bootstrapper =
+            Bootstrapper::new(&context, &parameters, 9, BootstrapVariant::Real).expect("fits");
+        let uses = bootstrapper.required_keys().expect("fits");
+        let rig = Rig::new(&context, &uses, || ()).expect("keys");
+        let slots = vec![0.5.into(); 1 << 9];
+        let input = rig
+            .encrypt(
+                &slots,
+                bootstrapper.output_scale(),
+                bootstrapper.input_level(),
+            )
+            .expect("encrypts");
+        let run = || {
+            drop(
+                bootstrapper
+                    .bootstrap(rig.evaluator(), &input)
+                    .expect("keys"),
+            )
+        };
+        let cold = fresh_buffers();
+        // A buffer may serve where a smaller one would do, so that it takes a few rounds until none is missed.
+        for _ in 0..4 {
+            run();
+        }
+        let warm = fresh_buffers();
+        assert!(warm > cold, "the first bootstraps make their buffers");
+        for _ in 0..4 {
+            run();
+        }
+        assert_eq!(fresh_buffers(), warm, "later ones reuse them");
+    });
+}

@@ -1,0 +1,130 @@
+//! How much memory a server takes, and how it makes do with less.
+//!
+//! Keys and the bootstraps' transforms must be in memory, and so must what the largest operation works on. What a limit
+//! leaves beyond that goes to the buffers that are kept for reuse and to encoded weights; weights that find no place are
+//! encoded again at every use.
+
+use heddle_ckks::Context;
+use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
+
+use crate::Error;
+
+/// How much memory a server may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Memory {
+    /// As much as full speed takes.
+    #[default]
+    FullSpeed,
+    /// At most this many bytes.
+    AtMost(u64),
+}
+
+/// Polynomials over the whole chain, the special primes included, that the largest operation holds at a time: a
+/// bootstrap's CoeffToSlot, with the partial sums of its giant steps.
+const WORKING: u64 = 30;
+
+/// The program itself, its tables and the plan.
+const FIXED: u64 = 200 << 20;
+
+/// The bytes that a limit leaves to encoded weights.
+pub(crate) struct Room {
+    left: Option<u64>,
+}
+
+impl Memory {
+    /// Divides the memory among what must be there, `keys` and `transforms` bytes of it, and the rest, and bounds the
+    /// engine's pool of buffers accordingly.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when the limit is below what must be there.
+    pub(crate) fn room(self, context: &Context, keys: u64, transforms: u64) -> Result<Room, Error> {
+        let Self::AtMost(limit) = self else {
+            set_pool_limit(POOL_LIMIT);
+            return Ok(Room { left: None });
+        };
+        let parameters = context.parameters();
+        let limbs = parameters.q().len() + parameters.p().len();
+        let polynomial = (8 * limbs * context.n()) as u64;
+        let working = WORKING * polynomial;
+        let needed = FIXED + keys + transforms + working;
+        let Some(left) = limit.checked_sub(needed) else {
+            return Err(Error::Memory {
+                limit,
+                needed,
+                keys,
+                transforms,
+            });
+        };
+        // Unused buffers come and go with the working set; a quarter of the rest lets the common sizes stay.
+        let pool = (left / 4).min(POOL_LIMIT as u64);
+        set_pool_limit((working / 2 + pool) as usize);
+        Ok(Room {
+            left: Some(left - pool),
+        })
+    }
+}
+
+impl Room {
+    /// Whether so many bytes still have a place, which they then take.
+    pub(crate) fn take(&mut self, bytes: u64) -> bool {
+        let Some(left) = &mut self.left else {
+            return true;
+        };
+        let fits = bytes <= *left;
+        if fits {
+            *left -= bytes;
+        }
+        fits
+    }
+}
+
+/// A number of bytes like `4GiB`, `6.5 GB` or `900MiB`.
+///
+/// # Errors
+/// Anything else, in words.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [
+        ("GiB", 1u64 << 30),
+        ("MiB", 1 << 20),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+    ];
+    units
+        .iter()
+        .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
+        .and_then(|(number, bytes)| {
+            let number: f64 = number.trim().parse().ok()?;
+            (number > 0.0 && number < 1e6).then_some((number * *bytes as f64) as u64)
+        })
+        .ok_or_else(|| "expected a size like 4GiB, 6.5GB or 900MiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heddle_params::named;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!(parse_size("4GiB"), Ok(4 << 30));
+        assert_eq!(parse_size("1.5 GB"), Ok(1_500_000_000));
+        assert_eq!(parse_size("900MiB"), Ok(900 << 20));
+        for wrong in ["", "4", "GiB", "-1GiB", "4TiB", "nanGiB", "1e9GiB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_limit_leaves_room_or_says_what_is_needed() {
+        let context = Context::new(named::toy(6).unwrap()).unwrap();
+        let mut free = Memory::FullSpeed.room(&context, 1 << 40, 0).unwrap();
+        assert!(free.take(1 << 50));
+        let mut room = Memory::AtMost(1 << 30)
+            .room(&context, 300 << 20, 0)
+            .unwrap();
+        assert!(room.take(100 << 20) && !room.take(1 << 30) && room.take(100 << 20));
+        let error = Memory::AtMost(1 << 30).room(&context, 1 << 30, 5);
+        assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
+        set_pool_limit(POOL_LIMIT);
+    }
+}
