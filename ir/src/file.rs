@@ -282,7 +282,9 @@ impl<R: Read> BlockReader<R> {
                 message,
             });
         }
-        let header = this.read_checked(&prefix, len, "its header")?;
+        let mut header = Vec::new();
+        this.read_onto(len, &mut header)?;
+        this.check_sum([&prefix, &header], || "its header".into())?;
         let header = H::decode(&*header)
             .map_err(|error| this.damaged(&format!("its header does not decode ({error})")))?;
         Ok((this, header))
@@ -310,27 +312,63 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    fn read_exactly(&mut self, len: usize) -> Result<Vec<u8>, Error> {
+    /// Appends the next `len` bytes.
+    fn read_onto(&mut self, len: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
         // Grows with what is there, so that a wrong length costs no more memory than the file has.
-        let mut bytes = Vec::with_capacity(len.min(1 << 20));
-        let read = (&mut self.reader).take(len as u64).read_to_end(&mut bytes);
+        bytes.reserve(len.min(1 << 20));
+        let read = (&mut self.reader).take(len as u64).read_to_end(bytes);
         match read {
-            Ok(read) if read == len => Ok(bytes),
+            Ok(read) if read == len => Ok(()),
             Ok(_) => Err(self.truncated()),
             Err(source) => Err(io_error(&self.file, source)),
         }
     }
 
-    fn read_checked(&mut self, before: &[u8], len: usize, what: &str) -> Result<Vec<u8>, Error> {
-        let bytes = self.read_exactly(len)?;
-        let stored = self.read_exactly(4)?;
+    fn read_array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        match read_up_to(&mut self.reader, &mut bytes) {
+            Ok(read) if read == N => Ok(bytes),
+            Ok(_) => Err(self.truncated()),
+            Err(source) => Err(io_error(&self.file, source)),
+        }
+    }
+
+    /// Compares the checksum that comes next with that of `parts`.
+    fn check_sum(&mut self, parts: [&[u8]; 2], what: impl FnOnce() -> String) -> Result<(), Error> {
+        let stored = self.read_array::<4>()?;
         let mut crc = crc32fast::Hasher::new();
-        crc.update(before);
-        crc.update(&bytes);
+        parts.iter().for_each(|part| crc.update(part));
         if stored == crc.finalize().to_le_bytes() {
-            Ok(bytes)
+            Ok(())
         } else {
-            Err(self.damaged(&format!("the checksum of {what} is wrong")))
+            Err(self.damaged(&format!("the checksum of {} is wrong", what())))
+        }
+    }
+
+    /// Appends the next block to `bytes`, or says `false` at the end marker, behind which nothing may follow.
+    fn next_block_onto(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
+        let length = self.read_array::<4>()?;
+        let len = u32::from_le_bytes(length) as usize;
+        if len > MAX_BLOCK {
+            return Err(self.damaged(&format!("a block claims {len} bytes")));
+        }
+        if len > 0 {
+            self.blocks += 1;
+            let (number, start) = (self.blocks, bytes.len());
+            self.read_onto(len, bytes)?;
+            self.check_sum([&length, &bytes[start..]], || format!("block {number}"))?;
+            return Ok(true);
+        }
+        let blocks = self.read_array::<8>()?;
+        self.check_sum([&length, &blocks], || "the end marker".into())?;
+        if blocks != self.blocks.to_le_bytes() {
+            return Err(self.damaged("blocks are missing"));
+        }
+        let mut rest = [0];
+        let read = read_up_to(&mut self.reader, &mut rest);
+        match read.map_err(|source| io_error(&self.file, source))? {
+            0 => Ok(false),
+            _ => Err(self.damaged("something follows its end marker")),
         }
     }
 
@@ -339,26 +377,8 @@ impl<R: Read> BlockReader<R> {
     /// # Errors
     /// [`Error::File`] if the file is cut short or damaged; [`Error::Io`] if reading fails.
     pub fn next_block(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let length = self.read_exactly(4)?;
-        let len = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        if len > MAX_BLOCK {
-            return Err(self.damaged(&format!("a block claims {len} bytes")));
-        }
-        if len > 0 {
-            self.blocks += 1;
-            let what = format!("block {}", self.blocks);
-            return self.read_checked(&length, len, &what).map(Some);
-        }
-        let blocks = self.read_checked(&length, 8, "the end marker")?;
-        if blocks != self.blocks.to_le_bytes() {
-            return Err(self.damaged("blocks are missing"));
-        }
-        let mut rest = [0];
-        let read = read_up_to(&mut self.reader, &mut rest);
-        match read.map_err(|source| io_error(&self.file, source))? {
-            0 => Ok(None),
-            _ => Err(self.damaged("something follows its end marker")),
-        }
+        let mut bytes = Vec::new();
+        Ok(self.next_block_onto(&mut bytes)?.then_some(bytes))
     }
 
     /// The next block, which must exist.
@@ -366,26 +386,37 @@ impl<R: Read> BlockReader<R> {
     /// # Errors
     /// As [`next_block`](Self::next_block), and if there is no block left.
     pub fn block(&mut self) -> Result<Vec<u8>, Error> {
-        self.next_block()?
-            .ok_or_else(|| self.damaged("it has fewer blocks than it states"))
+        self.next_block()?.ok_or_else(|| self.too_few())
+    }
+
+    fn too_few(&self) -> Error {
+        self.damaged("it has fewer blocks than it states")
     }
 
     /// The next `len` bytes, written by [`BlockWriter::bytes`].
     ///
     /// # Errors
-    /// As [`block`](Self::block), and if the blocks do not have `len` bytes.
+    /// As [`bytes_into`](Self::bytes_into).
     pub fn bytes(&mut self, len: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
+        self.bytes_into(len, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The next `len` bytes, written by [`BlockWriter::bytes`], in place of what `bytes` held: where many parts are read,
+    /// one buffer serves them all.
+    ///
+    /// # Errors
+    /// As [`block`](Self::block), and if the blocks do not have `len` bytes.
+    pub fn bytes_into(&mut self, len: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        bytes.clear();
         while bytes.len() < len {
-            let block = self.block()?;
-            if bytes.is_empty() {
-                bytes = block;
-            } else {
-                bytes.extend_from_slice(&block);
+            if !self.next_block_onto(bytes)? {
+                return Err(self.too_few());
             }
         }
         if bytes.len() == len {
-            Ok(bytes)
+            Ok(())
         } else {
             Err(self.damaged(&format!("a part of {len} bytes is longer than that")))
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use heddle_params::bootstrap::KeyUse;
 use zeroize::Zeroizing;
 
+use crate::buffer::Buffer;
 use crate::ciphertext::Ciphertext;
 use crate::context::{Basis, Context};
 use crate::encrypt::SeededCiphertext;
@@ -44,11 +45,21 @@ pub fn poly_bytes(context: &Context, basis: Basis) -> usize {
         .sum()
 }
 
+/// Words that are turned to bytes or back at a time.
+const BATCH: usize = 1024;
+
 /// Writes a packed limb.
-fn put_limb(out: &mut impl Write, words: &[u64], bytes: usize) -> Result<(), Error> {
-    let mut packed: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    packed.truncate(bytes);
-    put(out, "polynomial", &packed)
+fn put_limb(out: &mut impl Write, words: &[u64], mut bytes: usize) -> Result<(), Error> {
+    let mut batch = [0; 8 * BATCH];
+    for words in words.chunks(BATCH) {
+        for (place, word) in batch.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let len = bytes.min(8 * words.len());
+        put(out, "polynomial", &batch[..len])?;
+        bytes -= len;
+    }
+    Ok(())
 }
 
 /// Reads a packed limb and checks that every residue is below the modulus.
@@ -59,16 +70,20 @@ fn get_limb(
     input: &mut impl Read,
     words: &mut [u64],
 ) -> Result<(), Error> {
-    let mut bytes = vec![0; limb_bytes(context.n(), modulus.bits())];
-    input
-        .read_exact(&mut bytes)
-        .map_err(|e| failure("polynomial", e))?;
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks(8)) {
-        let mut whole = [0; 8];
-        whole[..bytes.len()].copy_from_slice(bytes);
-        *word = u64::from_le_bytes(whole);
+    let mut batch = [0; 8 * BATCH];
+    let mut bytes = limb_bytes(context.n(), modulus.bits());
+    for words in words.chunks_mut(BATCH) {
+        let len = bytes.min(8 * words.len());
+        input
+            .read_exact(&mut batch[..len])
+            .map_err(|e| failure("polynomial", e))?;
+        batch[len..].fill(0);
+        for (word, place) in words.iter_mut().zip(batch.as_chunks::<8>().0) {
+            *word = u64::from_le_bytes(*place);
+        }
+        bytes -= len;
     }
-    let mut residues = vec![0; context.n()];
+    let mut residues = Buffer::stale(context.n());
     context
         .kernel()
         .unpack(modulus.bits(), &mut residues, words);

@@ -2,10 +2,12 @@
 //!
 //! A file of evaluation keys holds the seed of the public uniform halves once and, for every use that the plan's
 //! schedule lists, in that order, the halves that no seed gives. Keys are streamed: one at a time is in memory while
-//! they are written, and reading expands each as it arrives.
+//! they are written, and they are read as they are kept.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use heddle_ckks::Context;
 #[cfg(feature = "client")]
@@ -14,6 +16,8 @@ use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
 use heddle_ckks::seed::{Seed, SeedExpander};
 use heddle_ir::file::{Access, BlockReader, Kind};
 use heddle_ir::plan::Plan;
+use heddle_params::bootstrap::KeyUse;
+use rayon::prelude::*;
 #[cfg(feature = "client")]
 use zeroize::Zeroizing;
 
@@ -66,29 +70,50 @@ pub fn write_evaluation(
         Kind::EvaluationKeys,
         &header,
         |out| {
-            let mut written = 0;
-            let mut body = Vec::new();
-            generate(&mut |key| {
-                if uses.get(written) != Some(&key.key_use()) {
-                    return Err(content(path, "the keys are not those of the plan", HELP));
+            // Keys are made on all threads while one thread writes those that are ready.
+            std::thread::scope(|scope| {
+                let (sender, ready) = sync_channel::<KeySwitchKey>(1);
+                let writer = scope.spawn(move || -> Result<(), Error> {
+                    let mut body = Vec::new();
+                    let mut uses = uses.iter();
+                    let mut first = true;
+                    for key in ready {
+                        if uses.next() != Some(&key.key_use()) {
+                            return Err(content(path, "the keys are not those of the plan", HELP));
+                        }
+                        if std::mem::take(&mut first) {
+                            out.block(key.seed())?;
+                        }
+                        body.clear();
+                        key.write(context, &mut body)?;
+                        out.bytes(&body)?;
+                    }
+                    match uses.next() {
+                        None => Ok(()),
+                        Some(_) => Err(content(path, "keys of the plan are missing", HELP)),
+                    }
+                });
+                let mut stopped = false;
+                let made = generate(&mut |key| {
+                    sender.send(key).map_err(|_| {
+                        stopped = true;
+                        content(path, "the keys cannot be written", HELP)
+                    })
+                });
+                drop(sender);
+                let written = writer.join().unwrap_or_else(|panic| resume_unwind(panic));
+                // Where the writer stopped first, its error says why.
+                if !stopped {
+                    made?;
                 }
-                if written == 0 {
-                    out.block(key.seed())?;
-                }
-                body.clear();
-                key.write(context, &mut body)?;
-                out.bytes(&body)?;
-                written += 1;
-                Ok(())
-            })?;
-            if written == uses.len() {
-                Ok(())
-            } else {
-                Err(content(path, "keys of the plan are missing", HELP))
-            }
+                written
+            })
         },
     )
 }
+
+/// Keys that are checked at a time; as many more are read meanwhile.
+const BATCH: usize = 2;
 
 /// Reads the evaluation keys of a plan.
 ///
@@ -113,25 +138,43 @@ pub fn read_evaluation(
         return Err(content(path, message, HELP));
     }
     let mut keys = EvaluationKeys::new();
-    let mut expander = None;
     let progress = Progress::new("reading evaluation keys", uses.len(), show);
-    for key_use in uses {
-        let expander = match &expander {
-            Some(expander) => Arc::clone(expander),
-            None => {
-                let seed = reader.block()?;
-                let seed = Seed::try_from(seed)
-                    .map_err(|_| reader.damaged("its seed does not have 16 bytes"))?;
-                let kernel = context.kernel();
-                Arc::clone(expander.insert(Arc::new(SeedExpander::new(kernel, seed))))
-            }
+    let expander = match uses.is_empty() {
+        true => None,
+        false => {
+            let seed = Seed::try_from(reader.block()?)
+                .map_err(|_| reader.damaged("its seed does not have 16 bytes"))?;
+            Some(Arc::new(SeedExpander::new(context.kernel(), seed)))
+        }
+    };
+    // While some keys are checked, the next are read.
+    let mut batches = uses.chunks(BATCH);
+    let (mut bodies, mut spare) = (vec![Vec::new(); BATCH], vec![Vec::new(); BATCH]);
+    let mut read = |uses: &[KeyUse], bodies: &mut [Vec<u8>]| -> Result<(), Error> {
+        for (key_use, body) in uses.iter().zip(bodies) {
+            reader.bytes_into(KeySwitchKey::body_bytes(context, *key_use)?, body)?;
+        }
+        Ok(())
+    };
+    let mut current = batches.next().unwrap_or_default();
+    read(current, &mut bodies)?;
+    while let (false, Some(expander)) = (current.is_empty(), &expander) {
+        let next = batches.next().unwrap_or_default();
+        let parse_one = |(key_use, body): (&KeyUse, &Vec<u8>)| {
+            let key = parse(path, body, |bytes| {
+                KeySwitchKey::read(context, *key_use, expander, bytes)
+            })?;
+            progress.step();
+            Ok(key)
         };
-        let body = reader.bytes(KeySwitchKey::body_bytes(context, *key_use)?)?;
-        let key = parse(path, &body, |bytes| {
-            KeySwitchKey::read(context, *key_use, &expander, bytes)
-        })?;
-        keys.insert(key);
-        progress.step();
+        let parse_all = || -> Result<Vec<KeySwitchKey>, Error> {
+            current.par_iter().zip(&bodies).map(parse_one).collect()
+        };
+        let (parsed, next_read) = rayon::join(parse_all, || read(next, &mut spare));
+        parsed?.into_iter().for_each(|key| keys.insert(key));
+        next_read?;
+        std::mem::swap(&mut bodies, &mut spare);
+        current = next;
     }
     reader.finish()?;
     Ok(keys)
