@@ -69,6 +69,8 @@ impl Sum<'_> {
             let m = context.modulus(i);
             let factor = m.shoup(m.reduce(self.factor));
             let constant = m.from_i128(self.constant);
+            // The values of a constant polynomial.
+            let constants = [constant; BLOCK];
             let terms: Vec<_> = self
                 .terms
                 .iter()
@@ -108,7 +110,7 @@ impl Sum<'_> {
                     kernel.mul_scalar_add(m, d1, &t1[at.clone()], k);
                 }
                 if constant != 0 {
-                    d0.iter_mut().for_each(|x| *x = m.add(*x, constant));
+                    kernel.add(m, d0, &constants[..d0.len()]);
                 }
             }
         };
