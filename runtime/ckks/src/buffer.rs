@@ -99,7 +99,7 @@ struct Pool {
 }
 
 /// Bytes of unused buffers that are kept unless [`set_pool_limit`] says otherwise: the working set of a bootstrap.
-pub const POOL_LIMIT: usize = 2 << 30;
+pub const POOL_LIMIT: usize = 3 << 30;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool {
     classes: BTreeMap::new(),
@@ -111,10 +111,10 @@ static POOL: Mutex<Pool> = Mutex::new(Pool {
 impl Pool {
     fn take(&mut self, bytes: usize) -> Option<Block> {
         self.clock += 1;
-        // A slightly larger block is better than a fresh one, whose pages must all be touched.
+        // A larger block is better than a fresh one, whose pages must all be touched.
         let class = self
             .classes
-            .range_mut(bytes..=bytes + bytes / 4)
+            .range_mut(bytes..=2 * bytes)
             .map(|(_, class)| class)
             .find(|class| !class.blocks.is_empty())?;
         class.used = self.clock;
