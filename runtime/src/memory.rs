@@ -1,8 +1,7 @@
 //! How much memory a server takes, and how it makes do with less.
 //!
-//! Keys and the bootstraps' transforms must be in memory, and so must what the largest operation works on. What a limit
-//! leaves beyond that goes to the buffers that are kept for reuse and to encoded weights; weights that find no place are
-//! encoded again at every use.
+//! Keys must be in memory, and so must what the largest operation works on. Under a limit the bootstraps' transforms are
+//! kept as integers, and what is left goes to encoded weights; those that find no place are encoded again at every use.
 
 use heddle_ckks::Context;
 use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
@@ -19,12 +18,12 @@ pub enum Memory {
     AtMost(u64),
 }
 
-/// Polynomials over the whole chain, the special primes included, that the largest operation holds at a time: a
-/// bootstrap's CoeffToSlot, with the partial sums of its giant steps.
-const WORKING: u64 = 30;
+/// Polynomials over the whole chain, the special primes included, that the largest operation works on, those between
+/// uses included: CoeffToSlot with the partial sums of its giant steps.
+const WORKING: u64 = 50;
 
-/// The program itself, its tables and the plan.
-const FIXED: u64 = 200 << 20;
+/// The program itself, its tables, the plan, and what buffers are rounded up by; measured.
+const FIXED: u64 = 700 << 20;
 
 /// The bytes that a limit leaves to encoded weights.
 pub(crate) struct Room {
@@ -55,12 +54,9 @@ impl Memory {
                 transforms,
             });
         };
-        // Unused buffers come and go with the working set; a quarter of the rest lets the common sizes stay.
-        let pool = (left / 4).min(POOL_LIMIT as u64);
-        set_pool_limit((working / 2 + pool) as usize);
-        Ok(Room {
-            left: Some(left - pool),
-        })
+        // Less would have common sizes come from the system again and again.
+        set_pool_limit((working / 4) as usize);
+        Ok(Room { left: Some(left) })
     }
 }
 

@@ -68,7 +68,7 @@ impl DftFactor {
         let babies = if wraps {
             size.min(8)
         } else {
-            3 * size / 8 + 1 | 1
+            (3 * size / 8 + 1) | 1
         };
         let first = if wraps { 0 } else { -(babies / 2) };
         let offsets: Vec<i64> = steps.map(|s| s * unit).collect();

@@ -132,6 +132,12 @@ impl Bootstrapper {
             .failure_log2(params, self.log_slots, self.variant)
     }
 
+    /// Trades time for memory: the transforms keep a fraction of their bytes, and a bootstrap takes a few per cent longer.
+    pub fn shrink(&mut self) {
+        self.slot_to_coeff.unprepare();
+        self.coeff_to_slot.unprepare();
+    }
+
     /// Bytes of memory that the encoded transforms take.
     pub fn bytes(&self) -> usize {
         self.slot_to_coeff.bytes() + self.coeff_to_slot.bytes()

@@ -284,7 +284,7 @@ impl Kernel {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
-            Kind::Ifma => StreamKey::Vaes(unsafe { ifma::RoundKeys::new(seed) }),
+            Kind::Ifma => StreamKey::Vaes(Box::new(unsafe { ifma::RoundKeys::new(seed) })),
             _ => StreamKey::portable(seed),
         }
     }

@@ -77,6 +77,13 @@ impl<'p> CkksBackend<'p> {
                 .collect()
         };
         let mut parts = prepare(first)?;
+        if memory != Memory::FullSpeed {
+            for part in &mut parts {
+                if let Part::Bootstrapper(_, bootstrapper) = part {
+                    bootstrapper.shrink();
+                }
+            }
+        }
         let transforms = parts.iter().map(Part::transform_bytes).sum();
         let mut room = memory.room(context, key_bytes, transforms)?;
         let fitting = second.into_iter().filter(|work| match work {

@@ -52,6 +52,10 @@ impl CoeffToSlot {
         })
     }
 
+    pub(crate) fn unprepare(&mut self) {
+        self.transform.unprepare();
+    }
+
     /// Bytes of memory that the encoded diagonals take.
     pub fn bytes(&self) -> usize {
         self.transform.bytes()

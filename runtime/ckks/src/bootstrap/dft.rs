@@ -146,6 +146,11 @@ impl SlotTransform {
         })
     }
 
+    /// Keeps integer coefficients only, which are transformed at each use.
+    pub(crate) fn unprepare(&mut self) {
+        self.factors.iter_mut().for_each(LinearTransform::unprepare);
+    }
+
     /// Bytes of memory that the encoded diagonals take.
     pub fn bytes(&self) -> usize {
         self.factors.iter().map(LinearTransform::bytes).sum()

@@ -51,6 +51,10 @@ impl SlotToCoeff {
         Ok(Self { transform })
     }
 
+    pub(crate) fn unprepare(&mut self) {
+        self.transform.unprepare();
+    }
+
     /// Bytes of memory that the encoded diagonals take.
     pub fn bytes(&self) -> usize {
         self.transform.bytes()

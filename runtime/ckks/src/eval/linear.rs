@@ -132,6 +132,11 @@ impl LinearTransform {
         Ok(())
     }
 
+    /// Gives back what [`Self::prepare`] made: the diagonals are transformed at each use again.
+    pub fn unprepare(&mut self) {
+        self.prepared = None;
+    }
+
     /// Bytes of memory that the diagonals take.
     pub fn bytes(&self) -> usize {
         let words: usize = self.diagonals.iter().flatten().map(Stored::words).sum();

@@ -18,7 +18,7 @@ pub const CHUNK: usize = 1024;
 pub(crate) enum StreamKey {
     Portable(Box<Aes128>),
     #[cfg(target_arch = "x86_64")]
-    Vaes(super::ifma::RoundKeys),
+    Vaes(Box<super::ifma::RoundKeys>),
 }
 
 impl StreamKey {

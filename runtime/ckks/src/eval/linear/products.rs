@@ -157,7 +157,7 @@ impl TermLimb<'_> {
                     if self.special.is_none() && !matches!(term.babies[baby], Baby::Hoisted(..)) {
                         continue;
                     }
-                    shared.push(&values[part * len >> log_rep..][..len >> log_part_rep]);
+                    shared.push(&values[(part * len) >> log_rep..][..len >> log_part_rep]);
                     factors[0].push(factor(baby, 0));
                     factors[1].push(factor(baby, 1));
                 }
