@@ -116,7 +116,7 @@ mod tests {
         let mut free = Memory::FullSpeed.room(&context, 1 << 40, 0).unwrap();
         assert!(free.take(1 << 50));
         let mut room = Memory::AtMost(1 << 30)
-            .room(&context, 300 << 20, 0)
+            .room(&context, 100 << 20, 0)
             .unwrap();
         assert!(room.take(100 << 20) && !room.take(1 << 30) && room.take(100 << 20));
         let error = Memory::AtMost(1 << 30).room(&context, 1 << 30, 5);
