@@ -204,7 +204,7 @@ fn full_size_bootstraps_share_keys() {
         .collect();
     let generator = KeyGenerator::new(&context, &secret).unwrap();
     let keys = generator.generate(&uses).unwrap();
-    assert_eq!(keys.len(), 75);
+    assert_eq!(keys.len(), 87);
     let evaluator = Evaluator::new(&context, Arc::new(keys));
     for bootstrapper in &bootstrappers {
         let values = messages(bootstrapper.log_slots(), BootstrapVariant::Real);
