@@ -217,32 +217,30 @@ fn unlike_operands_are_refused() {
 #[test]
 fn products_follow_the_slots_at_every_level() {
     let kit = Kit::new(8);
-    {
-        let uses = [6, 28].map(|level| KeyUse {
-            kind: KeyKind::Relin,
-            level,
-        });
-        let evaluator = kit.evaluator(&uses);
-        let (a, b) = (slots(16, 0.3), slots(16, 2.0));
-        let expected = map2(&a, &b, |a, b| a * b);
-        for level in [1, 4, 6, 11, 18] {
-            let (x, y) = (kit.encrypt(&a, level), kit.encrypt(&b, level));
-            let product = evaluator.rescale(evaluator.mul(&x, &y).unwrap()).unwrap();
-            kit.check(&product, &expected, 26.0);
-            let fused = evaluator.mul_rescale(&x, &y).unwrap();
-            assert_eq!(
-                (fused.level(), fused.scale()),
-                (product.level(), product.scale())
-            );
-            kit.check(&fused, &expected, 26.0);
-            let mut twice = evaluator.mul_no_relin(&x, &y).unwrap();
-            twice.add_assign(&twice.clone()).unwrap();
-            kit.check(
-                &evaluator.relinearise(twice).unwrap(),
-                &map2(&a, &b, |a, b| (a * b).scale(2.0)),
-                26.0,
-            );
-        }
+    let uses = [6, 28].map(|level| KeyUse {
+        kind: KeyKind::Relin,
+        level,
+    });
+    let evaluator = kit.evaluator(&uses);
+    let (a, b) = (slots(16, 0.3), slots(16, 2.0));
+    let expected = map2(&a, &b, |a, b| a * b);
+    for level in [1, 4, 6, 11, 18] {
+        let (x, y) = (kit.encrypt(&a, level), kit.encrypt(&b, level));
+        let product = evaluator.rescale(evaluator.mul(&x, &y).unwrap()).unwrap();
+        kit.check(&product, &expected, 26.0);
+        let fused = evaluator.mul_rescale(&x, &y).unwrap();
+        assert_eq!(
+            (fused.level(), fused.scale()),
+            (product.level(), product.scale())
+        );
+        kit.check(&fused, &expected, 26.0);
+        let mut twice = evaluator.mul_no_relin(&x, &y).unwrap();
+        twice.add_assign(&twice.clone()).unwrap();
+        kit.check(
+            &evaluator.relinearise(twice).unwrap(),
+            &map2(&a, &b, |a, b| (a * b).scale(2.0)),
+            26.0,
+        );
     }
 }
 
