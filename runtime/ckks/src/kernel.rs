@@ -17,6 +17,7 @@ use crate::Error;
 use crate::modulus::{Modulus, ShoupScalar};
 use crate::ntt::NttTable;
 use crate::rns::ConversionTable;
+use std::sync::atomic::{AtomicU64, Ordering};
 use stream::{Chunk, StreamKey};
 
 /// Whether a sum of products replaces its output or is added to it.
@@ -138,26 +139,26 @@ impl Kernel {
     /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than the ring degree
     /// is a polynomial in X^(N/len), see [`crate::ntt`].
     pub fn ntt_forward(self, table: &NttTable, x: &mut [u64]) {
-        check_transform(table, x);
+        begin_transform(table, x);
         dispatch!(self, ntt_forward(table, x));
     }
 
     /// Inverse of [`Kernel::ntt_forward`].
     pub fn ntt_inverse(self, table: &NttTable, x: &mut [u64]) {
-        check_transform(table, x);
+        begin_transform(table, x);
         dispatch!(self, ntt_inverse(table, x));
     }
 
     /// [`Kernel::ntt_forward`] of `x` into `out`: one pass over memory less than a copy and a transform.
     pub fn ntt_forward_from(self, table: &NttTable, out: &mut [u64], x: &[u64]) {
-        check_transform(table, x);
+        begin_transform(table, x);
         assert_eq!(out.len(), x.len());
         dispatch!(self, ntt_forward_from(table, out, x));
     }
 
     /// [`Kernel::ntt_inverse`] of `x` into `out`.
     pub fn ntt_inverse_from(self, table: &NttTable, out: &mut [u64], x: &[u64]) {
-        check_transform(table, x);
+        begin_transform(table, x);
         assert_eq!(out.len(), x.len());
         dispatch!(self, ntt_inverse_from(table, out, x));
     }
@@ -313,12 +314,22 @@ impl Kernel {
     }
 }
 
-fn check_transform(table: &NttTable, x: &[u64]) {
+static BUTTERFLIES: AtomicU64 = AtomicU64::new(0);
+
+/// How many butterflies the transforms of this process have taken so far, those under way included: what an operation
+/// adds, times the time of one, is the least that its transforms can take.
+pub fn butterflies() -> u64 {
+    BUTTERFLIES.load(Ordering::Relaxed)
+}
+
+fn begin_transform(table: &NttTable, x: &[u64]) {
     assert!(
         x.len().is_power_of_two() && x.len() <= 1 << table.log_n(),
         "{} residues",
         x.len()
     );
+    let count = x.len() as u64 / 2 * u64::from(x.len().trailing_zeros());
+    BUTTERFLIES.fetch_add(count, Ordering::Relaxed);
 }
 
 fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {

@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use clap::ValueEnum;
 use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
 use heddle_ckks::buffer::{Buffer, POOL_LIMIT, set_pool_limit};
-use heddle_ckks::kernel::{Init, Kernel};
+use heddle_ckks::kernel::{Init, Kernel, butterflies};
 use heddle_ckks::ntt::NttTable;
 use heddle_ckks::rig::{Operation, Rig, uniform_slots};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
@@ -26,7 +27,7 @@ use crate::progress::{Progress, Show};
 /// Which rows are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Group {
-    /// Transforms and products of one limb, with every kernel of this machine, and memory; no keys, 0.7 GiB.
+    /// Transforms and products of one limb, with every kernel of this machine; no keys, 0.7 GiB.
     Kernels,
     /// Products and rotations of ciphertexts, 2 GiB at most.
     Ops,
@@ -37,7 +38,7 @@ enum Group {
 /// Measure the engine on this machine.
 #[derive(Debug, clap::Args)]
 pub(super) struct Bench {
-    /// Measure only these rows [default: all].
+    /// Measure only these rows, and the bandwidth of memory [default: all].
     #[arg(long, value_enum, value_name = "ROWS", value_delimiter = ',')]
     only: Vec<Group>,
     /// Bootstrap complex messages in all slots too.
@@ -68,6 +69,9 @@ const PARTS: usize = 4;
 /// Limbs of the buffer that is read for the bandwidth of memory: 512 MiB at full size.
 const MEMORY_LIMBS: usize = 1024;
 
+/// The operation of the row that tells the bandwidth of memory.
+const MEMORY: &str = "memory_read";
+
 impl Bench {
     pub(super) fn execute(self) -> Result<(), Error> {
         let threads = Threads {
@@ -91,15 +95,18 @@ impl Bench {
             context: Context::new(parameters)?,
             repeat: self.repeat.into(),
             threads: self.threads.into(),
+            butterflies: BTreeMap::new(),
             rows: Vec::new(),
         };
+        sheet.butterfly(sheet.context.kernel());
         if wants(Group::Kernels) {
             for kernel in Kernel::available() {
+                sheet.butterfly(kernel);
                 sheet.transforms(kernel)?;
                 sheet.products(kernel)?;
             }
-            sheet.memory()?;
         }
+        sheet.memory()?;
         if wants(Group::Ops) {
             for (operation, limbs) in [
                 (Operation::MultiplyRelineariseRescale, HIGH_LIMBS),
@@ -131,10 +138,29 @@ struct Sheet {
     context: Arc<Context>,
     repeat: usize,
     threads: usize,
+    /// Seconds of a butterfly in cache, by kernel.
+    butterflies: BTreeMap<&'static str, f64>,
     rows: Vec<Row>,
 }
 
 impl Sheet {
+    /// Times a butterfly of a limb that stays in cache, over a forward and an inverse transform.
+    fn butterfly(&mut self, kernel: Kernel) {
+        const RUNS: usize = 50;
+        let table = self.context.table(0);
+        let mut limb = Buffer::zeroed(self.context.n());
+        fill(&mut limb, table.modulus().value());
+        let mut least = f64::INFINITY;
+        for _ in 0..RUNS {
+            let (started, before) = (Instant::now(), butterflies());
+            kernel.ntt_forward(table, &mut limb);
+            kernel.ntt_inverse(table, &mut limb);
+            let count = butterflies() - before;
+            least = least.min(started.elapsed().as_secs_f64() / count as f64);
+        }
+        self.butterflies.insert(kernel.name(), least);
+    }
+
     /// Times `work`, which does something `parts` times over, and adds what one part took.
     fn row(
         &mut self,
@@ -148,17 +174,19 @@ impl Sheet {
             Show::Stderr,
         );
         let mut samples = Vec::with_capacity(self.repeat);
+        let mut counted = 0;
         for run in 0..=self.repeat {
-            let started = Instant::now();
+            let (started, before) = (Instant::now(), butterflies());
             work()?;
             let seconds = started.elapsed().as_secs_f64();
+            counted = (butterflies() - before) / parts as u64;
             // The first run fills caches and pools.
             if run > 0 {
                 samples.push(seconds / parts as f64);
             }
             progress.step();
         }
-        self.rows.push(row.measured(Timing::of(samples)));
+        self.rows.push(row.measured(Timing::of(samples), counted));
         Ok(())
     }
 
@@ -182,7 +210,6 @@ impl Sheet {
         ];
         for (name, transform) in both {
             let row = Row {
-                butterflies: Some(n / 2 * context.log_n() as usize),
                 // Each limb is read and written.
                 bytes: Some(16 * n),
                 ..Row::new(
@@ -227,7 +254,7 @@ impl Sheet {
             threads: self.threads,
             bytes: Some(8 * data.len()),
             ..Row::new(
-                format!("memory_read/{n}/{MEMORY_LIMBS}"),
+                format!("{MEMORY}/{n}/{MEMORY_LIMBS}"),
                 "the sum of a buffer",
             )
         };
@@ -311,6 +338,13 @@ impl Sheet {
 
     fn finish(self) -> Report {
         let parameters = self.context.parameters();
+        let memory = self.rows.iter().find(|row| row.label.starts_with(MEMORY));
+        let bandwidth = memory.and_then(|row| row.bytes_per_second);
+        let rows = self.rows.into_iter().map(|row| {
+            let kernel = row.label.rsplit('/').next().unwrap_or_default();
+            let butterfly = self.butterflies.get(kernel).copied();
+            row.with_floors(butterfly, bandwidth)
+        });
         Report {
             version: env!("CARGO_PKG_VERSION"),
             machine: Machine::this(),
@@ -321,7 +355,8 @@ impl Sheet {
             log_qp: parameters.log_qp(),
             security_bits: parameters.security().bits,
             insecure: parameters.is_insecure(),
-            rows: self.rows,
+            rows: rows.collect(),
+            butterfly_seconds: self.butterflies,
             peak_rss_bytes: peak_rss_bytes(),
         }
     }

@@ -280,7 +280,9 @@ fn bench_measures_every_row() {
         assert!(figure("median_seconds") <= figure("most_seconds"), "{row}");
         let label = row["label"].as_str().unwrap();
         for (operation, name, at_least) in [
-            ("ntt", "butterfly_seconds", 0.0),
+            ("ntt", "transform_floor_seconds", 0.0),
+            ("rotate", "key_floor_seconds", 0.0),
+            ("bootstrap", "transform_floor_seconds", 0.0),
             ("ntt", "bytes_per_second", 0.0),
             ("memory", "bytes_per_second", 0.0),
             ("bootstrap", "worst_bits", 10.0),

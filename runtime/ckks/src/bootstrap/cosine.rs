@@ -14,6 +14,8 @@ use std::f64::consts::PI;
 const POINTS: usize = 6;
 /// Reweighting rounds.
 const ROUNDS: usize = 24;
+/// How much larger the error may be at the least likely integers than at 0.
+const TOLERANCE: f64 = 8.0;
 /// How much wider than `|m| ≤ 1` the intervals are, to give noise and slightly large messages room.
 const MARGIN: f64 = 1.25;
 
@@ -39,11 +41,12 @@ impl Cosine {
         let factor = 2.0 * PI / 2f64.powi(parameters.double_angles as i32);
         let unknowns = parameters.degree as usize / 2 + 1;
 
-        let mut points = Vec::new();
+        let (mut points, mut tolerances) = (Vec::new(), Vec::new());
         for integer in -bound..=bound {
             for j in 0..POINTS {
                 let node = (PI * (j as f64 + 0.5) / POINTS as f64).cos();
                 points.push((integer as f64 + epsilon * node - 0.25).abs());
+                tolerances.push(tolerance(integer, bound));
             }
         }
         let rows: Vec<Vec<f64>> = points
@@ -62,8 +65,10 @@ impl Cosine {
             let residuals: Vec<f64> = rows
                 .iter()
                 .zip(&wanted)
-                .map(|(row, f)| {
-                    (row.iter().zip(&solution).map(|(a, c)| a * c).sum::<f64>() - f).abs()
+                .zip(&tolerances)
+                .map(|((row, f), tolerance)| {
+                    let value = row.iter().zip(&solution).map(|(a, c)| a * c).sum::<f64>();
+                    (value - f).abs() / tolerance
                 })
                 .collect();
             let largest = residuals.iter().copied().fold(0.0, f64::max);
@@ -108,6 +113,13 @@ impl Cosine {
         }
         y
     }
+}
+
+/// The error allowed at an integer against that at 0: the integers of ModRaise are sums of many small ones, so that
+/// their likelihood falls like a Gaussian's, and errors where hardly any falls cost nothing in the mean.
+fn tolerance(integer: i64, bound: i64) -> f64 {
+    let ratio = integer as f64 / bound as f64;
+    (9.0 * ratio * ratio).exp().min(TOLERANCE)
 }
 
 /// Minimises `Σ w (row·c − f)²` by Householder reflections, with a regularisation far below the fit's error that

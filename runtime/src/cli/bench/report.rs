@@ -1,5 +1,6 @@
 //! What `heddle bench` prints.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -42,14 +43,15 @@ pub(super) struct Row {
     pub(super) threads: usize,
     #[serde(flatten)]
     pub(super) timing: Timing,
-    /// Butterflies in what is timed.
-    #[serde(skip)]
-    pub(super) butterflies: Option<usize>,
+    /// Butterflies of the transforms in what is timed.
+    pub(super) butterflies: u64,
     /// Bytes that what is timed moves from and to memory.
     #[serde(skip)]
     pub(super) bytes: Option<usize>,
-    /// The median of each butterfly.
-    pub(super) butterfly_seconds: Option<f64>,
+    /// The least that its butterflies can take on its threads: the time of one in cache, see [`Report::butterfly_seconds`].
+    pub(super) transform_floor_seconds: Option<f64>,
+    /// The least that reading its keys once can take, at the bandwidth of memory.
+    pub(super) key_floor_seconds: Option<f64>,
     /// At the median, from and to memory.
     pub(super) bytes_per_second: Option<f64>,
     /// The memory of its keys.
@@ -69,9 +71,10 @@ impl Row {
             what,
             threads: 1,
             timing: Timing::default(),
-            butterflies: None,
+            butterflies: 0,
             bytes: None,
-            butterfly_seconds: None,
+            transform_floor_seconds: None,
+            key_floor_seconds: None,
             bytes_per_second: None,
             key_bytes: None,
             log_slots: None,
@@ -81,12 +84,24 @@ impl Row {
     }
 
     /// The row with its times and what follows from them.
-    pub(super) fn measured(self, timing: Timing) -> Self {
+    pub(super) fn measured(self, timing: Timing, butterflies: u64) -> Self {
         let median = timing.median_seconds;
         Self {
             timing,
-            butterfly_seconds: self.butterflies.map(|count| median / count as f64),
+            butterflies,
             bytes_per_second: self.bytes.map(|bytes| bytes as f64 / median),
+            ..self
+        }
+    }
+
+    /// The row beside the floors that the machine's rates set: seconds of a butterfly in cache on one thread, and bytes
+    /// a second that all threads read from memory.
+    pub(super) fn with_floors(self, butterfly: Option<f64>, bandwidth: Option<f64>) -> Self {
+        let seconds = |butterfly| self.butterflies as f64 * butterfly / self.threads as f64;
+        Self {
+            transform_floor_seconds: butterfly.filter(|_| self.butterflies > 0).map(seconds),
+            key_floor_seconds: (self.key_bytes.zip(bandwidth))
+                .map(|(bytes, bandwidth)| bytes as f64 / bandwidth),
             ..self
         }
     }
@@ -94,8 +109,11 @@ impl Row {
     /// The last column.
     fn notes(&self) -> String {
         let mut notes = Vec::new();
-        if let Some(seconds) = self.butterfly_seconds {
-            notes.push(format!("{:.3} ns a butterfly", seconds * 1e9));
+        if let Some(seconds) = self.transform_floor_seconds {
+            notes.push(format!("floor of its transforms {}", time(seconds)));
+        }
+        if let Some(seconds) = self.key_floor_seconds {
+            notes.push(format!("of reading its keys {}", time(seconds)));
         }
         if let Some(rate) = self.bytes_per_second {
             notes.push(format!("{:.1} GB/s", rate * 1e-9));
@@ -130,6 +148,9 @@ pub(super) struct Report {
     pub(super) log_qp: f64,
     pub(super) security_bits: f64,
     pub(super) insecure: bool,
+    /// Seconds of a butterfly on one thread, forward and inverse alike, of limbs that stay in cache, by kernel: the least
+    /// of some runs, which sets the rows' floors.
+    pub(super) butterfly_seconds: BTreeMap<&'static str, f64>,
     pub(super) rows: Vec<Row>,
     pub(super) peak_rss_bytes: Option<u64>,
 }
@@ -149,7 +170,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "N = 2^{}, log2 QP = {:.0}, {}{:.1} bits of security; {} run{} a row after a first one\n",
+            "N = 2^{}, log2 QP = {:.0}, {}{:.1} bits of security; {} run{} a row after a first one",
             self.log_n,
             self.log_qp,
             if self.insecure { "INSECURE: " } else { "" },
@@ -157,6 +178,10 @@ impl fmt::Display for Report {
             self.repeat,
             plural(self.repeat)
         )?;
+        for (kernel, seconds) in &self.butterfly_seconds {
+            writeln!(f, "{:.3} ns a butterfly in cache, {kernel}", seconds * 1e9)?;
+        }
+        writeln!(f)?;
         let widths = self.rows.iter().map(|row| row.label.len());
         let width = widths.max().unwrap_or_default().max("row".len());
         writeln!(
