@@ -8,6 +8,7 @@ use crate::executor::Step;
 
 pub mod ckks;
 pub mod clear;
+pub mod noisy;
 
 /// A machine with one method for every operation.
 ///

@@ -11,15 +11,21 @@ use crate::Error;
 use crate::memory::{Memory, parse_size};
 
 #[cfg(feature = "client")]
+mod answers;
+#[cfg(feature = "client")]
 mod bench;
 #[cfg(feature = "client")]
 mod client;
+#[cfg(feature = "client")]
+mod eval;
 #[cfg(feature = "client")]
 mod infer;
 mod inspect;
 #[cfg(feature = "client")]
 mod machine;
 mod run;
+#[cfg(feature = "client")]
+mod runner;
 
 /// Runs encrypted-inference plans.
 #[derive(Debug, Parser)]
@@ -45,6 +51,12 @@ enum Command {
     /// Do all steps of client and server in one process, on many images.
     #[cfg(feature = "client")]
     Infer(infer::Infer),
+    /// Measure accuracy, agreement with the plain network, precision and head-room on a labelled batch.
+    ///
+    /// Intervals hold the true share 95 times in 100 (Wilson). A class that the plan decides otherwise than the plain
+    /// network counts as close where that network's two best logits differ by less than 0.1.
+    #[cfg(feature = "client")]
+    Eval(eval::Eval),
     /// Say what a plan, key file or ciphertext is.
     Inspect(inspect::Inspect),
     /// Measure the engine on this machine.
@@ -69,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Decrypt(command) => command.execute(),
         #[cfg(feature = "client")]
         Command::Infer(command) => command.execute(),
+        #[cfg(feature = "client")]
+        Command::Eval(command) => command.execute(),
         Command::Inspect(command) => command.execute(),
         #[cfg(feature = "client")]
         Command::Bench(command) => command.execute(),

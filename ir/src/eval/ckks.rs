@@ -7,6 +7,7 @@
 
 use heddle_params::bootstrap::BootstrapParameters;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
@@ -51,7 +52,7 @@ impl ExpandedMap {
 }
 
 /// How far the slots before one non-linear function stay from its interval's ends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RangeStatistic {
     /// The value that the function takes.
     pub value: ValueId,
@@ -68,6 +69,17 @@ impl RangeStatistic {
     pub fn merge(&mut self, other: &Self) {
         self.raise(other.worst);
         self.overflows += other.overflows;
+    }
+
+    /// Takes in the slots of one run.
+    pub fn observe(&mut self, slots: &[f64]) {
+        for slot in slots {
+            let magnitude = slot.abs();
+            if magnitude > 1.0 || magnitude.is_nan() {
+                self.overflows += 1;
+            }
+            self.raise(magnitude);
+        }
     }
 
     /// As `max`, but keeps a NaN, which is the worst of all.
@@ -208,7 +220,8 @@ impl ClearMachine {
         Ok(BatchResult { outputs, ranges })
     }
 
-    fn fresh_statistics(&self) -> Vec<RangeStatistic> {
+    /// A statistic for every watched value, before anything was seen.
+    pub fn fresh_statistics(&self) -> Vec<RangeStatistic> {
         let graph = &self.schedule.graph;
         let fresh = |value: &ValueId| RangeStatistic {
             value: *value,
@@ -229,14 +242,7 @@ impl ClearMachine {
         let mut statistics = self.fresh_statistics();
         let output = self.run_lanes(&packed, |value, slots| {
             if let Ok(index) = self.watched.binary_search(&value) {
-                for slot in slots.as_flattened() {
-                    let magnitude = slot.abs();
-                    let statistic = &mut statistics[index];
-                    if magnitude > 1.0 || magnitude.is_nan() {
-                        statistic.overflows += 1;
-                    }
-                    statistic.raise(magnitude);
-                }
+                statistics[index].observe(slots.as_flattened());
             }
         });
         let lane = |lane: usize| output.iter().map(|slot| slot[lane]).collect();

@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod keys;
 pub mod keyswitch;
 pub mod modulus;
+pub mod noise;
 pub mod ntt;
 mod packed;
 pub mod poly;

@@ -1,11 +1,8 @@
 //! The homomorphic reduction modulo the first prime, as a scaled sine.
 
 use crate::bootstrap::cosine::Cosine;
-use crate::ciphertext::Ciphertext;
 use crate::error::Error;
-use crate::eval::Evaluator;
-use crate::eval::polynomial::evaluate;
-use crate::eval::polynomial::sum::{Sum, integer};
+use crate::eval::polynomial::{Arithmetic, Sum, evaluate, integer};
 use std::f64::consts::PI;
 
 /// Reduces slots `t = (m/R + I)/half_width`, `I` an integer, to `m`.
@@ -16,51 +13,49 @@ use std::f64::consts::PI;
 ///
 /// # Errors
 /// Too few levels or a missing relinearisation key.
-pub fn eval_mod(
-    evaluator: &Evaluator,
-    ciphertext: &Ciphertext,
+pub fn eval_mod<A: Arithmetic>(
+    arithmetic: &A,
+    t: &A::Value,
     cosine: &Cosine,
     message_ratio: f64,
     target_scale: f64,
-) -> Result<Ciphertext, Error> {
+) -> Result<A::Value, Error> {
     let angles = cosine.double_angles as usize;
-    let depth = cosine.polynomial.depth() + angles;
-    if ciphertext.level() < depth {
+    let (depth, level) = (cosine.polynomial.depth() + angles, arithmetic.level(t));
+    if level < depth {
         return Err(Error::NotEnoughLevels {
             op: "EvalMod",
             needed: depth,
-            found: ciphertext.level(),
+            found: level,
         });
     }
-    let prime = |level: usize| evaluator.context().modulus(level).value() as f64;
     // A slot holds sin(2πx), 2π/R times the message: relabelling brings the difference into the scale. Going back
     // through the squarings gives the scale that the polynomial must end with.
-    let output = ciphertext.level() - depth;
+    let output = level - depth;
     let scales: Vec<f64> = (0..angles)
         .scan(target_scale * message_ratio / (2.0 * PI), |scale, i| {
             let result = *scale;
-            *scale = (result * prime(output + 1 + i)).sqrt();
+            *scale = (result * arithmetic.prime(output + 1 + i)).sqrt();
             Some(result)
         })
         .collect();
     let polynomial_scale = scales
         .last()
         .map_or(target_scale * message_ratio / (2.0 * PI), |s| {
-            (s * prime(output + angles)).sqrt()
+            (s * arithmetic.prime(output + angles)).sqrt()
         });
 
-    let argument = evaluator.add_const(ciphertext, -0.25 / cosine.half_width)?;
-    let mut value = evaluate(evaluator, &argument, &cosine.polynomial, polynomial_scale)?;
+    let argument = arithmetic.shifted(t, -0.25 / cosine.half_width)?;
+    let mut value = evaluate(arithmetic, &argument, &cosine.polynomial, polynomial_scale)?;
     for scale in scales.into_iter().rev() {
-        let constant = -integer(value.scale() * value.scale())?;
+        let constant = -integer(arithmetic.scale(&value) * arithmetic.scale(&value))?;
         let sum = Sum {
             products: vec![(&value, &value)],
             factor: 2,
             terms: Vec::new(),
             constant,
         };
-        value = sum.evaluate(evaluator, value.level(), scale)?;
+        value = arithmetic.sum(&sum, arithmetic.level(&value), scale)?;
     }
-    value.set_scale(target_scale);
-    Ok(value)
+    Ok(arithmetic.relabelled(value, target_scale))
 }

@@ -4,17 +4,16 @@
 //! and with exact scales (Bossuat, Mouchet, Troncoso-Pastoriza and Hubaux, EUROCRYPT 2021): every constant is encoded
 //! at the scale that makes its sum match, so that the result has exactly the scale asked for.
 
+mod arithmetic;
+mod encrypted;
 mod plan;
-pub(crate) mod sum;
 
-use crate::ciphertext::Ciphertext;
-use crate::context::Basis;
+pub(crate) use arithmetic::integer;
+pub use arithmetic::{Arithmetic, Sum};
+
 use crate::error::Error;
-use crate::eval::Evaluator;
-use crate::poly::RnsPoly;
 use plan::{Node, Plan};
 use std::collections::BTreeMap;
-use sum::{Sum, integer};
 
 /// Which powers of its argument a polynomial has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,29 +97,29 @@ impl ChebyshevPolynomial {
     }
 }
 
-/// The value of `polynomial` at the slots of `ciphertext`, which are in `[−1, 1]`: level in − depth, scale exactly
-/// `target_scale`.
+/// The value of `polynomial` at the slots of `x`, which are in `[−1, 1]`: level in − depth, scale exactly
+/// `target_scale`. On an [`Evaluator`](crate::eval::Evaluator), `x` is a ciphertext.
 ///
 /// Precision is that of the powers, whose scales stay near the input's as long as that is near the primes of the
 /// levels used.
 ///
 /// # Errors
 /// Too few levels, a missing relinearisation key, or scales that do not fit.
-pub fn evaluate(
-    evaluator: &Evaluator,
-    ciphertext: &Ciphertext,
+pub fn evaluate<A: Arithmetic>(
+    arithmetic: &A,
+    x: &A::Value,
     polynomial: &ChebyshevPolynomial,
     target_scale: f64,
-) -> Result<Ciphertext, Error> {
-    let depth = polynomial.depth();
-    if ciphertext.level() < depth {
+) -> Result<A::Value, Error> {
+    let (depth, level) = (polynomial.depth(), arithmetic.level(x));
+    if level < depth {
         return Err(Error::NotEnoughLevels {
             op: "polynomial",
             needed: depth,
-            found: ciphertext.level(),
+            found: level,
         });
     }
-    let scales = [ciphertext.scale(), target_scale];
+    let scales = [arithmetic.scale(x), target_scale];
     if let Some(scale) = scales.into_iter().find(|s| !s.is_finite() || *s < 1.0) {
         return Err(Error::ScaleRange {
             op: "polynomial",
@@ -128,19 +127,13 @@ pub fn evaluate(
             limit: 120.0,
         });
     }
-    let output = ciphertext.level() - depth;
+    let output = level - depth;
     if depth == 0 {
-        let zero = RnsPoly::zero(evaluator.context(), Basis::q(output));
-        let mut constant = zero.clone();
-        let residues = constant.residues_of(integer(polynomial.coefficients[0] * target_scale)?);
-        for (i, residue) in residues.into_iter().enumerate() {
-            constant.limb_mut(i).fill(residue);
-        }
-        return Ciphertext::from_parts(constant, zero, target_scale, ciphertext.log_slots());
+        return arithmetic.constant(x, polynomial.coefficients[0], output, target_scale);
     }
     let mut powers = Powers {
-        evaluator,
-        values: BTreeMap::from([(1, ciphertext.clone())]),
+        arithmetic,
+        values: BTreeMap::from([(1, x.clone())]),
     };
     if polynomial.parity == Parity::Even {
         let square = powers.step(1, 1)?;
@@ -154,27 +147,24 @@ pub fn evaluate(
 }
 
 /// The Chebyshev powers of an argument, by index.
-struct Powers<'a> {
-    evaluator: &'a Evaluator,
-    values: BTreeMap<usize, Ciphertext>,
+struct Powers<'a, A: Arithmetic> {
+    arithmetic: &'a A,
+    values: BTreeMap<usize, A::Value>,
 }
 
-impl Powers<'_> {
-    fn get(&self, k: usize) -> &Ciphertext {
+impl<A: Arithmetic> Powers<'_, A> {
+    fn get(&self, k: usize) -> &A::Value {
         self.values
             .get(&k)
             .expect("the plan computes a power before its use")
     }
 
-    fn prime(&self, level: usize) -> f64 {
-        self.evaluator.context().modulus(level).value() as f64
-    }
-
     /// `T_(a+b) = 2·T_a·T_b − T_(a−b)`, `a ≥ b`.
-    fn step(&self, a: usize, b: usize) -> Result<Ciphertext, Error> {
+    fn step(&self, a: usize, b: usize) -> Result<A::Value, Error> {
+        let arithmetic = self.arithmetic;
         let (x, y) = (self.get(a), self.get(b));
-        let level = x.level().min(y.level());
-        let raw = x.scale() * y.scale();
+        let level = arithmetic.level(x).min(arithmetic.level(y));
+        let raw = arithmetic.scale(x) * arithmetic.scale(y);
         let mut sum = Sum {
             products: vec![(x, y)],
             factor: 2,
@@ -185,23 +175,27 @@ impl Powers<'_> {
             sum.constant = -integer(raw)?;
         } else {
             let difference = self.get(a - b);
-            sum.terms
-                .push((difference, -integer(raw / difference.scale())?));
+            let factor = integer(raw / arithmetic.scale(difference))?;
+            sum.terms.push((difference, -factor));
         }
-        sum.evaluate(self.evaluator, level, raw / self.prime(level))
+        arithmetic.sum(&sum, level, raw / arithmetic.prime(level))
     }
 
     /// A node at `level` with exactly `scale`.
-    fn node(&self, node: &Node, level: usize, scale: f64) -> Result<Ciphertext, Error> {
-        let raw = scale * self.prime(level + 1);
+    fn node(&self, node: &Node, level: usize, scale: f64) -> Result<A::Value, Error> {
+        let arithmetic = self.arithmetic;
+        let raw = scale * arithmetic.prime(level + 1);
         let quotients = node
             .products
             .iter()
-            .map(|(m, q)| self.node(q, level + 1, raw / self.get(*m).scale()))
+            .map(|(m, q)| {
+                let scale = raw / arithmetic.scale(self.get(*m));
+                self.node(q, level + 1, scale)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let terms = node.terms.iter().map(|&(k, c)| {
             let power = self.get(k);
-            Ok((power, integer(c * raw / power.scale())?))
+            Ok((power, integer(c * raw / arithmetic.scale(power))?))
         });
         let sum = Sum {
             products: node
@@ -214,17 +208,18 @@ impl Powers<'_> {
             terms: terms.collect::<Result<Vec<_>, Error>>()?,
             constant: integer(node.constant * raw)?,
         };
-        sum.evaluate(self.evaluator, level + 1, scale)
+        arithmetic.sum(&sum, level + 1, scale)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ciphertext::Plaintext;
+    use crate::ciphertext::{Ciphertext, Plaintext};
     use crate::context::Context;
     use crate::encode::Complex64;
     use crate::encrypt::{Decryptor, SecretEncryptor};
+    use crate::eval::Evaluator;
     use crate::keys::{KeyGenerator, SecretKey};
     use crate::precision::Precision;
     use heddle_params::bootstrap::{KeyKind, KeyUse};

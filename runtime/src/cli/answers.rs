@@ -1,0 +1,220 @@
+//! One image's answer, what it is compared with, and the figures of many.
+
+use heddle_ir::nn::Model;
+use heddle_ir::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use super::client::name_of;
+use crate::Error;
+use crate::image::Picture;
+use crate::packing::class_of;
+
+/// One image's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) image: String,
+    pub(super) class: usize,
+    pub(super) logits: Vec<f64>,
+    pub(super) reference_class: Option<usize>,
+    pub(super) reference_logits: Option<Vec<f64>>,
+    pub(super) seconds: f64,
+    #[serde(default)]
+    pub(super) label: Option<usize>,
+}
+
+impl Answer {
+    /// The answer to a picture, with that of the reference.
+    ///
+    /// # Errors
+    /// If the tensor does not fit the reference.
+    pub(super) fn new(
+        picture: &Picture,
+        tensor: &[f32],
+        logits: Vec<f64>,
+        reference: Option<&Model>,
+        seconds: f64,
+    ) -> Result<Self, Error> {
+        let reference_logits = match reference {
+            Some(model) => {
+                let logits = heddle_ir::eval::nn::run(model, tensor)?;
+                Some(logits.into_iter().map(f64::from).collect::<Vec<_>>())
+            }
+            None => None,
+        };
+        Ok(Self {
+            image: picture.name.clone(),
+            class: class_of(&logits),
+            logits,
+            reference_class: reference_logits.as_deref().map(class_of),
+            reference_logits,
+            seconds,
+            label: picture.label.map(usize::from),
+        })
+    }
+
+    /// The largest difference between the logits and the reference's.
+    pub(super) fn difference(&self) -> Option<f64> {
+        let reference = self.reference_logits.as_ref()?;
+        Some(
+            self.logits
+                .iter()
+                .zip(reference)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f64::max),
+        )
+    }
+
+    /// Whether the class is the reference's.
+    pub(super) fn agrees(&self) -> Option<bool> {
+        self.reference_class.map(|class| class == self.class)
+    }
+
+    /// By how much the reference's best logit exceeds its second best.
+    pub(super) fn margin(&self) -> Option<f64> {
+        let reference = self.reference_logits.as_ref()?;
+        let best = class_of(reference);
+        let others = reference.iter().enumerate().filter(|(i, _)| *i != best);
+        let second = others.map(|(_, x)| *x).fold(f64::NEG_INFINITY, f64::max);
+        Some(reference.get(best)? - second)
+    }
+
+    /// `−log2` of the largest difference over the largest reference logit.
+    pub(super) fn bits(&self) -> Option<f64> {
+        let largest = self
+            .reference_logits
+            .as_ref()?
+            .iter()
+            .map(|x| x.abs())
+            .fold(0.0, f64::max);
+        Some(bits(self.difference()?, largest))
+    }
+
+    /// The image's line, and its logits where there is a reference.
+    pub(super) fn line(&self, plan: &Plan) -> String {
+        let mut line = format!(
+            "{}: {} ({:.4}), {:.2} s",
+            self.image,
+            name_of(plan, self.class),
+            self.logits.get(self.class).copied().unwrap_or_default(),
+            self.seconds
+        );
+        if let (Some(class), Some(difference), Some(bits)) =
+            (self.reference_class, self.difference(), self.bits())
+        {
+            let name = name_of(plan, class);
+            let list = |logits: &[f64]| {
+                logits
+                    .iter()
+                    .map(|logit| format!("{logit:.4}"))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            line += &format!(
+                "; plaintext says {name}, largest logit difference {difference:.6} ({bits:.1} bits)"
+            );
+            line += &format!("\n  logits     {}", list(&self.logits));
+            if let Some(reference) = &self.reference_logits {
+                line += &format!("\n  plaintext  {}", list(reference));
+            }
+        }
+        line
+    }
+}
+
+/// Bits of precision of a value of the given size; 53, those of a double, are the most.
+fn bits(difference: f64, size: f64) -> f64 {
+    let ratio = difference / size.max(f64::MIN_POSITIVE);
+    (-ratio.log2()).clamp(0.0, 53.0)
+}
+
+/// How often something happened, with the interval that holds its probability 95 times in 100 (Wilson, JASA 1927).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Share {
+    pub(super) count: usize,
+    pub(super) of: usize,
+    pub(super) share: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+impl Share {
+    /// `count` of `of`; `None` of none.
+    pub(super) fn new(count: usize, of: usize) -> Option<Self> {
+        /// The 97.5th percentile of the normal distribution.
+        const Z: f64 = 1.959_964;
+        if of == 0 {
+            return None;
+        }
+        let n = of as f64;
+        let share = count as f64 / n;
+        let scale = 1.0 / (1.0 + Z * Z / n);
+        let centre = scale * (share + Z * Z / (2.0 * n));
+        let half = scale * Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Some(Self {
+            count,
+            of,
+            share,
+            low: (centre - half).clamp(0.0, share),
+            high: (centre + half).clamp(share, 1.0),
+        })
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:.2} % ({} of {}; {:.2} to {:.2} %)",
+            100.0 * self.share,
+            self.count,
+            self.of,
+            100.0 * self.low,
+            100.0 * self.high
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(logits: &[f64], reference: &[f64]) -> Answer {
+        Answer {
+            image: String::new(),
+            class: class_of(logits),
+            logits: logits.to_vec(),
+            reference_class: Some(class_of(reference)),
+            reference_logits: Some(reference.to_vec()),
+            seconds: 0.0,
+            label: None,
+        }
+    }
+
+    #[test]
+    fn precision_is_relative_to_the_largest_logit() {
+        assert_eq!(bits(0.25, 8.0), 5.0);
+        assert_eq!(bits(0.0, 8.0), 53.0);
+        assert_eq!(bits(9.0, 8.0), 0.0);
+        let answer = answer(&[1.0, -7.75, 3.5], &[1.0, -8.0, 3.5]);
+        assert_eq!(
+            (answer.difference(), answer.bits()),
+            (Some(0.25), Some(5.0))
+        );
+        assert_eq!((answer.margin(), answer.agrees()), (Some(2.5), Some(true)));
+    }
+
+    #[test]
+    fn intervals_are_wilsons() {
+        assert_eq!(Share::new(0, 0), None);
+        // 74 of 75: centre and half width of Wilson's formula, worked out by hand.
+        let share = Share::new(74, 75).unwrap();
+        assert!(
+            (share.low - 0.92825).abs() < 1e-4 && (share.high - 0.99764).abs() < 1e-4,
+            "{share:?}"
+        );
+        let all = Share::new(20, 20).unwrap();
+        assert_eq!(all.high, 1.0);
+        assert!((all.low - 0.83887).abs() < 1e-4, "{all:?}");
+        assert_eq!(Share::new(0, 20).unwrap().low, 0.0);
+    }
+}

@@ -1,0 +1,384 @@
+//! `heddle eval`: accuracy, agreement, precision and head-room over a labelled batch.
+
+use std::path::{Path, PathBuf};
+
+use heddle_ir::eval::ckks::RangeStatistic;
+use heddle_ir::file::{Access, write_atomically};
+use heddle_ir::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use super::answers::{Answer, Share};
+use super::client::warn_insecure;
+use super::machine::peak_rss_bytes;
+use super::runner::{BackendKind, Runner, merge, reference};
+use super::{MemoryLimit, PlanFile, Threads, json, print, say};
+use crate::Error;
+use crate::files;
+use crate::image;
+use crate::progress::{Progress, Show};
+
+/// A plain network whose two best logits are closer than this has hardly decided.
+const CLOSE: f64 = 0.1;
+
+/// Measure accuracy, agreement with the plain network, precision and head-room on a labelled batch.
+#[derive(Debug, clap::Args)]
+pub(super) struct Eval {
+    #[command(flatten)]
+    plan: PlanFile,
+    /// A labelled batch (`test.bin`, `test.bin#0..1000`), a folder or a picture.
+    #[arg(long, value_name = "IMAGES")]
+    data: String,
+    /// Compare with this model, evaluated as imported, in plain.
+    #[arg(long, value_name = "MODEL.onnx")]
+    reference: Option<PathBuf>,
+    /// What executes the plan.
+    #[arg(long, value_enum, default_value_t = BackendKind::Clear)]
+    backend: BackendKind,
+    /// Take the first N images only.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Record answers in this file as they come, and take those from it that an interrupted run left.
+    #[arg(long, value_name = "FILE.json")]
+    resume: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    memory: MemoryLimit,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+/// What an interrupted run leaves.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    /// What the answers depend on.
+    run: Run,
+    /// Of the first images of the data, in order.
+    answers: Vec<Answer>,
+    ranges: Vec<Seen>,
+}
+
+/// What the answers of a run depend on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Run {
+    plan: String,
+    data: String,
+    reference: Option<String>,
+    backend: String,
+}
+
+/// What the slots before one non-linear function reached.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    value: u32,
+    name: String,
+    /// The largest slot, which the approximation takes up to 1; `None` where one was not a number.
+    worst: Option<f64>,
+    /// Slots above 1.
+    overflows: u64,
+}
+
+impl Seen {
+    fn of(range: &RangeStatistic) -> Self {
+        Self {
+            value: range.value.0,
+            name: range.name.clone(),
+            worst: Some(range.worst).filter(|worst| worst.is_finite()),
+            overflows: range.overflows,
+        }
+    }
+
+    fn statistic(self) -> RangeStatistic {
+        RangeStatistic {
+            value: heddle_ir::ValueId(self.value),
+            name: self.name,
+            worst: self.worst.unwrap_or(f64::NAN),
+            overflows: self.overflows,
+        }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    run: Run,
+    images: usize,
+    /// The class is the label.
+    accuracy: Option<Share>,
+    /// The reference's class is the label.
+    reference_accuracy: Option<Share>,
+    /// The class is the reference's.
+    agreement: Option<Share>,
+    /// Images on which the classes differ, with the reference's margin between its two best logits.
+    disagreements: Vec<Disagreement>,
+    largest_logit_difference: Option<f64>,
+    mean_logit_difference: Option<f64>,
+    /// Of the image with the least: −log2 of the largest difference over the largest logit.
+    worst_bits: Option<f64>,
+    /// Of the mean over the images of that quotient.
+    mean_bits: Option<f64>,
+    overflows: u64,
+    ranges: Vec<Seen>,
+    seconds_per_image: f64,
+    security_bits: f64,
+    peak_rss_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Disagreement {
+    image: String,
+    class: usize,
+    reference_class: usize,
+    margin: f64,
+}
+
+impl Eval {
+    pub(super) fn execute(self) -> Result<(), Error> {
+        self.threads.apply();
+        let plan = Plan::read_file(&self.plan.plan)?;
+        let security = files::plan::parameters(&plan)?.security();
+        warn_insecure(&plan);
+        let mut sources = image::sources(&self.data)?;
+        sources.truncate(self.limit.unwrap_or(usize::MAX));
+        let reference = reference(&plan, self.reference.as_deref())?;
+        let run = Run {
+            plan: hex(&plan.digest()),
+            data: self.data.clone(),
+            reference: reference.as_ref().map(|model| hex(&model.digest)),
+            backend: self.backend.name().into(),
+        };
+        let mut record = self.record(run)?;
+        record.answers.truncate(sources.len());
+        let done = record.answers.len();
+        let mut ranges: Vec<RangeStatistic> =
+            (record.ranges.drain(..)).map(Seen::statistic).collect();
+        if done > 0 {
+            say(&format!("{done} of {} images are on record", sources.len()));
+        }
+        if done < sources.len() {
+            let first = sources.get(done).transpose()?;
+            let memory = self.memory.memory();
+            let mut runner = Runner::load(self.backend, &plan, memory, first, Show::Nothing)?;
+            let progress = Progress::new("images", sources.len() - done, Show::Stderr);
+            let batch = self.backend.batch();
+            for start in (done..sources.len()).step_by(batch) {
+                let end = sources.len().min(start + batch);
+                let (more, seen) = runner.run(&sources, start..end, reference.as_ref())?;
+                more.iter().for_each(|_| progress.step());
+                merge(&mut ranges, seen);
+                record.answers.extend(more);
+                if let Some(path) = &self.resume {
+                    record.ranges = ranges.iter().map(Seen::of).collect();
+                    save(path, &record)?;
+                }
+            }
+        }
+        let report = Report {
+            security_bits: security.bits,
+            ..Report::new(record.run, &record.answers, &ranges)
+        };
+        match self.json {
+            true => print(&json(&report)?),
+            false => print(&report.to_string()),
+        }
+    }
+
+    /// What an earlier run left in the file of `--resume`, or an empty record.
+    fn record(&self, run: Run) -> Result<Record, Error> {
+        let fresh = |run| Record {
+            run,
+            ..Record::default()
+        };
+        let Some(path) = self.resume.as_deref().filter(|path| path.exists()) else {
+            return Ok(fresh(run));
+        };
+        let refuse = |message: String| Error::Content {
+            file: path.display().to_string(),
+            message,
+            help: "name another file, or remove this one to begin anew".into(),
+        };
+        let text = std::fs::read(path).map_err(|source| Error::Io {
+            file: path.display().to_string(),
+            source,
+        })?;
+        let record: Record = serde_json::from_slice(&text)
+            .map_err(|error| refuse(format!("is no record of `heddle eval`: {error}")))?;
+        if record.run != run {
+            return Err(refuse(
+                "holds answers of another plan, data, reference or backend".into(),
+            ));
+        }
+        Ok(record)
+    }
+}
+
+fn save(path: &Path, record: &Record) -> Result<(), Error> {
+    let text = json(record)?;
+    write_atomically(path, Access::Default, |file| -> Result<(), Error> {
+        std::io::Write::write_all(file, text.as_bytes()).map_err(|source| Error::Io {
+            file: path.display().to_string(),
+            source,
+        })
+    })
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Report {
+    fn new(run: Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Self {
+        let count = |condition: &dyn Fn(&Answer) -> Option<bool>| {
+            let known: Vec<bool> = answers.iter().filter_map(condition).collect();
+            Share::new(known.iter().filter(|holds| **holds).count(), known.len())
+        };
+        let differences: Vec<f64> = answers.iter().filter_map(Answer::difference).collect();
+        let mean = |values: &[f64]| -> Option<f64> {
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let bits: Vec<f64> = answers.iter().filter_map(Answer::bits).collect();
+        let ratios: Vec<f64> = bits.iter().map(|bits| (-bits).exp2()).collect();
+        let disagreements = answers.iter().filter_map(|answer| {
+            let reference_class = answer.reference_class?;
+            (reference_class != answer.class).then(|| Disagreement {
+                image: answer.image.clone(),
+                class: answer.class,
+                reference_class,
+                margin: answer.margin().unwrap_or_default(),
+            })
+        });
+        Self {
+            run,
+            images: answers.len(),
+            accuracy: count(&|a| Some(a.label? == a.class)),
+            reference_accuracy: count(&|a| Some(a.label? == a.reference_class?)),
+            agreement: count(&Answer::agrees),
+            disagreements: disagreements.collect(),
+            largest_logit_difference: differences.iter().copied().reduce(f64::max),
+            mean_logit_difference: mean(&differences),
+            worst_bits: bits.iter().copied().reduce(f64::min),
+            mean_bits: mean(&ratios).map(|ratio| -ratio.log2()),
+            overflows: ranges.iter().map(|range| range.overflows).sum(),
+            ranges: ranges.iter().map(Seen::of).collect(),
+            seconds_per_image: mean(&answers.iter().map(|a| a.seconds).collect::<Vec<_>>())
+                .unwrap_or_default(),
+            security_bits: 0.0,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let backend = &self.run.backend;
+        writeln!(f, "{} images on the {backend} backend", self.images)?;
+        for (what, share) in [
+            ("accuracy", self.accuracy),
+            ("accuracy of the plain network", self.reference_accuracy),
+            ("agreement with it", self.agreement),
+        ] {
+            if let Some(share) = share {
+                writeln!(f, "{what}: {share}")?;
+            }
+        }
+        for case in &self.disagreements {
+            writeln!(
+                f,
+                "  `{}`: class {} instead of {}, whose logit leads by {:.4}{}",
+                case.image,
+                case.class,
+                case.reference_class,
+                case.margin,
+                if case.margin < CLOSE { " (close)" } else { "" }
+            )?;
+        }
+        if let (Some(largest), Some(mean), Some(worst), Some(bits)) = (
+            self.largest_logit_difference,
+            self.mean_logit_difference,
+            self.worst_bits,
+            self.mean_bits,
+        ) {
+            writeln!(
+                f,
+                "largest logit difference of an image: {mean:.6} in the mean, {largest:.6} at most; \
+                 {bits:.1} bits of the largest logit in the mean, {worst:.1} at least"
+            )?;
+        }
+        if !self.ranges.is_empty() {
+            writeln!(
+                f,
+                "\nslots before each non-linear function, 1 being the most it takes"
+            )?;
+            let width = self.ranges.iter().map(|range| range.name.len()).max();
+            let width = width.unwrap_or_default();
+            for range in &self.ranges {
+                let worst = range
+                    .worst
+                    .map_or("no number".into(), |w| format!("{w:.4}"));
+                let over = match range.overflows {
+                    0 => String::new(),
+                    count => format!("  {count} above 1"),
+                };
+                writeln!(f, "  {:<width$}  {worst}{over}", range.name)?;
+            }
+            if self.overflows > 0 {
+                writeln!(
+                    f,
+                    "compile with `--calibrate` on more images or a larger `--range`"
+                )?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "{:.3} s an image", self.seconds_per_image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(label: usize, logits: [f64; 2], reference: [f64; 2]) -> Answer {
+        let class = |x: [f64; 2]| usize::from(x[1] > x[0]);
+        Answer {
+            image: format!("{label}"),
+            class: class(logits),
+            logits: logits.to_vec(),
+            reference_class: Some(class(reference)),
+            reference_logits: Some(reference.to_vec()),
+            seconds: 2.0,
+            label: Some(label),
+        }
+    }
+
+    #[test]
+    fn figures_are_those_of_the_answers() {
+        let answers = [
+            answer(0, [3.0, 1.0], [4.0, 1.0]),
+            answer(1, [2.0, 1.0], [1.0, 1.05]),
+            answer(1, [0.0, 8.0], [0.0, 8.0]),
+        ];
+        let range = RangeStatistic {
+            value: heddle_ir::ValueId(3),
+            name: "relu".into(),
+            worst: 1.5,
+            overflows: 2,
+        };
+        let report = Report::new(Run::default(), &answers, &[range]);
+        let count = |share: Option<Share>| share.map(|share| (share.count, share.of));
+        assert_eq!(count(report.accuracy), Some((2, 3)));
+        assert_eq!(count(report.reference_accuracy), Some((3, 3)));
+        assert_eq!(count(report.agreement), Some((2, 3)));
+        assert_eq!(report.largest_logit_difference, Some(1.0));
+        assert_eq!(report.mean_logit_difference, Some(2.0 / 3.0));
+        assert_eq!(report.disagreements.len(), 1);
+        assert!((report.disagreements[0].margin - 0.05).abs() < 1e-12);
+        assert_eq!((report.overflows, report.seconds_per_image), (2, 2.0));
+        let text = report.to_string();
+        assert!(
+            text.contains("(close)") && text.contains("2 above 1"),
+            "{text}"
+        );
+    }
+}
