@@ -213,6 +213,7 @@ fn infer_reports_as_json() {
     let expected = [
         "class",
         "image",
+        "label",
         "logits",
         "reference_class",
         "reference_logits",
@@ -238,6 +239,76 @@ fn infer_reports_as_json() {
         "clear",
     ]);
     assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
+fn eval_reports_and_resumes() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("images")).unwrap();
+    for (name, seed) in [
+        ("images/a.npy", 1),
+        ("images/b.npy", 2),
+        ("images/c.npy", 3),
+    ] {
+        folder.image(name, seed);
+    }
+    let eval = ["eval", "toy.plan", "--data", "images", "--json"];
+    let report = |more: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&folder.succeed(&[&eval[..], more].concat())).unwrap()
+    };
+    let clear = report(&[]);
+    assert_eq!(
+        (&clear["backend"], &clear["images"]),
+        (&"clear".into(), &3.into())
+    );
+    assert!(clear["agreement"].is_null() && clear["accuracy"].is_null());
+    let worst = |report: &serde_json::Value| -> Vec<f64> {
+        let ranges = report["ranges"].as_array().unwrap().iter();
+        ranges
+            .map(|range| range["worst"].as_f64().unwrap())
+            .collect()
+    };
+    assert!(!worst(&clear).is_empty() && worst(&clear).iter().all(|w| *w > 0.0));
+
+    // The noisy backend gives nearly the same, and the same each time.
+    let noisy = report(&["--backend", "noisy"]);
+    assert_eq!(worst(&noisy), worst(&report(&["--backend", "noisy"])));
+    assert_ne!(worst(&noisy), worst(&clear));
+    for (noisy, clear) in worst(&noisy).iter().zip(worst(&clear)) {
+        assert!((noisy - clear).abs() < 0.01, "{noisy} {clear}");
+    }
+
+    // What an interrupted run recorded is not computed again.
+    let record = ["--resume", "record.json"];
+    report(&[&record[..], &["--limit", "2"]].concat());
+    let text = fs::read_to_string(folder.path("record.json")).unwrap();
+    let marked = text.replacen("\"seconds\": ", "\"seconds\": 6000", 1);
+    fs::write(folder.path("record.json"), marked).unwrap();
+    let resumed = report(&record);
+    assert_eq!(
+        (&resumed["images"], worst(&resumed)),
+        (&3.into(), worst(&clear))
+    );
+    assert!(resumed["seconds_per_image"].as_f64().unwrap() > 1000.0);
+
+    // A record of something else is refused and kept.
+    let kept = fs::read(folder.path("record.json")).unwrap();
+    let other = [&eval[..], &record, &["--backend", "noisy"]].concat();
+    assert!(folder.fail(1, &other).contains("another plan"));
+    assert_eq!(fs::read(folder.path("record.json")).unwrap(), kept);
+    fs::write(folder.path("record.json"), "{").unwrap();
+    let damaged = folder.fail(1, &[&eval[..], &record].concat());
+    assert!(
+        damaged.contains("record.json") && damaged.contains("help:"),
+        "{damaged}"
+    );
+    let text = folder.succeed(&["eval", "toy.plan", "--data", "images"]);
+    assert!(text.contains("3 images on the clear backend"), "{text}");
+
+    // Encrypted, the same images have the same classes.
+    let encrypted = report(&["--backend", "ckks", "--limit", "1", "--resume", "ckks.json"]);
+    assert_eq!(encrypted["images"], 1);
+    assert!(encrypted["ranges"].as_array().unwrap().is_empty());
 }
 
 #[test]
