@@ -7,3 +7,4 @@ pub mod place_bootstraps;
 pub mod remove_identity;
 pub mod schedule;
 pub mod select_keys;
+pub mod split_channels;

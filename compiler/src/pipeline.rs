@@ -16,7 +16,7 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
     fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
-    select_keys,
+    select_keys, split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -68,8 +68,16 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(fold_batch_norm::NAME, changed, &model);
 
+    let split_channels::Split {
+        model,
+        changed,
+        copies,
+    } = split_channels::run(model, slots);
+    verify::require("nn", &verify::nn::verify(&model))?;
+    log.nn(split_channels::NAME, changed, &model);
+
     let sign = sign::default_composite()?;
-    let packed = pack::run(&model, &ranges, &sign, slots)?;
+    let packed = pack::run(&model, &ranges.repeated(&copies), &sign, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
     let (packed, changed) = fuse_linear_maps::run(packed);

@@ -39,7 +39,7 @@ pub struct LinearMap {
     pub bias_factor: f64,
 }
 
-/// The non-zero diagonals of one term.
+/// The non-zero diagonals of one term; the main one of a term that is zero throughout.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagonals {
     /// Period of the operand: the index of a diagonal counts modulo this.
@@ -142,6 +142,9 @@ impl LinearMap {
                 }
             }
         }
+        if by_index.iter().all(Option::is_none) {
+            by_index[0] = Some(vec![0.0; work_period]);
+        }
         let entries = by_index
             .into_iter()
             .enumerate()
@@ -233,6 +236,33 @@ mod tests {
             };
             assert_eq!(check(&map, &weights), expected);
         }
+    }
+
+    #[test]
+    fn a_zero_map_has_one_diagonal() {
+        let layout = MultiplexedLayout::dense(2, 4, 4);
+        let mut weights = Weights::default();
+        let weight = weights.push(Tensor::new("weight", vec![2, 2, 3, 3], vec![0.0; 36]));
+        let LinearOp::Conv { window, .. } = conv(&mut weights, 2, 2, 1) else {
+            unreachable!("it is a convolution");
+        };
+        let op = LinearOp::Conv {
+            weight,
+            bias: None,
+            window,
+            groups: 1,
+        };
+        let term = LinearTerm {
+            input: layout,
+            ops: vec![op],
+            factor: 1.0,
+        };
+        let map = LinearMap {
+            terms: vec![term],
+            output: layout,
+            bias_factor: 1.0,
+        };
+        assert_eq!(check(&map, &weights), 1);
     }
 
     #[test]

@@ -100,6 +100,17 @@ impl Ranges {
         self.activations.iter().chain([&self.output])
     }
 
+    /// The bounds of a model in which several activations stand for each: the activation `i` for `copies[i]` of them.
+    pub fn repeated(&self, copies: &[usize]) -> Self {
+        let each = self.activations.iter().zip(copies);
+        let activations =
+            each.flat_map(|(range, count)| std::iter::repeat_n(range.clone(), *count));
+        Self {
+            activations: activations.collect(),
+            ..self.clone()
+        }
+    }
+
     /// [`details`](Self::details) as a plan records them.
     pub fn records(&self) -> Vec<RangeRecord> {
         let record = |range: &Range| RangeRecord {

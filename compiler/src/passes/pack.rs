@@ -144,22 +144,7 @@ impl Packer<'_> {
         {
             return Ok(pooled);
         }
-        let output = match op {
-            // A vector spreads over the smallest cell that holds it.
-            LinearOp::Gemm { .. } => {
-                let gap = (channels as f64).sqrt().ceil() as usize;
-                let gap = gap
-                    .next_power_of_two()
-                    .min(layout.grid_height)
-                    .min(layout.grid_width);
-                layout.on_same_grid(gap, channels, 1, 1)
-            }
-            _ => {
-                let room = (layout.grid_height / height).min(layout.grid_width / width);
-                let gap = (layout.gap * stride(op)).min(room.max(1));
-                layout.on_same_grid(gap, channels, height, width)
-            }
-        };
+        let output = output_layout(op, &layout, [channels, height, width]);
         let mut ops = Vec::new();
         if shape != chw(&layout) {
             ops.push(LinearOp::Flatten);
@@ -267,6 +252,30 @@ impl Packer<'_> {
         self.bounds[value.index()] = range / (layout.height * layout.width) as f64;
         self.add(Op::RotateSum { steps }, &[operand], pooled, value)
             .map(Some)
+    }
+}
+
+/// Where the result of an operation on a value of the given layout lies; `shape` is the result's.
+pub(super) fn output_layout(
+    op: &LinearOp,
+    layout: &MultiplexedLayout,
+    [channels, height, width]: [usize; 3],
+) -> MultiplexedLayout {
+    match op {
+        // A vector spreads over the smallest cell that holds it.
+        LinearOp::Gemm { .. } => {
+            let gap = (channels as f64).sqrt().ceil() as usize;
+            let gap = gap
+                .next_power_of_two()
+                .min(layout.grid_height)
+                .min(layout.grid_width);
+            layout.on_same_grid(gap, channels, 1, 1)
+        }
+        _ => {
+            let room = (layout.grid_height / height).min(layout.grid_width / width);
+            let gap = (layout.gap * stride(op)).min(room.max(1));
+            layout.on_same_grid(gap, channels, height, width)
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //! A state is the level of every value that is still needed; operations are taken in order, and
 //! each may first refresh its operands and then runs at any level that its operands reach. The
 //! cheapest path from the encrypted image to the logits is found exactly, residual joins included,
-//! since a value that stays alive keeps its level in the state.
+//! since a value that stays alive keeps its level in the state. The parts of one feature map, where
+//! it takes several ciphertexts, run at one level.
 
 use std::collections::BTreeMap;
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
+use heddle_ir::linear::LinearMap;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -89,6 +91,7 @@ pub fn run(
         refreshed: bootstrap.output_level(parameters),
         top: parameters.max_level(),
         live: live_sets(graph),
+        siblings: siblings(graph),
     };
     let mut best: Option<Placement> = None;
     let mut alternatives = Vec::new();
@@ -124,6 +127,39 @@ fn live_sets(graph: &SlotGraph) -> Vec<Vec<ValueId>> {
         .collect()
 }
 
+/// By value: the value just before it, where both are parts of one feature map: equal operations whose
+/// operands are the same, or parts of one map themselves.
+fn siblings(graph: &SlotGraph) -> Vec<Option<ValueId>> {
+    let mut siblings: Vec<Option<ValueId>> = Vec::with_capacity(graph.len());
+    for value in graph.values() {
+        let alike = value.0.checked_sub(1).map(ValueId).filter(|before| {
+            let (left, right) = (graph.node(*before), graph.node(value));
+            let operands = [graph.operands(*before), graph.operands(value)];
+            let follow = || {
+                let mut pairs = operands[0].iter().zip(&operands[1]);
+                operands[0].len() == operands[1].len()
+                    && pairs.all(|(left, right)| siblings[right.index()] == Some(*left))
+            };
+            match (&left.op, &right.op) {
+                (Op::Linear(left), Op::Linear(right)) => {
+                    let grid = |map: &LinearMap| {
+                        let layout = map.output;
+                        (layout.gap, layout.height, layout.width)
+                    };
+                    grid(left) == grid(right) && (operands[0] == operands[1] || follow())
+                }
+                (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
+                (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {
+                    left == right && follow()
+                }
+                _ => false,
+            }
+        });
+        siblings.push(alike);
+    }
+    siblings
+}
+
 /// How a state was reached: the state before, the operation's level, the refreshed operands.
 #[derive(Clone, Debug)]
 struct Step {
@@ -146,6 +182,8 @@ struct Search<'a> {
     refreshed: usize,
     top: usize,
     live: Vec<Vec<ValueId>>,
+    /// By value: the part of the same feature map that comes before it.
+    siblings: Vec<Option<ValueId>>,
 }
 
 impl Search<'_> {
@@ -205,10 +243,22 @@ impl Search<'_> {
             record(states, reached, step);
             return;
         }
-        for choice in 0..1usize << operands.len() {
-            let refreshed: Vec<ValueId> = (0..operands.len())
-                .filter(|bit| choice >> bit & 1 == 1)
-                .map(|bit| operands[bit])
+        // Refreshing an operand helps only when every lower one is refreshed too, and can wait otherwise.
+        let mut thresholds: Vec<usize> = operands
+            .iter()
+            .map(|operand| level_of(state, *operand) + 1)
+            .chain([0])
+            .collect();
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        let required = self.siblings[value.index()]
+            .and_then(|sibling| live.binary_search(&sibling).ok())
+            .map(|position| state[position] + self.depth_and_ceiling(value).0);
+        for threshold in thresholds {
+            let refreshed: Vec<ValueId> = operands
+                .iter()
+                .copied()
+                .filter(|operand| level_of(state, *operand) < threshold)
                 .collect();
             let possible = refreshed.iter().all(|operand| {
                 let level = level_of(state, *operand);
@@ -232,6 +282,9 @@ impl Search<'_> {
                 .unwrap_or(0);
             let (depth, ceiling) = self.depth_and_ceiling(value);
             for level in depth..=reach.min(ceiling) {
+                if required.is_some_and(|required| required != level) {
+                    continue;
+                }
                 let mut reached: Vec<usize> = after
                     .iter()
                     .filter(|alive| **alive != value)

@@ -4,3 +4,4 @@ mod build;
 mod passes;
 mod ranges;
 mod real_models;
+mod split;

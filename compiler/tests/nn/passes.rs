@@ -9,7 +9,7 @@ use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images, residual};
 
-fn assert_same(before: &Model, after: &Model) {
+pub fn assert_same(before: &Model, after: &Model) {
     assert!(verify::nn::verify(after).is_empty());
     for image in images(3, before.graph.ty(before.input()).elements()) {
         let (expected, found) = (run(before, &image).unwrap(), run(after, &image).unwrap());

@@ -63,7 +63,7 @@ fn missed(
     }
 }
 
-/// The indices of a term's non-zero diagonals, ascending.
+/// The indices of a term's non-zero diagonals, ascending; the main one of a term that is zero throughout.
 fn diagonal_indices(map: &LinearMap, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
     let matrix = map.slot_matrix(term, weights)?;
     let period = map.terms[term].input.period();
@@ -79,6 +79,7 @@ fn diagonal_indices(map: &LinearMap, term: usize, weights: &Weights) -> Result<V
             }
         }
     }
+    present[0] |= !present.contains(&true);
     Ok((0..period).filter(|diagonal| present[*diagonal]).collect())
 }
 

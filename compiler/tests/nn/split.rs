@@ -1,0 +1,136 @@
+//! Feature maps that one ciphertext cannot hold.
+
+use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::pass::{Changed, Explain};
+use heddle_compiler::passes::split_channels::{self, Split};
+use heddle_ir::ValueId;
+use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::nn::run;
+use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
+use heddle_ir::preprocess::Preprocess;
+use heddle_params::bootstrap::BootstrapVariant;
+
+use crate::build::{Builder, images, residual};
+use crate::passes::assert_same;
+
+/// Every operation on maps of 16×8×8 and wider, all larger than 256 slots.
+fn wide() -> Model {
+    let mut b = Builder::new([3, 8, 8]);
+    let x = b.conv(ValueId(0), [10, 3, 1, 1], "stem");
+    let x = b.relu(x, "stem.relu");
+    let y = b.conv(x, [10, 3, 1, 10], "depthwise");
+    let y = b.affine(y, "affine");
+    let y = b.keep(Op::Identity, &[y], "dropout");
+    let y = b.relu(y, "depthwise.relu");
+    let y = b.conv(y, [12, 3, 1, 2], "grouped");
+    // Two more channels than x has: a slice with a step and a pad that starts inside a run.
+    let slice = LinearOp::Slice {
+        start: [1, 0, 0],
+        end: [10, 8, 8],
+        step: [2, 1, 1],
+    };
+    let s = b.add(Op::Linear(slice), &[x], &[5, 8, 8], "slice");
+    let pad = LinearOp::Pad {
+        before: [7, 0, 0],
+        after: [0, 0, 0],
+    };
+    let s = b.add(Op::Linear(pad), &[s], &[12, 8, 8], "pad");
+    let z = b.keep(Op::Add, &[y, s], "add");
+    let z = b.relu(z, "join.relu");
+    let window = Window {
+        kernel: [2; 2],
+        stride: [2; 2],
+        pads: [0; 4],
+        dilation: [1; 2],
+    };
+    let pool = LinearOp::AveragePool {
+        window,
+        padding: PaddingInMean::Excluded,
+    };
+    let p = b.add(Op::Linear(pool), &[z], &[12, 4, 4], "pool");
+    let p = b.conv(p, [40, 3, 1, 1], "last");
+    let p = b.relu(p, "last.relu");
+    let out = b.head(p, 5);
+    b.finish(out)
+}
+
+fn activations(model: &Model) -> usize {
+    let is = |value: &ValueId| matches!(model.graph.node(*value).op, Op::Activation(_));
+    model.graph.values().filter(is).count()
+}
+
+#[test]
+fn a_split_model_computes_the_same() {
+    for (model, slots) in [
+        (wide(), 256),
+        (wide(), 128),
+        (wide(), 64),
+        (residual(), 128),
+    ] {
+        let Split {
+            model: split,
+            changed,
+            copies,
+        } = split_channels::run(model.clone(), slots);
+        assert_eq!(changed, Changed::Yes);
+        assert_same(&model, &split);
+        assert_eq!(copies.len(), activations(&model));
+        assert_eq!(copies.iter().sum::<usize>(), activations(&split));
+        assert!(copies.iter().any(|count| *count > 1));
+        for value in split.graph.values() {
+            let node = split.graph.node(value);
+            if matches!(node.op, Op::Activation(_)) {
+                assert!(node.ty.elements() <= slots, "{}", node.ty);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_fits_stays_as_it_is() {
+    for slots in [1024, 1 << 15] {
+        let split = split_channels::run(wide(), slots);
+        assert_eq!((split.changed, &split.model), (Changed::No, &wide()));
+        assert!(split.copies.iter().all(|count| *count == 1));
+    }
+    // A channel, or an image, that no ciphertext holds is left for packing to refuse.
+    let split = split_channels::run(wide(), 32);
+    assert_eq!(split.changed, Changed::No);
+}
+
+#[test]
+fn a_split_model_compiles_and_runs() {
+    let model = wide();
+    let samples = images(20, 3 * 64);
+    let options = Options {
+        preprocess: Preprocess::named("unit").unwrap(),
+        samples: samples.clone(),
+        range_overrides: Vec::new(),
+        labels: Vec::new(),
+        ring: Ring::Insecure { log_n: 9 },
+        variant: BootstrapVariant::Real,
+        explain: Explain::Remarks,
+    };
+    let compilation = compile(model.clone(), &options).unwrap();
+    let plan = &compilation.plan;
+    // One range for every activation of the model, whatever became of it.
+    assert_eq!(plan.ranges.len(), activations(&model) + 1);
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    for image in &samples[..4] {
+        let tensor: Vec<f64> = (image.iter())
+            .map(|x| f64::from(*x) / plan.input.range)
+            .collect();
+        let slots = machine
+            .run(&plan.input.layout.pack(&tensor), |_, _| {})
+            .unwrap();
+        let found = plan.output.layout.unpack(&slots);
+        let expected = run(&model, image).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            let found = found * plan.output.range;
+            assert!(
+                (found - f64::from(*expected)).abs() < 0.02,
+                "{found} vs {expected}"
+            );
+        }
+    }
+}
