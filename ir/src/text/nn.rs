@@ -48,7 +48,7 @@ fn call(op: &Op) -> Call {
     match op {
         Op::Linear(linear) => linear_call(linear),
         Op::Activation(activation) => Call::of_variant(to_value(activation)),
-        Op::Input | Op::Add | Op::Identity => Call::of_variant(to_value(op)),
+        Op::Input | Op::Add | Op::MaxPool { .. } | Op::Identity => Call::of_variant(to_value(op)),
     }
 }
 
@@ -64,6 +64,9 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
                 }
             }
         }
+    }
+    if call.word == "max_pool" {
+        return cursor.decode("`max_pool`", call.into_variant());
     }
     linear_op(cursor, call).map(Op::Linear)
 }
