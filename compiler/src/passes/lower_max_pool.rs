@@ -44,9 +44,7 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
             .map(|operand| renumbered[operand.index()])
             .collect();
         renumbered.push(match &node.op {
-            Op::MaxPool { window } => {
-                lowering.max_pool(window, operands[0], &node.ty, &node.name)
-            }
+            Op::MaxPool { window } => lowering.max_pool(window, operands[0], &node.ty, &node.name),
             op => lowering
                 .graph
                 .add(op.clone(), &operands, node.ty.clone(), node.name.clone()),
@@ -89,7 +87,13 @@ impl Lowering {
                 break;
             }
             let matrices = |pick: &Pick| [None, Some(pick.clone())];
-            maxima = self.step(maxima, &step, matrices, [1, 1], &format!("{name}/width.{index}"));
+            maxima = self.step(
+                maxima,
+                &step,
+                matrices,
+                [1, 1],
+                &format!("{name}/width.{index}"),
+            );
         }
         // Positions were taken one apart so far; the last step picks those that the stride keeps.
         let kept = along_width.kept;
@@ -106,11 +110,25 @@ impl Lowering {
         };
         for (index, step) in earlier.iter().enumerate() {
             let matrices = |pick: &Pick| [Some(pick.clone()), None];
-            maxima = self.step(maxima, step, matrices, [1, 1], &format!("{name}/height.{index}"));
+            maxima = self.step(
+                maxima,
+                step,
+                matrices,
+                [1, 1],
+                &format!("{name}/height.{index}"),
+            );
         }
         let step = Step {
-            first: along_height.kept.iter().map(|index| step.first[*index]).collect(),
-            second: along_height.kept.iter().map(|index| step.second[*index]).collect(),
+            first: along_height
+                .kept
+                .iter()
+                .map(|index| step.first[*index])
+                .collect(),
+            second: along_height
+                .kept
+                .iter()
+                .map(|index| step.second[*index])
+                .collect(),
             sources: step.sources,
         };
         let width = self.graph.ty(maxima).chw()[2];
@@ -213,7 +231,10 @@ impl Pick {
     /// Results that are one source each.
     fn of(indices: Vec<usize>, sources: usize) -> Self {
         Self {
-            rows: indices.into_iter().map(|index| vec![(index, 1.0)]).collect(),
+            rows: indices
+                .into_iter()
+                .map(|index| vec![(index, 1.0)])
+                .collect(),
             sources,
         }
     }
@@ -316,7 +337,9 @@ impl Steps {
         steps.reverse();
         Self {
             steps,
-            kept: (0..results).map(|result| result * axis.stride as usize).collect(),
+            kept: (0..results)
+                .map(|result| result * axis.stride as usize)
+                .collect(),
         }
     }
 }

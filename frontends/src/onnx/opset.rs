@@ -58,9 +58,6 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
             "recurrent layers are not supported; only feed-forward convolutional networks are"
                 .into()
         }
-        "MaxPool" | "GlobalMaxPool" => {
-            "max pooling is not supported; use average pooling or a strided convolution".into()
-        }
         "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSigmoid"
         | "HardSwish" | "Softplus" | "Mish" | "Swish" | "Erf" | "Exp" | "Celu"
         | "ThresholdedRelu" | "Softsign" => {

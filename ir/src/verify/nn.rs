@@ -212,7 +212,12 @@ fn infer_linear(
 fn infer_max_pool(window: &Window, operand: &TensorType) -> Result<TensorType, String> {
     feature_map(operand)?;
     let [c, h, w] = operand.chw();
-    if window.kernel.iter().chain(&window.pads).any(|extent| *extent > MAX_POOL) {
+    if window
+        .kernel
+        .iter()
+        .chain(&window.pads)
+        .any(|extent| *extent > MAX_POOL)
+    {
         return Err(format!("a max pool with an extent above {MAX_POOL}"));
     }
     let [rows, columns] = slide(window, [c, h, w])?;

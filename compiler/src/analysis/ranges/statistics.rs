@@ -201,10 +201,7 @@ fn separable(
     let columns = axis_sums(model, columns);
     for [above, below] in axis_sums(model, rows) {
         for [right, left] in &columns {
-            let (added, removed) = (
-                above * right + below * left,
-                above * left + below * right,
-            );
+            let (added, removed) = (above * right + below * left, above * left + below * right);
             if (added - removed).abs() > gain.abs() {
                 gain = added - removed;
             }

@@ -86,7 +86,10 @@ pub(super) fn separable(
         match columns {
             None => along_width.copy_from_slice(plane),
             Some(matrix) => {
-                for (row, out) in plane.chunks_exact(w).zip(along_width.chunks_exact_mut(width)) {
+                for (row, out) in plane
+                    .chunks_exact(w)
+                    .zip(along_width.chunks_exact_mut(width))
+                {
                     for (out, factors) in out.iter_mut().zip(matrix.chunks_exact(w)) {
                         *out = dot(factors.iter().zip(row));
                     }
