@@ -1,6 +1,7 @@
 //! The passes, one file each, in the order in which the pipeline runs them.
 
 pub mod fold_batch_norm;
+pub mod fold_padding;
 pub mod fuse_linear_maps;
 pub mod lower_max_pool;
 pub mod pack;

@@ -81,10 +81,9 @@ impl Case {
                             - self.pads[axis] as isize
                     });
                     let extents = [self.image[1], self.image[2]].map(|extent| extent as isize);
-                    let is_behind = (0..2)
-                        .any(|axis| at[axis] >= extents[axis] + self.pads[axis + 2] as isize);
-                    let is_inside =
-                        (0..2).all(|axis| (0..extents[axis]).contains(&at[axis]));
+                    let is_behind =
+                        (0..2).any(|axis| at[axis] >= extents[axis] + self.pads[axis + 2] as isize);
+                    let is_inside = (0..2).all(|axis| (0..extents[axis]).contains(&at[axis]));
                     if !is_behind {
                         let element = is_inside.then(|| at.map(|index| index as usize));
                         tap(position, [ky, kx], element);
@@ -113,8 +112,7 @@ impl Case {
         builder.input("x", &[1, c, h, w]).output("y");
         weights(&mut builder);
         builder.node(op, inputs, "y", attributes);
-        let model =
-            import_bytes("test.onnx", &builder.build(), &ImportOptions::default()).unwrap();
+        let model = import_bytes("test.onnx", &builder.build(), &ImportOptions::default()).unwrap();
         eval::nn::run(&model, &ramp(self.image.iter().product())).unwrap()
     }
 
@@ -156,7 +154,10 @@ impl Case {
         attributes.push(("ceil_mode", Attr::Int((rounding == Rounding::Up).into())));
         let found = self.run(12, "MaxPool", &["x"], &attributes, |_| {});
         let expected = self.pooled(rounding, |taps| {
-            taps.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max)
+            taps.iter()
+                .flatten()
+                .copied()
+                .fold(f64::NEG_INFINITY, f64::max)
         });
         assert_close(&found, &expected, self);
     }
@@ -183,9 +184,9 @@ impl Case {
             .flat_map(|channel| {
                 let mut taps = vec![Vec::new(); self.outputs(rounding)];
                 self.walk(rounding, |position, _, element| {
-                    taps[position].push(element.map(|[y, x]| {
-                        f64::from(image[(channel * height + y) * width + x])
-                    }));
+                    taps[position].push(
+                        element.map(|[y, x]| f64::from(image[(channel * height + y) * width + x])),
+                    );
                 });
                 taps.iter().map(|taps| reduce(taps)).collect::<Vec<f64>>()
             })
@@ -215,7 +216,12 @@ fn convolutions_of_every_kernel_and_stride() {
                     [height / 2, width / 2, height / 2, width / 2],
                     [0, width / 2, (height - 1) / 2, 0],
                 ] {
-                    let case = Case { kernel, stride, pads, ..PLAIN };
+                    let case = Case {
+                        kernel,
+                        stride,
+                        pads,
+                        ..PLAIN
+                    };
                     case.check_conv(3, 1, &case.attributes());
                 }
             }
@@ -254,7 +260,12 @@ fn automatic_padding_is_the_pads_that_it_stands_for() {
                     pads[axis] = (total + odd_before) / 2;
                     pads[axis + 2] = total - pads[axis];
                 }
-                let case = Case { kernel, stride, pads, ..PLAIN };
+                let case = Case {
+                    kernel,
+                    stride,
+                    pads,
+                    ..PLAIN
+                };
                 let attributes = [
                     ("auto_pad", Attr::Str(mode)),
                     ("kernel_shape", ints(&kernel)),
@@ -263,13 +274,19 @@ fn automatic_padding_is_the_pads_that_it_stands_for() {
                 case.check_conv(2, 1, &attributes);
                 let found = case.run(12, "MaxPool", &["x"], &attributes, |_| {});
                 let expected = case.pooled(Rounding::Down, |taps| {
-                    taps.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max)
+                    taps.iter()
+                        .flatten()
+                        .copied()
+                        .fold(f64::NEG_INFINITY, f64::max)
                 });
                 assert_close(&found, &expected, &case);
             }
         }
     }
-    let case = Case { stride: [2, 2], ..PLAIN };
+    let case = Case {
+        stride: [2, 2],
+        ..PLAIN
+    };
     let attributes = [("auto_pad", Attr::Str("VALID")), ("strides", ints(&[2, 2]))];
     case.check_conv(2, 1, &attributes);
 }
@@ -282,7 +299,12 @@ fn pools_of_every_window() {
                 if (0..4).any(|side| pads[side] >= kernel[side % 2]) {
                     continue;
                 }
-                let case = Case { kernel, stride, pads, ..PLAIN };
+                let case = Case {
+                    kernel,
+                    stride,
+                    pads,
+                    ..PLAIN
+                };
                 for rounding in [Rounding::Down, Rounding::Up] {
                     case.check_max_pool(rounding);
                     case.check_average_pool(rounding, true);
@@ -295,9 +317,19 @@ fn pools_of_every_window() {
 
 #[test]
 fn dilated_pools() {
-    for (dilation, pads) in [([2, 1], [1, 1, 1, 0]), ([2, 2], [0; 4]), ([3, 2], [1, 0, 1, 2])] {
+    for (dilation, pads) in [
+        ([2, 1], [1, 1, 1, 0]),
+        ([2, 2], [0; 4]),
+        ([3, 2], [1, 0, 1, 2]),
+    ] {
         for stride in [[1, 1], [2, 2]] {
-            let case = Case { dilation, stride, pads, kernel: [2, 3], ..PLAIN };
+            let case = Case {
+                dilation,
+                stride,
+                pads,
+                kernel: [2, 3],
+                ..PLAIN
+            };
             for rounding in [Rounding::Down, Rounding::Up] {
                 case.check_max_pool(rounding);
                 case.check_average_pool(rounding, true);

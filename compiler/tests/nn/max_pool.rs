@@ -12,13 +12,21 @@ use crate::build::{Builder, images};
 fn pool(image: [usize; 3], window: Window) -> Model {
     let mut b = Builder::new(image);
     let [h, w] = window.output(image[1], image[2]).expect("the window fits");
-    let out = b.add(Op::MaxPool { window }, &[ValueId(0)], &[image[0], h, w], "pool");
+    let out = b.add(
+        Op::MaxPool { window },
+        &[ValueId(0)],
+        &[image[0], h, w],
+        "pool",
+    );
     b.finish(out)
 }
 
 fn relus(model: &Model) -> usize {
     let is_relu = |value: &ValueId| {
-        matches!(model.graph.node(*value).op, Op::Activation(Activation::Relu))
+        matches!(
+            model.graph.node(*value).op,
+            Op::Activation(Activation::Relu)
+        )
     };
     model.graph.values().filter(is_relu).count()
 }
@@ -35,7 +43,10 @@ fn check(image: [usize; 3], window: Window) -> usize {
         let (expected, found) = (run(&model, &image).unwrap(), run(&lowered, &image).unwrap());
         assert_eq!(expected.len(), found.len());
         for (expected, found) in expected.iter().zip(&found) {
-            assert!((expected - found).abs() < 1e-6, "{window:?}: {found}, not {expected}");
+            assert!(
+                (expected - found).abs() < 1e-6,
+                "{window:?}: {found}, not {expected}"
+            );
         }
     }
     relus(&lowered)
@@ -54,15 +65,21 @@ fn every_window_keeps_its_maxima() {
             for stride in [[1, 1], [2, 2], [3, 1]] {
                 for pads in [[0; 4], [1, 0, 0, 1], [2, 1, 1, 2], [3, 2, 4, 0]] {
                     for dilation in [[1, 1], [2, 1], [1, 3]] {
-                        let window = Window { kernel: [height, width], stride, pads, dilation };
+                        let window = Window {
+                            kernel: [height, width],
+                            stride,
+                            pads,
+                            dilation,
+                        };
                         let image = [2, 9, 8];
-                        let Some([rows, columns]) = window.output(9, 8) else { continue };
+                        let Some([rows, columns]) = window.output(9, 8) else {
+                            continue;
+                        };
                         // A window in the padding alone is the verifier's to refuse.
                         let is_empty = |axis: usize, count: usize, extent: usize| {
                             (0..count).any(|output| {
-                                (0..window.kernel[axis]).all(|tap| {
-                                    window.source(axis, output, tap, extent).is_none()
-                                })
+                                (0..window.kernel[axis])
+                                    .all(|tap| window.source(axis, output, tap, extent).is_none())
                             })
                         };
                         if is_empty(0, rows, 9) || is_empty(1, columns, 8) {
@@ -110,8 +127,11 @@ fn a_difference_of_taps_is_one_map_with_two_entries_a_row() {
         .unwrap();
     let difference = graph.operands(relu)[0];
     assert_eq!(graph.operands(difference), [ValueId(0)]);
-    let Op::Linear(LinearOp::Separable { rows: Some(rows), columns: Some(columns), stride }) =
-        graph.node(difference).op
+    let Op::Linear(LinearOp::Separable {
+        rows: Some(rows),
+        columns: Some(columns),
+        stride,
+    }) = graph.node(difference).op
     else {
         panic!("{:?}", graph.node(difference).op)
     };
@@ -150,6 +170,11 @@ fn statistics_reach_through_a_pool() {
     assert_eq!(statistical.activations().len(), 5);
     for (range, sampled) in statistical.details().zip(sampled.details()) {
         let observed = sampled.observed.unwrap();
-        assert!(observed < range.bound, "{}: {observed}, {}", range.name, range.bound);
+        assert!(
+            observed < range.bound,
+            "{}: {observed}, {}",
+            range.name,
+            range.bound
+        );
     }
 }

@@ -372,7 +372,7 @@ impl<'a> Importer<'a> {
         let [Some(a), Some(b), Some(c)] = rest[..] else {
             return Err(format!(
                 "has shape {}; channels, height and width must be fixed: export the network for \
-                 one image size",
+                 one image size (only the batch may be dynamic)",
                 shown()
             ));
         };

@@ -42,7 +42,7 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         "QAttention",
     ];
     if quantized.iter().any(|prefix| op.starts_with(prefix)) || op.ends_with("Integer") {
-        return "quantised models are not supported; export the network in float32".into();
+        return "quantised models are not supported; export the network in float32 before quantisation".into();
     }
     if !is_default(domain) {
         return format!(
@@ -52,10 +52,13 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
     }
     match op {
         "If" | "Loop" | "Scan" | "SequenceMap" => {
-            "control flow is not supported; export the network with its branches resolved".into()
+            "control flow is not supported; export the network by tracing it with one image, so that \
+             branches are decided and loops unrolled"
+                .into()
         }
         "LSTM" | "GRU" | "RNN" => {
-            "recurrent layers are not supported; only feed-forward convolutional networks are"
+            "recurrent layers are not supported; replace them with convolutions, or run them on the \
+             client behind the encrypted part"
                 .into()
         }
         "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSigmoid"
@@ -66,6 +69,6 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         "Softmax" | "LogSoftmax" | "ArgMax" => {
             "supported only as the last operation, where it is cut".into()
         }
-        _ => "this operator is not supported".into(),
+        _ => "this operator is not supported; docs/supported-ops.md lists those that are".into(),
     }
 }
