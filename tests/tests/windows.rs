@@ -106,7 +106,9 @@ impl Net {
         for _ in 0..4 {
             let image = image();
             let expected = nn::run(&model, &image).unwrap();
-            let slots = clear.run(&pack(&plan, "image", &image).unwrap(), |_, _| {}).unwrap();
+            let slots = clear
+                .run(&pack(&plan, "image", &image).unwrap(), |_, _| {})
+                .unwrap();
             let found = unpack(&plan, &slots).unwrap();
             assert_eq!(expected.len(), found.len());
             let largest = expected

@@ -185,7 +185,7 @@ impl<'a> Importer<'a> {
                 break;
             };
             match node.op_type.as_str() {
-                "Softmax" | "LogSoftmax" | "ArgMax" if opset::is_default(&node.domain) => {
+                op if opset::FINAL.contains(&op) && opset::is_default(&node.domain) => {
                     let note = format!(
                         "the final {} `{}` is cut off: results are logits",
                         node.op_type,

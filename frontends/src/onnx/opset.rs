@@ -8,6 +8,9 @@ pub(super) const OLDEST: i64 = 7;
 /// Newest version whose operators are known; a newer one is read as this one, with a note.
 pub(super) const NEWEST: i64 = 28;
 
+/// Operators that are cut off at the end of a network.
+pub(super) const FINAL: [&str; 3] = ["Softmax", "LogSoftmax", "ArgMax"];
+
 /// Whether a domain is that of the default operator set.
 pub(super) fn is_default(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
@@ -66,7 +69,7 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         | "ThresholdedRelu" | "Softsign" => {
             "this activation is not supported; Relu is the one that is".into()
         }
-        "Softmax" | "LogSoftmax" | "ArgMax" => {
+        _ if FINAL.contains(&op) => {
             "supported only as the last operation, where it is cut".into()
         }
         _ => "this operator is not supported; docs/supported-ops.md lists those that are".into(),

@@ -427,20 +427,6 @@ mod tests {
     }
 
     #[test]
-    fn average_pool_divides_by_what_it_is_told() {
-        let window = Window {
-            kernel: [2, 2],
-            stride: [2, 2],
-            pads: [1, 1, 0, 0],
-            dilation: [1, 1],
-        };
-        let x: Vec<f32> = (1..=9).map(|x| x as f32).collect();
-        let pool = |padding| average_pool(&x, [1, 3, 3], [1, 2, 2], &window, padding);
-        assert_eq!(pool(PaddingInMean::Counted), [0.25, 1.25, 2.75, 7.0]);
-        assert_eq!(pool(PaddingInMean::Excluded), [1.0, 2.5, 5.5, 7.0]);
-    }
-
-    #[test]
     fn slice_and_pad_keep_rows_in_order() {
         let from = TensorType::new([2, 4, 4]);
         let x: Vec<f32> = (0..32).map(|x| x as f32).collect();

@@ -502,4 +502,42 @@ mod tests {
         assert!(infer(&slice(5), &[&x], &weights).is_err());
         assert!(infer(&Op::Add, &[&x, &TensorType::new([32])], &weights).is_err());
     }
+
+    #[test]
+    fn refuses_max_pools_and_separable_maps_that_do_not_fit() {
+        let mut weights = Weights::default();
+        let matrix = weights.push(Tensor::new("m", vec![3, 4], vec![0.5; 12]));
+        let x = TensorType::new([2, 4, 5]);
+        let window = Window {
+            kernel: [2, 2],
+            stride: [2, 2],
+            pads: [1, 0, 0, 1],
+            dilation: [1, 1],
+        };
+        let pooled = |window| infer(&Op::MaxPool { window }, &[&x], &weights);
+        assert_eq!(pooled(window).unwrap().shape, [2, 2, 3]);
+        let padded = Window {
+            pads: [2, 0, 0, 0],
+            ..window
+        };
+        assert!(pooled(padded).unwrap_err().contains("in the padding"));
+        let huge = Window {
+            kernel: [1 << 11, 2],
+            ..window
+        };
+        assert!(pooled(huge).unwrap_err().contains("above"));
+        let separable = |rows, columns, stride| {
+            let op = LinearOp::Separable {
+                rows,
+                columns,
+                stride,
+            };
+            infer(&Op::Linear(op), &[&x], &weights)
+        };
+        let along_height = separable(Some(matrix), None, [1, 1]).unwrap();
+        assert_eq!(along_height.shape, [2, 3, 5]);
+        assert!(separable(None, Some(matrix), [1, 1]).is_err());
+        assert!(separable(Some(WeightId(9)), None, [1, 1]).is_err());
+        assert!(separable(Some(matrix), None, [0, 1]).is_err());
+    }
 }

@@ -119,3 +119,69 @@ fn dot<'a>(pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> f32 {
         .map(|(factor, x)| f64::from(*factor) * f64::from(*x))
         .sum::<f64>() as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linear::AffineMatrix;
+    use crate::nn::LinearOp;
+    use crate::weights::{Tensor, Weights};
+
+    #[test]
+    fn average_pool_divides_by_what_it_is_told() {
+        let window = Window {
+            kernel: [2, 2],
+            stride: [2, 2],
+            pads: [1, 1, 0, 0],
+            dilation: [1, 1],
+        };
+        let x: Vec<f32> = (1..=9).map(|x| x as f32).collect();
+        let pool = |padding| average_pool(&x, [1, 3, 3], [1, 2, 2], &window, padding);
+        assert_eq!(pool(PaddingInMean::Counted), [0.25, 1.25, 2.75, 7.0]);
+        assert_eq!(pool(PaddingInMean::Excluded), [1.0, 2.5, 5.5, 7.0]);
+    }
+
+    #[test]
+    fn a_maximum_leaves_padding_out() {
+        let window = Window {
+            kernel: [2, 2],
+            stride: [2, 2],
+            pads: [1, 1, 0, 0],
+            dilation: [1, 1],
+        };
+        let x: Vec<f32> = (1..=9).map(|x| -(x as f32)).collect();
+        let maxima = max_pool(&x, [1, 3, 3], [1, 2, 2], &window);
+        assert_eq!(maxima, [-1.0, -2.0, -4.0, -5.0]);
+        let broken = [1.0, f32::NAN, 2.0, 3.0];
+        let whole = Window {
+            stride: [1, 1],
+            pads: [0; 4],
+            ..window
+        };
+        assert!(max_pool(&broken, [1, 2, 2], [1, 1, 1], &whole)[0].is_nan());
+    }
+
+    /// By hand, by the interpreter and as a sparse matrix.
+    #[test]
+    fn a_separable_map_is_a_product_on_either_side() {
+        let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -1.0, 0.0, 1.0, 0.0, 2.0, 0.0];
+        let rows = [1.0, -1.0];
+        let columns = [1.0, 0.0, 0.5, 0.0, 2.0, 0.0];
+        // [[1, 2, 3], [4, 5, 6]] gives [-3, -3, -3], then [-3 - 1.5, -6].
+        let expected = [-4.5, -6.0, 0.0, -4.0];
+        let found = separable(&x, [2, 2, 3], [2, 1, 2], Some(&rows), Some(&columns));
+        assert_eq!(found, expected);
+        let mut weights = Weights::default();
+        let op = LinearOp::Separable {
+            rows: Some(weights.push(Tensor::new("rows", vec![1, 2], rows.to_vec()))),
+            columns: Some(weights.push(Tensor::new("columns", vec![2, 3], columns.to_vec()))),
+            stride: [2, 1],
+        };
+        let matrix = AffineMatrix::of_chain(&[op], &weights, [2, 2, 3]).unwrap();
+        let mut product = vec![0.0; 4];
+        matrix.apply_add(&x.map(f64::from), &mut product);
+        assert_eq!(product, expected.map(f64::from));
+        let along_height = separable(&x, [2, 2, 3], [2, 1, 3], Some(&rows), None);
+        assert_eq!(along_height, [-3.0, -3.0, -3.0, -1.0, -2.0, 1.0]);
+    }
+}
