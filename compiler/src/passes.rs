@@ -1,7 +1,9 @@
 //! The passes, one file each, in the order in which the pipeline runs them.
 
 pub mod fold_batch_norm;
+pub mod fold_padding;
 pub mod fuse_linear_maps;
+pub mod lower_max_pool;
 pub mod pack;
 pub mod place_bootstraps;
 pub mod remove_identity;

@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
-    select_keys, split_channels,
+    fold_batch_norm, fold_padding, fuse_linear_maps, lower_max_pool, pack, place_bootstraps,
+    remove_identity, schedule, select_keys, split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -57,6 +57,12 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let (model, changed) = remove_identity::run(model)?;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(remove_identity::NAME, changed, &model);
+    let (model, changed) = fold_padding::run(model)?;
+    verify::require("nn", &verify::nn::verify(&model))?;
+    log.nn(fold_padding::NAME, changed, &model);
+    let (model, changed) = lower_max_pool::run(model)?;
+    verify::require("nn", &verify::nn::verify(&model))?;
+    log.nn(lower_max_pool::NAME, changed, &model);
     let ranges = ranges::calibrate(
         &model,
         &options.samples,

@@ -13,6 +13,7 @@ mod fold;
 mod import;
 mod ops;
 mod opset;
+mod supported;
 mod tensor;
 mod view;
 mod wire;
@@ -25,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use external::ExternalData;
+pub use supported::supported_operators;
 
 /// Limits of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]

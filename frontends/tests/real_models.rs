@@ -78,14 +78,14 @@ fn assert_close(logits: &[f32], expected: &[f64], what: &str) {
     assert_eq!(logits.len(), expected.len(), "{what}");
     for (logit, expected) in logits.iter().zip(expected) {
         assert!(
-            (f64::from(*logit) - expected).abs() < 1e-4,
+            (f64::from(*logit) - expected).abs() < 1e-4 * expected.abs().max(1.0),
             "{what}: {logit}, expected {expected}"
         );
     }
 }
 
-/// Logits of onnxruntime 1.31.1 for an artificial image: other exporters, channels-last files and
-/// networks that end in a softmax among them.
+/// The first ten logits of onnxruntime 1.31.1 for an artificial image: other exporters, channels-last
+/// files and networks that end in a softmax among them.
 #[test]
 fn other_exporters_agree_with_onnxruntime() {
     let Some(data) = data() else { return };
@@ -96,6 +96,15 @@ fn other_exporters_agree_with_onnxruntime() {
         ("vnncomp/cifar_base_kw", [0.527003, -1.740812, 1.494929, -0.100219, 1.830617, -0.387249, 2.252189, -0.305535, -1.510042, -2.060956]),
         ("vnncomp/resnet_2b", [-0.043308, -1.636771, 2.713740, -0.059957, 0.982989, -1.303758, 5.883988, -2.506895, -1.312301, -2.717698]),
         ("autofhe/vgg11-cifar10", [0.981195, 0.052020, -0.616557, 2.060462, -0.943737, -1.481926, 0.649967, -2.041668, -0.213446, 1.553535]),
+        ("ace/resnet44_cifar10_pre", [-0.251329, -0.999122, 3.277157, 0.031185, 0.628430, -2.729542, 6.591072, -3.466937, 0.079080, -3.160336]),
+        ("ace/resnet32_cifar100_pre", [-7.238841, 5.009382, 1.784840, 3.602188, -11.894264, 9.016988, 5.118943, -2.165644, -1.515612, 15.870594]),
+        ("autofhe/resnet32-cifar100", [-5.259996, 0.931549, -4.018966, 1.670357, -1.692305, -4.110210, 4.495341, -0.149878, -5.017873, 0.414382]),
+        ("snu/resnet110_cifar10_bn_dyn", [-0.494780, 0.306016, -1.343822, 3.351163, 0.298611, -5.630123, 13.165722, -2.683986, -3.304147, -3.562181]),
+        ("snu/resnet32_cifar100_bn_dyn", [-4.657847, -4.953210, 2.179860, -1.201732, -0.167458, -2.731864, 0.314091, -3.772285, -3.501071, 0.593131]),
+        ("dacapo/squeezeNet_relu_maxpool_model", [2.476897, 0.439453, 0.902267, 1.420073, 0.313473, 0.026464, 6.357183, 0.000000, 2.430961, 1.681461]),
+        ("mnist/ms_cntk_mnist", [-0.573020, -0.359547, -0.003635, 0.788027, 0.171703, 0.756155, -0.700281, -0.011489, -0.732337, 0.769154]),
+        ("mnist/Convnet_maxpool", [-182.895355, 227.221802, -1.337980, -89.971497, -71.007614, -86.127678, -87.704895, 77.403038, -226.564911, -195.077942]),
+        ("mnist/wuhan_mnist-sm", [-7.029541, -82.628616, 30.987083, 37.944069, -46.860439, 22.181068, -16.450686, -67.785721, 16.982933, -33.016094]),
         ("mnist/burn_mnist", [4.822672, 2.434087, 5.133893, 4.305025, 3.580114, 1.476416, 4.865101, -0.734036, 23.817423, 8.691696]),
     ];
     for (name, expected) in cases {
@@ -105,7 +114,9 @@ fn other_exporters_agree_with_onnxruntime() {
         let image: Vec<f32> = (0..elements)
             .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
             .collect();
-        assert_close(&eval::nn::run(&model, &image).unwrap(), &expected, name);
+        let logits = eval::nn::run(&model, &image).unwrap();
+        assert!(matches!(logits.len(), 10 | 100), "{name}");
+        assert_close(&logits[..10], &expected, name);
     }
 }
 
@@ -119,10 +130,6 @@ fn every_model_imports_or_says_why_not() {
             "external data",
         ),
         ("dacapo/resnet20_silu_model", "Sigmoid"),
-        ("dacapo/squeezeNet_relu_maxpool_model", "MaxPool"),
-        ("mnist/Convnet_maxpool", "MaxPool"),
-        ("mnist/ms_cntk_mnist", "MaxPool"),
-        ("mnist/wuhan_mnist-sm", "MaxPool"),
     ];
     let mut imported = Vec::new();
     for folder in std::fs::read_dir(data.join("models")).unwrap() {
@@ -147,11 +154,15 @@ fn every_model_imports_or_says_why_not() {
             }
         }
     }
-    assert!(imported.len() >= 15);
+    assert!(imported.len() >= 20);
     for (path, model) in imported {
-        let channels_last = ["mlperf_resnet8_tf2onnx_op13", "cifar10_small"]
-            .iter()
-            .any(|name| path.to_string_lossy().contains(name));
+        let channels_last = [
+            "mlperf_resnet8_tf2onnx_op13",
+            "cifar10_small",
+            "wuhan_mnist-sm",
+        ]
+        .iter()
+        .any(|name| path.to_string_lossy().contains(name));
         let order = if channels_last {
             AxisOrder::Hwc
         } else {

@@ -45,23 +45,23 @@ fn everything_unsupported_is_reported_at_once() {
                 "MaxPool",
                 &["x"],
                 "pool",
-                &[("kernel_shape", Attr::Ints(vec![2, 2]))],
+                &[("kernel_shape", Attr::Ints(vec![2, 2, 2]))],
             )
-            .node("Relu", &["pool"], "relu", &[])
+            .node("Relu", &["x"], "relu", &[])
             .node("Sigmoid", &["relu"], "sigmoid", &[])
             .node("Add", &["x", "b"], "shifted", &[])
-            .node("LSTM", &["sigmoid", "shifted"], "y", &[]);
+            .node("LSTM", &["sigmoid", "shifted", "pool"], "y", &[]);
     });
     let error = refuse(&bytes);
     assert_eq!(
         error.to_string(),
         "cannot import `bad.onnx`: 4 problems\n  \
-         MaxPool  `pool`     max pooling is not supported; use average pooling or a strided \
-         convolution\n  \
+         MaxPool  `pool`     attribute `kernel_shape` is [2, 2, 2], expected 2 numbers of at least 1 \
+         (2-D layers only)\n  \
          Sigmoid  `sigmoid`  this activation is not supported; Relu is the one that is\n  \
          Add      `shifted`  the constant `b` of shape [5] does not broadcast to [1, 2, 4, 4]\n  \
-         LSTM     `y`        recurrent layers are not supported; only feed-forward convolutional \
-         networks are"
+         LSTM     `y`        recurrent layers are not supported; replace them with convolutions, \
+         or run them on the client behind the encrypted part"
     );
 }
 
@@ -73,8 +73,13 @@ fn operators_are_refused_by_kind() {
         ("", "ConvInteger", "quantised"),
         ("com.microsoft", "QGemm", "quantised"),
         ("", "If", "control flow"),
-        ("", "Loop", "control flow"),
-        ("", "GRU", "recurrent"),
+        ("", "Loop", "loops unrolled"),
+        ("", "Scan", "control flow"),
+        ("", "GRU", "replace them with convolutions"),
+        ("", "RNN", "recurrent"),
+        ("", "QuantizeLinear", "in float32"),
+        ("", "DynamicQuantizeLinear", "quantised"),
+        ("", "MatMulInteger", "quantised"),
         ("", "Softmax", "only as the last operation"),
         ("", "Gather", "constants only"),
         ("", "Nonsense", "not supported"),
@@ -205,6 +210,74 @@ fn operands_that_do_not_fit_are_refused() {
             .node("Add", &["x", "zeros"], "y", &[]);
     });
     assert_problem(&bomb, "zeros", "too large");
+}
+
+#[test]
+fn joins_cuts_and_pools_that_do_not_fit_are_refused() {
+    let axis = |axis: i64| [("axis", Attr::Int(axis))];
+    let heights = model(13, |m| {
+        m.node(
+            "AveragePool",
+            &["x"],
+            "a",
+            &[("kernel_shape", Attr::Ints(vec![2, 2]))],
+        )
+        .node("Concat", &["x", "a"], "y", &axis(1));
+    });
+    assert_problem(&heights, "y", "concatenates [1, 2, 3, 3] and [1, 2, 4, 4]");
+    let batch = model(13, |m| {
+        m.node("Concat", &["x", "x"], "y", &axis(0));
+    });
+    assert_problem(&batch, "y", "axis 0, which mixes");
+    let constant = model(13, |m| {
+        m.floats("c", &[1, 1, 4, 4], &[0.5; 16])
+            .node("Concat", &["x", "c"], "y", &axis(1));
+    });
+    assert_problem(&constant, "y", "concatenates the constant `c`");
+    let order = model(13, |m| {
+        m.node(
+            "Transpose",
+            &["x"],
+            "t",
+            &[("perm", Attr::Ints(vec![0, 1, 3, 2]))],
+        )
+        .node("Concat", &["x", "t"], "y", &axis(1));
+    });
+    assert_problem(&order, "y", "different orders");
+    for (sizes, words) in [
+        (vec![1, 2], "add up"),
+        (vec![3, -1], "positive"),
+        (vec![2], "for 2 outputs"),
+    ] {
+        let split = model(13, |m| {
+            m.ints("sizes", &sizes)
+                .node_in("", "Split", &["x", "sizes"], &["a", "b"], &axis(1))
+                .node("Add", &["a", "b"], "y", &[]);
+        });
+        assert_problem(&split, "a", words);
+    }
+    let thirds = model(13, |m| {
+        m.node_in("", "Split", &["x"], &["a", "b", "c"], &axis(2))
+            .node("Add", &["a", "b"], "y", &[]);
+    });
+    assert_problem(&thirds, "a", "splits 4 into 3 equal parts");
+    let kernel = |size: i64| ("kernel_shape", Attr::Ints(vec![size, size]));
+    let indices = model(8, |m| {
+        m.node_in("", "MaxPool", &["x"], &["a", "where"], &[kernel(2)])
+            .node("Cast", &["where"], "b", &[("to", Attr::Int(1))])
+            .node("Add", &["a", "b"], "y", &[]);
+    });
+    assert_problem(&indices, "a", "its output `where` is used; only the first");
+    let empty = model(12, |m| {
+        let pads = ("pads", Attr::Ints(vec![2, 0, 0, 0]));
+        m.node("MaxPool", &["x"], "y", &[kernel(2), pads]);
+    });
+    assert_problem(&empty, "y", "lies in the padding");
+    let one_dimensional = model(13, |m| {
+        m.floats("w", &[2, 2, 3], &[0.0; 12])
+            .node("Conv", &["x", "w"], "y", &[]);
+    });
+    assert_problem(&one_dimensional, "y", "1-D convolution");
 }
 
 #[test]

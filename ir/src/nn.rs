@@ -72,6 +72,14 @@ impl Window {
             extent(1, width, self.pads[1], self.pads[3])?,
         ])
     }
+
+    /// The input index under tap `tap` of output `output` on an axis (0: height, 1: width) of
+    /// `extent` elements, or `None` in the padding.
+    pub fn source(&self, axis: usize, output: usize, tap: usize, extent: usize) -> Option<usize> {
+        (output * self.stride[axis] + tap * self.dilation[axis])
+            .checked_sub(self.pads[axis])
+            .filter(|index| *index < extent)
+    }
 }
 
 /// An operation that is affine in its one operand. These are what a packed linear map is made of.
@@ -136,6 +144,17 @@ pub enum LinearOp {
         /// Step per axis, at least 1.
         step: [usize; 3],
     },
+    /// `y[c] = rows · x[c] · columnsᵀ`: the same linear map along height, and along width, in every
+    /// channel. An axis without a matrix stays as it is.
+    Separable {
+        /// Matrix `[H', H]` along height.
+        rows: Option<WeightId>,
+        /// Matrix `[W', W]` along width.
+        columns: Option<WeightId>,
+        /// How far apart `[height, width]` the sources of neighbouring results lie, at least 1. It
+        /// changes nothing about the numbers, but tells a layout where results belong.
+        stride: [usize; 2],
+    },
     /// Adds zeros before and after each of the axes C, H, W.
     Pad {
         /// Zeros before.
@@ -162,6 +181,7 @@ impl LinearOp {
                 vec![scale, bias, mean, variance]
             }
             Self::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
+            Self::Separable { rows, columns, .. } => rows.iter_mut().chain(columns).collect(),
             Self::AveragePool { .. }
             | Self::GlobalAveragePool
             | Self::Flatten
@@ -211,6 +231,11 @@ pub enum Op {
     Activation(Activation),
     /// The sum of two operands of one shape.
     Add,
+    /// The maximum over each window of a feature map; padding takes no part in it.
+    MaxPool {
+        /// Window. Every position of it covers at least one element.
+        window: Window,
+    },
     /// Its operand, unchanged; also what an inference-time Dropout or a harmless Cast becomes.
     Identity,
 }

@@ -288,7 +288,7 @@ fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weig
         .collect();
     let linear = ops.iter_mut().filter_map(|op| match op {
         Op::Linear(linear) => Some(linear),
-        Op::Input | Op::Activation(_) | Op::Add | Op::Identity => None,
+        Op::Input | Op::Activation(_) | Op::Add | Op::MaxPool { .. } | Op::Identity => None,
     });
     let kept = weights.referenced(linear.flat_map(LinearOp::weights_mut).collect());
     for (value, op) in graph.values().zip(ops) {

@@ -53,6 +53,9 @@ pub fn run(
             NnOp::Identity | NnOp::Linear(LinearOp::Flatten) => operands[0],
             NnOp::Linear(op) => packer.linear(op, operands[0], value)?,
             NnOp::Add => packer.add_terms(&operands, value)?,
+            NnOp::MaxPool { .. } => {
+                unreachable!("an earlier pass turns max pools into ReLUs")
+            }
             NnOp::Activation(function) => packer.activation(*function, operands[0], sign, value)?,
         }));
     }
@@ -290,6 +293,7 @@ fn stride(op: &LinearOp) -> usize {
             window.stride[0].min(window.stride[1])
         }
         LinearOp::Slice { step, .. } => step[1].min(step[2]),
+        LinearOp::Separable { stride, .. } => stride[0].min(stride[1]),
         _ => 1,
     }
 }

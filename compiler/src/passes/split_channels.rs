@@ -172,6 +172,7 @@ impl Splitter<'_> {
         }
         let runs = match &node.op {
             Op::Input => unreachable!("an input has one run and no operands"),
+            Op::MaxPool { .. } => unreachable!("an earlier pass turns max pools into ReLUs"),
             Op::Linear(op) => self.linear(op, operands[0], value, runs),
             Op::Add => {
                 let [left, right] = [operands[0], operands[1]];
@@ -289,9 +290,12 @@ impl Splitter<'_> {
         pieces
     }
 
-    /// A channel-wise operation with the weights of some channels only.
+    /// A channel-wise operation with the weights of some channels only; those of a separable one are for all.
     fn on_channels(&mut self, op: &LinearOp, run: &Run) -> LinearOp {
         let mut op = op.clone();
+        if matches!(op, LinearOp::Separable { .. }) {
+            return op;
+        }
         let weights = &mut self.weights;
         for id in op.weights_mut() {
             let tensor = weights.get(*id);

@@ -1,6 +1,8 @@
-//! Passes and analyses of the tensor graph, checked by running models before and after.
+//! Passes and analyses of the tensor graph and of what it packs to, checked by running models before and after.
 
 mod build;
+mod fusion;
+mod max_pool;
 mod passes;
 mod ranges;
 mod real_models;

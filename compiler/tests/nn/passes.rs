@@ -2,9 +2,9 @@
 
 use heddle_compiler::error::Error;
 use heddle_compiler::pass::Changed;
-use heddle_compiler::passes::{fold_batch_norm, remove_identity};
+use heddle_compiler::passes::{fold_batch_norm, fold_padding, remove_identity};
 use heddle_ir::eval::nn::run;
-use heddle_ir::nn::{LinearOp, Model, Op};
+use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
 use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images, residual};
@@ -105,7 +105,7 @@ fn affine_operations_fold_into_matrix_products() {
 fn a_convolution_without_bias_gets_one() {
     let mut b = Builder::new([3, 6, 6]);
     let weight = b.weight("w", &[4, 3, 1, 1], 0.0, 1.0);
-    let window = heddle_ir::nn::Window {
+    let window = Window {
         kernel: [1, 1],
         stride: [2, 1],
         pads: [0; 4],
@@ -192,4 +192,68 @@ fn an_image_that_is_the_output_keeps_one_identity() {
     let (removed, _) = remove_identity::run(model.clone()).unwrap();
     assert_eq!(removed.graph.len(), 2);
     assert_same(&model, &removed);
+}
+
+/// Zeros of height and width in front of `op`, behind a ReLU or not.
+fn padded(op: Op, shape: [usize; 3], rectified: bool) -> Model {
+    let mut b = Builder::new([3, 6, 6]);
+    let x = match rectified {
+        true => b.relu(ValueId(0), "relu"),
+        false => ValueId(0),
+    };
+    let pad = LinearOp::Pad {
+        before: [0, 1, 0],
+        after: [0, 1, 1],
+    };
+    let x = b.add(Op::Linear(pad), &[x], &[3, 8, 7], "pad");
+    let x = b.add(op, &[x], &shape, "window");
+    let out = b.head(x, 2);
+    b.finish(out)
+}
+
+fn is_pad(op: &Op) -> bool {
+    matches!(op, Op::Linear(LinearOp::Pad { .. }))
+}
+
+#[test]
+fn padding_becomes_part_of_the_window_behind_it() {
+    let window = Window {
+        kernel: [3, 2],
+        stride: [2, 1],
+        pads: [0; 4],
+        dilation: [1; 2],
+    };
+    let mean = |padding| Op::Linear(LinearOp::AveragePool { window, padding });
+    let max = Op::MaxPool { window };
+    for (op, rectified, left) in [
+        (mean(PaddingInMean::Counted), false, 0),
+        (mean(PaddingInMean::Excluded), false, 1),
+        (max.clone(), true, 0),
+        (max, false, 1),
+    ] {
+        let model = padded(op, [3, 3, 6], rectified);
+        assert!(verify::nn::verify(&model).is_empty());
+        let (folded, _) = fold_padding::run(model.clone()).unwrap();
+        assert_eq!(count(&folded, is_pad), left, "{folded:?}");
+        assert_same(&model, &folded);
+    }
+}
+
+#[test]
+fn padding_that_something_else_sees_stays() {
+    let mut b = Builder::new([3, 6, 6]);
+    let pad = LinearOp::Pad {
+        before: [0, 1, 1],
+        after: [0, 1, 1],
+    };
+    let x = b.add(Op::Linear(pad), &[ValueId(0)], &[3, 8, 8], "pad");
+    let y = b.conv(x, [3, 3, 1, 1], "conv");
+    let z = b.keep(Op::Add, &[x, y], "add");
+    let out = b.head(z, 2);
+    let model = b.finish(out);
+    let (folded, changed) = fold_padding::run(model.clone()).unwrap();
+    assert_eq!((changed, count(&folded, is_pad)), (Changed::Yes, 1));
+    assert_same(&model, &folded);
+    let (again, changed) = fold_padding::run(folded.clone()).unwrap();
+    assert_eq!((again, changed), (folded, Changed::No));
 }

@@ -44,6 +44,8 @@ pub(super) struct Call<'a> {
     /// Version of the default operator set.
     pub(super) opset: i64,
     pub(super) attributes: Attributes<'a>,
+    /// Number of outputs that the node names.
+    pub(super) outputs: usize,
     /// One entry an input; `None` where an optional one is left out.
     pub(super) inputs: Vec<Option<Value>>,
 }

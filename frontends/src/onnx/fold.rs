@@ -66,6 +66,11 @@ const EVALUATORS: &[(&str, Evaluator)] = &[
     ("Where", arithmetic::select),
 ];
 
+/// The operators that are evaluated on constants, in alphabetical order.
+pub(super) fn operators() -> impl Iterator<Item = &'static str> {
+    EVALUATORS.iter().map(|(name, _)| *name)
+}
+
 /// The evaluator of an operator of the default operator set.
 pub(super) fn evaluator(op: &str) -> Option<Evaluator> {
     let index = EVALUATORS

@@ -129,7 +129,7 @@ impl<'a> Importer<'a> {
         self.load_initializers(&live.tensors);
         self.bind_inputs(&live.tensors);
         for index in self.in_order(&producers, &live.nodes) {
-            self.node(&self.proto.node[index]);
+            self.node(&self.proto.node[index], &live.tensors);
         }
         if self.problems.is_empty() {
             self.finish(output);
@@ -185,7 +185,7 @@ impl<'a> Importer<'a> {
                 break;
             };
             match node.op_type.as_str() {
-                "Softmax" | "LogSoftmax" | "ArgMax" if opset::is_default(&node.domain) => {
+                op if opset::FINAL.contains(&op) && opset::is_default(&node.domain) => {
                     let note = format!(
                         "the final {} `{}` is cut off: results are logits",
                         node.op_type,
@@ -372,7 +372,7 @@ impl<'a> Importer<'a> {
         let [Some(a), Some(b), Some(c)] = rest[..] else {
             return Err(format!(
                 "has shape {}; channels, height and width must be fixed: export the network for \
-                 one image size",
+                 one image size (only the batch may be dynamic)",
                 shown()
             ));
         };
@@ -410,29 +410,41 @@ impl<'a> Importer<'a> {
         }))
     }
 
-    fn node(&mut self, node: &'a NodeProto) {
+    fn node(&mut self, node: &'a NodeProto, live: &BTreeSet<&'a str>) {
         let name = node_name(node);
         let supported = opset::is_default(&node.domain)
-            && (ops::builder(&node.op_type).is_some() || fold::evaluator(&node.op_type).is_some());
+            && (ops::builder(&node.op_type).is_some()
+                || ops::splitter(&node.op_type).is_some()
+                || fold::evaluator(&node.op_type).is_some());
         let result = if supported {
             self.inputs(node)
                 .and_then(|inputs| self.apply(node, inputs).map_err(Some))
         } else {
             Err(Some(opset::refusal(&node.domain, &node.op_type)))
         };
-        match result {
-            Ok(value) => {
-                if let Some(output) = node.output.first() {
-                    self.define(output, value);
-                }
-            }
+        let values = match result {
+            Ok(values) => values,
             Err(message) => {
                 if let Some(message) = message {
                     self.problem(name, &node.op_type, message);
                 }
-                if let Some(output) = node.output.first() {
+                for output in &node.output {
                     self.slots.insert(output, Slot::Failed);
                 }
+                return;
+            }
+        };
+        let mut values = values.into_iter();
+        for output in &node.output {
+            match values.next() {
+                Some(value) => self.define(output, value),
+                None if live.contains(output.as_str()) => {
+                    let message =
+                        format!("its output `{output}` is used; only the first is supported");
+                    self.problem(name, &node.op_type, message);
+                    self.slots.insert(output, Slot::Failed);
+                }
+                None => {}
             }
         }
     }
@@ -451,7 +463,12 @@ impl<'a> Importer<'a> {
         Ok(inputs)
     }
 
-    fn apply(&mut self, node: &'a NodeProto, inputs: Vec<Option<Value>>) -> Result<Value, String> {
+    /// The node's outputs; only the first, unless the operator is known to have more.
+    fn apply(
+        &mut self,
+        node: &'a NodeProto,
+        inputs: Vec<Option<Value>>,
+    ) -> Result<Vec<Value>, String> {
         let constant = inputs
             .iter()
             .flatten()
@@ -461,8 +478,14 @@ impl<'a> Importer<'a> {
             op: &node.op_type,
             opset: self.opset,
             attributes: Attributes::new(node),
+            outputs: node.output.len(),
             inputs,
         };
+        if let Some(split) = ops::splitter(call.op) {
+            let values = split(&mut self.graph, &call)?;
+            call.attributes.finish()?;
+            return Ok(values);
+        }
         let value = match (fold::evaluator(call.op), ops::builder(call.op)) {
             (Some(evaluate), _) if constant => {
                 let left = self.options.max_folded_elements.saturating_sub(self.folded);
@@ -477,7 +500,7 @@ impl<'a> Importer<'a> {
             _ => return Err("supported on constants only, but depends on the image".into()),
         };
         call.attributes.finish()?;
-        Ok(value)
+        Ok(vec![value])
     }
 
     fn finish(&mut self, output: &'a str) {

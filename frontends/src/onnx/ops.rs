@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod concat;
 mod conv;
 mod dense;
 mod identity;
@@ -10,6 +11,7 @@ mod pad;
 mod pool;
 mod shape;
 mod slice;
+mod split;
 
 pub(super) use slice::spans;
 
@@ -29,16 +31,18 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Cast", identity::cast),
     ("CastLike", identity::cast),
     ("Clip", activation::clip),
-    ("Concat", pad::concat),
+    ("Concat", concat::concat),
     ("Conv", conv::conv),
     ("Div", arithmetic::div),
     ("Dropout", identity::dropout),
     ("Flatten", shape::flatten),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
+    ("GlobalMaxPool", pool::global_max_pool),
     ("Identity", identity::identity),
     ("MatMul", dense::matmul),
     ("Max", activation::max),
+    ("MaxPool", pool::max_pool),
     ("Mul", arithmetic::mul),
     ("Neg", arithmetic::neg),
     ("Pad", pad::pad),
@@ -54,6 +58,18 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Transpose", shape::transpose),
     ("Unsqueeze", shape::unsqueeze),
 ];
+
+/// Adds one ONNX node to the graph and returns all its outputs; errors as those of [`Builder`].
+pub(super) type Splitter = fn(&mut Graph, &Call<'_>) -> Result<Vec<Value>, String>;
+
+/// Every operator with more than one output that matters.
+pub(super) const SPLITTERS: &[(&str, Splitter)] = &[("Split", split::split)];
+
+/// The builder of an operator with several outputs.
+pub(super) fn splitter(op: &str) -> Option<Splitter> {
+    let (_, split) = SPLITTERS.iter().find(|(name, _)| *name == op)?;
+    Some(*split)
+}
 
 /// The builder of an operator of the default operator set.
 pub(super) fn builder(op: &str) -> Option<Builder> {

@@ -8,6 +8,9 @@ pub(super) const OLDEST: i64 = 7;
 /// Newest version whose operators are known; a newer one is read as this one, with a note.
 pub(super) const NEWEST: i64 = 28;
 
+/// Operators that are cut off at the end of a network.
+pub(super) const FINAL: [&str; 3] = ["Softmax", "LogSoftmax", "ArgMax"];
+
 /// Whether a domain is that of the default operator set.
 pub(super) fn is_default(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
@@ -42,7 +45,7 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         "QAttention",
     ];
     if quantized.iter().any(|prefix| op.starts_with(prefix)) || op.ends_with("Integer") {
-        return "quantised models are not supported; export the network in float32".into();
+        return "quantised models are not supported; export the network in float32 before quantisation".into();
     }
     if !is_default(domain) {
         return format!(
@@ -52,23 +55,23 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
     }
     match op {
         "If" | "Loop" | "Scan" | "SequenceMap" => {
-            "control flow is not supported; export the network with its branches resolved".into()
-        }
-        "LSTM" | "GRU" | "RNN" => {
-            "recurrent layers are not supported; only feed-forward convolutional networks are"
+            "control flow is not supported; export the network by tracing it with one image, so that \
+             branches are decided and loops unrolled"
                 .into()
         }
-        "MaxPool" | "GlobalMaxPool" => {
-            "max pooling is not supported; use average pooling or a strided convolution".into()
+        "LSTM" | "GRU" | "RNN" => {
+            "recurrent layers are not supported; replace them with convolutions, or run them on the \
+             client behind the encrypted part"
+                .into()
         }
         "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSigmoid"
         | "HardSwish" | "Softplus" | "Mish" | "Swish" | "Erf" | "Exp" | "Celu"
         | "ThresholdedRelu" | "Softsign" => {
             "this activation is not supported; Relu is the one that is".into()
         }
-        "Softmax" | "LogSoftmax" | "ArgMax" => {
+        _ if FINAL.contains(&op) => {
             "supported only as the last operation, where it is cut".into()
         }
-        _ => "this operator is not supported".into(),
+        _ => "this operator is not supported; docs/supported-ops.md lists those that are".into(),
     }
 }

@@ -148,6 +148,14 @@ impl View {
         Self { dims, axes }
     }
 
+    /// The same grouping for a value that has grown to `ty` along its axis `inner`, which the ONNX
+    /// axis `axis` runs over, even if its extent was 1 and the axis not worth a mention before.
+    pub(super) fn grown(&self, axis: usize, inner: usize, ty: &TensorType) -> Self {
+        let mut view = self.clone();
+        view.axes[axis] = vec![inner];
+        view.resized(ty)
+    }
+
     /// The view of the operand of a flattening whose result this view shows.
     pub(super) fn unflattened(&self, ty: &TensorType) -> Self {
         let all: Vec<usize> = (0..ty.shape.len())

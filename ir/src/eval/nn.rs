@@ -5,8 +5,10 @@
 
 use crate::Error;
 use crate::graph::ValueId;
-use crate::nn::{LinearOp, Model, Op, PaddingInMean, TensorType, Window};
+use crate::nn::{LinearOp, Model, Op, TensorType, Window};
 use crate::weights::{WeightId, Weights};
+
+mod window;
 
 /// Adjacent output columns that are computed together.
 const LANES: usize = 8;
@@ -81,6 +83,12 @@ pub fn run_with(
                 .zip(operand(1))
                 .map(|(a, b)| a + b)
                 .collect(),
+            Op::MaxPool { window } => window::max_pool(
+                operand(0),
+                graph.ty(operands[0]).chw(),
+                node.ty.chw(),
+                window,
+            ),
             Op::Identity => operand(0).to_vec(),
         };
         observe(value, &result);
@@ -140,7 +148,7 @@ fn linear_op(
             )
         }),
         LinearOp::AveragePool { window, padding } => {
-            average_pool(x, [c, h, w], to.chw(), window, *padding)
+            window::average_pool(x, [c, h, w], to.chw(), window, *padding)
         }
         LinearOp::GlobalAveragePool => x
             .chunks_exact(h * w)
@@ -168,6 +176,10 @@ fn linear_op(
                 .flat_map(|row| axis(2).map(move |column| x[row + column]))
                 .collect()
         }
+        LinearOp::Separable { rows, columns, .. } => {
+            let matrix = |id: &Option<WeightId>| id.map(data);
+            window::separable(x, [c, h, w], to.chw(), matrix(rows), matrix(columns))
+        }
         LinearOp::Pad { before, .. } => {
             let [_, rows, columns] = to.chw();
             let mut padded = vec![0.0; to.elements()];
@@ -189,38 +201,6 @@ fn per_channel(x: &[f32], channels: usize, affine: impl Fn(usize) -> (f32, f32))
             plane.iter().map(move |x| scale * x + shift)
         })
         .collect()
-}
-
-fn average_pool(
-    x: &[f32],
-    [c, h, w]: [usize; 3],
-    [_, rows, columns]: [usize; 3],
-    window: &Window,
-    padding: PaddingInMean,
-) -> Vec<f32> {
-    let [top, left, _, _] = window.pads;
-    let mut means = Vec::with_capacity(c * rows * columns);
-    for plane in x.chunks_exact(h * w) {
-        for y in 0..rows {
-            let first = y * window.stride[0];
-            let covered_rows = first.max(top)..(first + window.kernel[0]).min(h + top);
-            for column in 0..columns {
-                let first = column * window.stride[1];
-                let covered = first.max(left)..(first + window.kernel[1]).min(w + left);
-                let sum: f64 = covered_rows
-                    .clone()
-                    .flat_map(|y| &plane[(y - top) * w..][covered.start - left..covered.end - left])
-                    .map(|x| f64::from(*x))
-                    .sum();
-                let divisor = match padding {
-                    PaddingInMean::Counted => window.kernel[0] * window.kernel[1],
-                    PaddingInMean::Excluded => covered_rows.len() * covered.len(),
-                };
-                means.push((sum / divisor as f64) as f32);
-            }
-        }
-    }
-    means
 }
 
 /// A convolution's weights, as the model stores them.
@@ -444,20 +424,6 @@ mod tests {
                 assert!((got - want).abs() < 1e-4, "{window:?}: {got} {want}");
             }
         }
-    }
-
-    #[test]
-    fn average_pool_divides_by_what_it_is_told() {
-        let window = Window {
-            kernel: [2, 2],
-            stride: [2, 2],
-            pads: [1, 1, 0, 0],
-            dilation: [1, 1],
-        };
-        let x: Vec<f32> = (1..=9).map(|x| x as f32).collect();
-        let pool = |padding| average_pool(&x, [1, 3, 3], [1, 2, 2], &window, padding);
-        assert_eq!(pool(PaddingInMean::Counted), [0.25, 1.25, 2.75, 7.0]);
-        assert_eq!(pool(PaddingInMean::Excluded), [1.0, 2.5, 5.5, 7.0]);
     }
 
     #[test]

@@ -292,6 +292,7 @@ impl AffineMatrix {
                 }
                 Ok((picked, [axis(0).count(), axis(1).count(), axis(2).count()]))
             }
+            LinearOp::Separable { rows, columns, .. } => separable(weights, *rows, *columns, shape),
             LinearOp::Pad { before, after } => {
                 let extents: Vec<usize> = (0..3)
                     .map(|axis| before[axis] + shape[axis] + after[axis])
@@ -449,12 +450,49 @@ fn pool(
     Ok((matrix, [channels, out_height, out_width]))
 }
 
-impl Window {
-    /// The input index under tap `tap` of output `output` on an axis (0: height, 1: width) of
-    /// `extent` elements, or `None` in the padding.
-    fn source(&self, axis: usize, output: usize, tap: usize, extent: usize) -> Option<usize> {
-        (output * self.stride[axis] + tap * self.dilation[axis])
-            .checked_sub(self.pads[axis])
-            .filter(|index| *index < extent)
+/// One axis of a separable map: for every result the sources with their factors.
+fn axis_rows(
+    weights: &Weights,
+    id: Option<WeightId>,
+    extent: usize,
+) -> Result<Vec<Vec<(usize, f64)>>, Error> {
+    let Some(id) = id else {
+        return Ok((0..extent).map(|index| vec![(index, 1.0)]).collect());
+    };
+    let matrix = tensor(weights, id)?;
+    match matrix.shape[..] {
+        [_, columns] if columns == extent && extent > 0 => Ok(matrix
+            .data
+            .chunks_exact(extent)
+            .map(|row| {
+                let entries = row.iter().map(|entry| f64::from(*entry)).enumerate();
+                entries.filter(|(_, entry)| *entry != 0.0).collect()
+            })
+            .collect()),
+        _ => Err(misfit(matrix, format!("[results, {extent}]"))),
     }
+}
+
+fn separable(
+    weights: &Weights,
+    rows: Option<WeightId>,
+    columns: Option<WeightId>,
+    [channels, height, width]: [usize; 3],
+) -> Result<(AffineMatrix, [usize; 3]), Error> {
+    let rows = axis_rows(weights, rows, height)?;
+    let columns = axis_rows(weights, columns, width)?;
+    let mut matrix = AffineMatrix::with_columns(channels * height * width);
+    for channel in 0..channels {
+        for row in &rows {
+            for column in &columns {
+                for (y, outer) in row {
+                    for (x, inner) in column {
+                        matrix.push((channel * height + y) * width + x, outer * inner);
+                    }
+                }
+                matrix.end_row(0.0);
+            }
+        }
+    }
+    Ok((matrix, [channels, rows.len(), columns.len()]))
 }

@@ -48,7 +48,7 @@ fn call(op: &Op) -> Call {
     match op {
         Op::Linear(linear) => linear_call(linear),
         Op::Activation(activation) => Call::of_variant(to_value(activation)),
-        Op::Input | Op::Add | Op::Identity => Call::of_variant(to_value(op)),
+        Op::Input | Op::Add | Op::MaxPool { .. } | Op::Identity => Call::of_variant(to_value(op)),
     }
 }
 
@@ -64,6 +64,9 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
                 }
             }
         }
+    }
+    if call.word == "max_pool" {
+        return cursor.decode("`max_pool`", call.into_variant());
     }
     linear_op(cursor, call).map(Op::Linear)
 }
@@ -171,6 +174,7 @@ mod tests {
             vec![0.5, -0.25],
         ));
         let bias = weights.push(Tensor::new("odd \"name\"", vec![2], vec![1.0, 2.0]));
+        let matrix = weights.push(Tensor::new("taps", vec![3, 1], vec![1.0, -1.0, 0.5]));
         let window = Window {
             kernel: [1, 1],
             stride: [2, 2],
@@ -208,6 +212,20 @@ mod tests {
             padding: PaddingInMean::Excluded,
         };
         let pool = graph.add(Op::Linear(pool), &[sum], TensorType::new([2, 1, 1]), "pool");
+        let separable = LinearOp::Separable {
+            rows: Some(matrix),
+            columns: None,
+            stride: [1, 2],
+        };
+        let separable = Op::Linear(separable);
+        let pool = graph.add(separable, &[pool], TensorType::new([2, 3, 1]), "taps");
+        let maximum = Op::MaxPool {
+            window: Window {
+                kernel: [3, 1],
+                ..window
+            },
+        };
+        let pool = graph.add(maximum, &[pool], TensorType::new([2, 1, 1]), "maximum");
         let flat = Op::Linear(LinearOp::Flatten);
         let flat = graph.add(
             flat,
@@ -237,6 +255,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
+        assert!(text.contains("= max_pool %7 {window={dilation="), "{text}");
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
     }
 

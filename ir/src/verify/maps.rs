@@ -5,7 +5,7 @@ use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::{LinearOp, Op, TensorType};
 use crate::slot::Chebyshev;
 use crate::verify::nn;
-use crate::weights::Weights;
+use crate::weights::{WeightId, Weights};
 
 /// Most slots that a packed value may have: those of the largest ring.
 pub(super) const MAX_SLOTS: usize = 1 << 16;
@@ -143,6 +143,14 @@ fn taps(op: &LinearOp, weights: &Weights) -> usize {
                 .fold(1, |all: usize, extent| all.saturating_mul(*extent))
         }
         LinearOp::AveragePool { window, .. } => window.kernel.iter().product(),
+        LinearOp::Separable { rows, columns, .. } => {
+            let sources = |id: &Option<WeightId>| {
+                id.and_then(|id| weights.try_get(id))
+                    .and_then(|matrix| matrix.shape.get(1).copied())
+                    .unwrap_or(1)
+            };
+            sources(rows).saturating_mul(sources(columns))
+        }
         _ => 1,
     }
 }

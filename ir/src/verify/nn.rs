@@ -11,6 +11,9 @@ pub const MAX_ELEMENTS: usize = 1 << 28;
 /// Largest stride, dilation, kernel extent or padding of a window.
 const MAX_WINDOW: usize = 1 << 16;
 
+/// Largest kernel extent or padding of a max pool.
+const MAX_POOL: usize = 1 << 10;
+
 /// The type of `op`'s result for operands of the given types.
 ///
 /// # Errors
@@ -19,7 +22,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
     let arity = match op {
         Op::Input => 0,
         Op::Add => 2,
-        Op::Linear(_) | Op::Activation(_) | Op::Identity => 1,
+        Op::Linear(_) | Op::Activation(_) | Op::MaxPool { .. } | Op::Identity => 1,
     };
     if operands.len() != arity {
         return Err(format!(
@@ -37,6 +40,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
         Op::Add => {
             return Err(format!("cannot add {} and {}", operands[0], operands[1]));
         }
+        Op::MaxPool { window } => infer_max_pool(window, operands[0])?,
         Op::Linear(linear) => infer_linear(linear, operands[0], weights)?,
     };
     check_type(&result)?;
@@ -179,6 +183,19 @@ fn infer_linear(
             }
             with_extents(operand, shape)
         }
+        LinearOp::Separable {
+            rows,
+            columns,
+            stride,
+        } => {
+            feature_map(operand)?;
+            if stride.contains(&0) {
+                return Err("a separable map with a stride of 0".into());
+            }
+            let height = results_along(weights, *rows, h, "height")?;
+            let width = results_along(weights, *columns, w, "width")?;
+            Ok(TensorType::new([c, height, width]))
+        }
         LinearOp::Pad { before, after } => {
             let mut shape = [0; 3];
             for (axis, extent) in [c, h, w].into_iter().enumerate() {
@@ -189,6 +206,50 @@ fn infer_linear(
             }
             with_extents(operand, shape)
         }
+    }
+}
+
+fn infer_max_pool(window: &Window, operand: &TensorType) -> Result<TensorType, String> {
+    feature_map(operand)?;
+    let [c, h, w] = operand.chw();
+    if window
+        .kernel
+        .iter()
+        .chain(&window.pads)
+        .any(|extent| *extent > MAX_POOL)
+    {
+        return Err(format!("a max pool with an extent above {MAX_POOL}"));
+    }
+    let [rows, columns] = slide(window, [c, h, w])?;
+    for (axis, count, extent) in [(0, rows, h), (1, columns, w)] {
+        let is_empty = |output: &usize| {
+            (0..window.kernel[axis]).all(|tap| window.source(axis, *output, tap, extent).is_none())
+        };
+        if let Some(output) = (0..count).find(is_empty) {
+            return Err(format!(
+                "position {output} of a window of {:?} lies in the padding {:?} alone",
+                window.kernel, window.pads
+            ));
+        }
+    }
+    Ok(TensorType::new([c, rows, columns]))
+}
+
+/// The number of results of a matrix along an axis of `extent` elements.
+fn results_along(
+    weights: &Weights,
+    id: Option<WeightId>,
+    extent: usize,
+    axis: &str,
+) -> Result<usize, String> {
+    let Some(id) = id else { return Ok(extent) };
+    let found = tensor(weights, id)?;
+    match found.shape[..] {
+        [results, sources] if sources == extent => Ok(results),
+        _ => Err(format!(
+            "the matrix `{}` along {axis} has shape {:?}, expected [results, {extent}]",
+            found.name, found.shape
+        )),
     }
 }
 
@@ -440,5 +501,43 @@ mod tests {
         assert_eq!(infer(&slice(4), &[&x], &weights).unwrap().shape, [2, 2, 2]);
         assert!(infer(&slice(5), &[&x], &weights).is_err());
         assert!(infer(&Op::Add, &[&x, &TensorType::new([32])], &weights).is_err());
+    }
+
+    #[test]
+    fn refuses_max_pools_and_separable_maps_that_do_not_fit() {
+        let mut weights = Weights::default();
+        let matrix = weights.push(Tensor::new("m", vec![3, 4], vec![0.5; 12]));
+        let x = TensorType::new([2, 4, 5]);
+        let window = Window {
+            kernel: [2, 2],
+            stride: [2, 2],
+            pads: [1, 0, 0, 1],
+            dilation: [1, 1],
+        };
+        let pooled = |window| infer(&Op::MaxPool { window }, &[&x], &weights);
+        assert_eq!(pooled(window).unwrap().shape, [2, 2, 3]);
+        let padded = Window {
+            pads: [2, 0, 0, 0],
+            ..window
+        };
+        assert!(pooled(padded).unwrap_err().contains("in the padding"));
+        let huge = Window {
+            kernel: [1 << 11, 2],
+            ..window
+        };
+        assert!(pooled(huge).unwrap_err().contains("above"));
+        let separable = |rows, columns, stride| {
+            let op = LinearOp::Separable {
+                rows,
+                columns,
+                stride,
+            };
+            infer(&Op::Linear(op), &[&x], &weights)
+        };
+        let along_height = separable(Some(matrix), None, [1, 1]).unwrap();
+        assert_eq!(along_height.shape, [2, 3, 5]);
+        assert!(separable(None, Some(matrix), [1, 1]).is_err());
+        assert!(separable(Some(WeightId(9)), None, [1, 1]).is_err());
+        assert!(separable(Some(matrix), None, [0, 1]).is_err());
     }
 }

@@ -48,7 +48,8 @@ fn propagate(model: &Model) -> Vec<Option<Moments>> {
             Op::Input => None,
             Op::Identity => operand(0).cloned(),
             Op::Activation(Activation::Relu) => operand(0).map(rectified),
-            Op::Activation(_) => None,
+            // A pass in front of calibration has turned these into ReLUs.
+            Op::MaxPool { .. } | Op::Activation(_) => None,
             Op::Add => operand(0).zip(operand(1)).map(|(a, b)| Moments {
                 mean: a.mean.iter().zip(&b.mean).map(|(a, b)| a + b).collect(),
                 deviation: a
@@ -137,6 +138,9 @@ fn linear(
                 .unzip();
             Some(Moments { mean, deviation })
         }
+        LinearOp::Separable { rows, columns, .. } => {
+            operand.map(|operand| separable(model, *rows, *columns, operand))
+        }
         LinearOp::Slice { start, end, step } => {
             let pick = |values: &[f64]| {
                 let end = end[0].min(values.len());
@@ -165,6 +169,48 @@ fn linear(
                 deviation: pad(deviation),
             })
         }
+    }
+}
+
+/// For every row of a matrix along an axis the sum of its positive entries and of the magnitudes of
+/// its negative ones.
+fn axis_sums(model: &Model, id: Option<WeightId>) -> Vec<[f64; 2]> {
+    let Some(id) = id else {
+        return vec![[1.0, 0.0]];
+    };
+    let matrix = model.weights.get(id);
+    let extent = matrix.shape.last().copied().unwrap_or(1).max(1);
+    let sums = |row: &[f32]| {
+        row.iter().fold([0.0, 0.0], |[above, below], entry| {
+            let entry = f64::from(*entry);
+            [above + entry.max(0.0), below + (-entry).max(0.0)]
+        })
+    };
+    matrix.data.chunks(extent).map(sums).collect()
+}
+
+/// A map along height and width: neighbours that are added count as fully correlated, as in a mean,
+/// and those that are subtracted as independent of them.
+fn separable(
+    model: &Model,
+    rows: Option<WeightId>,
+    columns: Option<WeightId>,
+    operand: &Moments,
+) -> Moments {
+    let (mut gain, mut spread) = (0.0_f64, 0.0_f64);
+    let columns = axis_sums(model, columns);
+    for [above, below] in axis_sums(model, rows) {
+        for [right, left] in &columns {
+            let (added, removed) = (above * right + below * left, above * left + below * right);
+            if (added - removed).abs() > gain.abs() {
+                gain = added - removed;
+            }
+            spread = spread.max(added.hypot(removed));
+        }
+    }
+    Moments {
+        mean: operand.mean.iter().map(|mean| gain * mean).collect(),
+        deviation: operand.deviation.iter().map(|d| spread * d).collect(),
     }
 }
 
@@ -218,7 +264,7 @@ pub(super) fn worst_case(model: &Model, input: f64, activations: &[f64]) -> f64 
         let operand = |position: usize| bounds[operands[position].index()];
         let bound = match &graph.node(value).op {
             Op::Input => input,
-            Op::Identity => operand(0),
+            Op::Identity | Op::MaxPool { .. } => operand(0),
             Op::Activation(_) => activations.next().unwrap_or_else(|| operand(0)),
             Op::Add => operand(0) + operand(1),
             Op::Linear(op) => {
@@ -277,6 +323,13 @@ fn row_sums(model: &Model, op: &LinearOp, rows: usize) -> Vec<(f64, f64)> {
         | LinearOp::Flatten
         | LinearOp::Slice { .. }
         | LinearOp::Pad { .. } => vec![(1.0, 0.0)],
+        LinearOp::Separable { rows, columns, .. } => {
+            let gain = |id: &Option<WeightId>| {
+                let gains = axis_sums(model, *id).into_iter();
+                gains.fold(0.0, |max: f64, [above, below]| max.max(above + below))
+            };
+            vec![(gain(rows) * gain(columns), 0.0)]
+        }
     }
 }
 

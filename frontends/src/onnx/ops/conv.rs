@@ -6,14 +6,22 @@ use crate::onnx::attr::Attributes;
 use crate::onnx::build::{Call, Graph, Value};
 
 pub(super) fn conv(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.feature_map(graph, 0)?;
     let weight = call.constant(1, "the kernel")?;
     let [m, _, height, width] = weight.shape[..] else {
-        return Err(format!(
-            "the kernel `{}` has shape {:?}; 2-D convolutions need four axes",
-            weight.name, weight.shape
-        ));
+        let name = &weight.name;
+        return Err(match weight.shape.len() {
+            3 => format!(
+                "`{name}` is the kernel of a 1-D convolution; 2-D ones are supported: give the \
+                 signal a height of 1"
+            ),
+            5 => format!("`{name}` is the kernel of a 3-D convolution; 2-D ones are supported"),
+            _ => format!(
+                "the kernel `{name}` has shape {:?}; 2-D convolutions need four axes",
+                weight.shape
+            ),
+        });
     };
+    let x = call.feature_map(graph, 0)?;
     let kernel = [height, width];
     if let Some(declared) = call.attributes.extents::<2>("kernel_shape", 1)?
         && declared != kernel

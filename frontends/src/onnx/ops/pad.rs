@@ -1,4 +1,4 @@
-//! Zeros around a value: `Pad`, and `Concat` with zeros.
+//! Zeros around a value.
 
 use heddle_ir::nn::{LinearOp, Op};
 
@@ -52,48 +52,8 @@ pub(super) fn pad(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     padded(graph, call, x, &padding)
 }
 
-/// `Concat` of one value with zeros before and after it.
-pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let mut found: Option<&Traced> = None;
-    let axis = call
-        .attributes
-        .int("axis")?
-        .ok_or("attribute `axis` is missing")?;
-    let (mut before, mut after) = (0_usize, 0_usize);
-    for index in 0..call.inputs.len() {
-        let input = call.input(index)?;
-        let extents = input.dims();
-        match input {
-            Value::Traced(x) if found.is_none() => found = Some(x),
-            Value::Const(zeros) if zeros.is_all(0.0) => {
-                let extent = extents[dims::axis(axis, extents.len())?];
-                *if found.is_none() {
-                    &mut before
-                } else {
-                    &mut after
-                } += extent;
-            }
-            _ => {
-                return Err("a concatenation is supported of one value with zeros only".into());
-            }
-        }
-    }
-    let x = found.ok_or("constants that were not folded")?;
-    let axis = dims::axis(axis, x.view.dims().len())?;
-    for index in 0..call.inputs.len() {
-        let others = call.input(index)?.dims();
-        let fits = others.len() == x.view.dims().len()
-            && (0..others.len())
-                .all(|other| other == axis || others[other] == x.view.dims()[other]);
-        if !fits {
-            return Err(format!("concatenates {others:?} and {:?}", x.view.dims()));
-        }
-    }
-    padded(graph, call, x, &[(axis, before, after)])
-}
-
 /// Pads ONNX axes by zeros before and after.
-fn padded(
+pub(super) fn padded(
     graph: &mut Graph,
     call: &Call<'_>,
     x: &Traced,

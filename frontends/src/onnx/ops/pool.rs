@@ -1,4 +1,4 @@
-//! Means over windows and over whole planes.
+//! Means and maxima over windows and over whole planes.
 
 use heddle_ir::nn::{LinearOp, Op, PaddingInMean, TensorType, Window};
 
@@ -25,11 +25,15 @@ pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, 
     } else {
         PaddingInMean::Excluded
     };
+    let declared = window.pads;
     if call.attributes.flag("ceil_mode", false)? {
-        extend(&mut window, chw, padding)?;
+        extend(&mut window, chw)?;
     }
-    let whole = window.kernel == [chw[1], chw[2]] && window.pads == [0; 4];
-    let op = if whole && dilation == [1, 1] {
+    let op = if window.dilation != [1, 1]
+        || (window.pads != declared && padding == PaddingInMean::Counted)
+    {
+        weighted_mean(graph, call.name, &window, declared, chw, padding)?
+    } else if window.kernel == [chw[1], chw[2]] && window.pads == [0; 4] {
         LinearOp::GlobalAveragePool
     } else {
         LinearOp::AveragePool { window, padding }
@@ -37,30 +41,108 @@ pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, 
     graph.standard(Op::Linear(op), &[x], call.name)
 }
 
-/// Turns `ceil_mode` into padding at the end, which a mean over real elements does not see.
-fn extend(
-    window: &mut Window,
+/// Largest extent that a matrix is written out for.
+const LARGEST: usize = 1 << 12;
+
+/// A mean whose divisors no plain average pool has, as a matrix along height and one along width.
+/// Counted padding is that of the model, `declared`; what `ceil_mode` adds behind never counts.
+fn weighted_mean(
+    graph: &mut Graph,
+    name: &str,
+    window: &Window,
+    declared: [usize; 4],
     [_, height, width]: [usize; 3],
     padding: PaddingInMean,
-) -> Result<(), String> {
+) -> Result<LinearOp, String> {
+    let numbers = [window.kernel, window.stride, window.dilation];
+    let numbers = numbers.iter().flatten().chain(&window.pads);
+    if numbers
+        .chain(&[height, width])
+        .any(|number| *number > LARGEST)
+    {
+        return Err(format!(
+            "a mean with an extent above {LARGEST} whose divisors differ"
+        ));
+    }
+    let [rows, columns] = window
+        .output(height, width)
+        .ok_or("the window does not fit")?;
+    let mut along = |axis: usize, extent: usize, results: usize, what: &str| {
+        let end = declared[axis] + extent + declared[axis + 2];
+        let mut data = vec![0.0; results * extent];
+        for (result, row) in data.chunks_exact_mut(extent).enumerate() {
+            let taps: Vec<usize> = (0..window.kernel[axis])
+                .filter_map(|tap| window.source(axis, result, tap, extent))
+                .collect();
+            if taps.is_empty() {
+                return Err("a window that lies in the padding alone".into());
+            }
+            let start = result * window.stride[axis];
+            let divisor = match padding {
+                PaddingInMean::Excluded => taps.len(),
+                PaddingInMean::Counted => (0..window.kernel[axis])
+                    .filter(|tap| start + tap * window.dilation[axis] < end)
+                    .count(),
+            };
+            for tap in taps {
+                row[tap] += (1.0 / divisor as f64) as f32;
+            }
+        }
+        graph.push_weight(&format!("{name}.{what}"), vec![results, extent], data)
+    };
+    Ok(LinearOp::Separable {
+        rows: Some(along(0, height, rows, "rows")?),
+        columns: Some(along(1, width, columns, "columns")?),
+        stride: window.stride,
+    })
+}
+
+pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let x = call.feature_map(graph, 0)?;
+    let kernel = call
+        .attributes
+        .extents("kernel_shape", 1)?
+        .ok_or("attribute `kernel_shape` is missing")?;
+    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
+    call.attributes.ignore(&["storage_order"]);
+    let chw = graph.chw(x);
+    let mut window = window(&call.attributes, kernel, dilation, chw)?;
+    if call.attributes.flag("ceil_mode", false)? {
+        extend(&mut window, chw)?;
+    }
+    graph.standard(Op::MaxPool { window }, &[x], call.name)
+}
+
+pub(super) fn global_max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let x = call.feature_map(graph, 0)?;
+    let [_, height, width] = graph.chw(x);
+    let window = Window {
+        kernel: [height, width],
+        stride: [1, 1],
+        pads: [0; 4],
+        dilation: [1, 1],
+    };
+    graph.standard(Op::MaxPool { window }, &[x], call.name)
+}
+
+/// Turns `ceil_mode` into padding at the end, for one more position where the last is cut off.
+fn extend(window: &mut Window, [_, height, width]: [usize; 3]) -> Result<(), String> {
     for (axis, input) in [height, width].into_iter().enumerate() {
         let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
+        let reach = (kernel - 1)
+            .checked_mul(window.dilation[axis])
+            .ok_or("dilation and kernel are too large")?
+            + 1;
         let padded = input
             .saturating_add(window.pads[axis])
             .saturating_add(window.pads[axis + 2]);
-        let room = padded
-            .checked_sub(kernel)
-            .ok_or("the window does not fit")?;
+        let room = padded.checked_sub(reach).ok_or("the window does not fit")?;
         let mut steps = room.div_ceil(stride);
         // A last window that would start behind the data is left out.
-        if steps * stride >= input + window.pads[axis] {
+        if steps.saturating_mul(stride) >= input.saturating_add(window.pads[axis]) {
             steps -= 1;
         }
-        let missing = (steps * stride).saturating_sub(room);
-        if missing > 0 && padding == PaddingInMean::Counted {
-            return Err("`ceil_mode` together with `count_include_pad`".into());
-        }
-        window.pads[axis + 2] += missing;
+        window.pads[axis + 2] += (steps * stride).saturating_sub(room);
     }
     Ok(())
 }

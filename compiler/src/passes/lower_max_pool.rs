@@ -1,0 +1,402 @@
+//! Max-pool lowering: maxima become ReLUs, by `max(a, b) = b + relu(a − b)`.
+//!
+//! A window's maximum is taken along width first, then along height, and on each axis over runs of
+//! 2, 4, 8 … taps, the last two of which may overlap: ⌈log2 k⌉ ReLUs an axis. Every position of a
+//! map is computed at once, so that intermediate maps keep the operand's size and neighbours stay
+//! neighbours; only the last step takes the stride, on both axes, as a strided convolution does. The
+//! difference `a − b` is one separable map whose rows hold +1 and −1.
+//!
+//! Padding takes no part in a maximum: a tap outside the map is replaced by the nearest one inside
+//! the same window, which changes nothing, since a maximum may count an element twice.
+//!
+//! Source: Lee et al., "Precise Approximation of Convolutional Neural Networks for Homomorphically
+//! Encrypted Data", arXiv 2105.10879, for max pooling by sign polynomials.
+
+use heddle_ir::nn::{Activation, LinearOp, Model, Op, TensorType, Window};
+use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
+
+use crate::error::Error;
+use crate::pass::Changed;
+
+/// The pass's name.
+pub const NAME: &str = "lower-max-pool";
+
+/// Rebuilds the graph without [`Op::MaxPool`].
+///
+/// # Errors
+/// None; the signature is that of every pass of its stage.
+pub fn run(model: Model) -> Result<(Model, Changed), Error> {
+    let is_pool = |value: ValueId| matches!(model.graph.node(value).op, Op::MaxPool { .. });
+    if !model.graph.values().any(is_pool) {
+        return Ok((model, Changed::No));
+    }
+    let mut lowering = Lowering {
+        graph: Graph::new(),
+        weights: model.weights.clone(),
+    };
+    let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
+    for value in model.graph.values() {
+        let node = model.graph.node(value);
+        let operands: Vec<ValueId> = model
+            .graph
+            .operands(value)
+            .iter()
+            .map(|operand| renumbered[operand.index()])
+            .collect();
+        renumbered.push(match &node.op {
+            Op::MaxPool { window } => lowering.max_pool(window, operands[0], &node.ty, &node.name),
+            op => lowering
+                .graph
+                .add(op.clone(), &operands, node.ty.clone(), node.name.clone()),
+        });
+    }
+    let Lowering { mut graph, weights } = lowering;
+    let outputs = model.graph.outputs().iter();
+    graph.set_outputs(outputs.map(|output| renumbered[output.index()]).collect());
+    let lowered = Model {
+        graph,
+        weights,
+        ..model
+    };
+    Ok((lowered, Changed::Yes))
+}
+
+struct Lowering {
+    graph: Graph<Op, TensorType>,
+    weights: Weights,
+}
+
+impl Lowering {
+    fn max_pool(
+        &mut self,
+        window: &Window,
+        operand: ValueId,
+        ty: &TensorType,
+        name: &str,
+    ) -> ValueId {
+        let [_, height, width] = self.graph.ty(operand).chw();
+        let [_, rows, columns] = ty.chw();
+        let along_height = Steps::new(window, 0, height, rows);
+        let along_width = Steps::new(window, 1, width, columns);
+        let mut maxima = operand;
+        let mut last = Step::identity(width);
+        let mut steps = along_width.steps.into_iter().enumerate().peekable();
+        while let Some((index, step)) = steps.next() {
+            if steps.peek().is_none() && along_height.steps.is_empty() {
+                last = step;
+                break;
+            }
+            let matrices = |pick: &Pick| [None, Some(pick.clone())];
+            maxima = self.step(
+                maxima,
+                &step,
+                matrices,
+                [1, 1],
+                &format!("{name}/width.{index}"),
+            );
+        }
+        // Positions were taken one apart so far; the last step picks those that the stride keeps.
+        let kept = along_width.kept;
+        let stride = window.stride;
+        let Some((step, earlier)) = along_height.steps.split_last() else {
+            let step = Step {
+                first: kept.iter().map(|index| last.first[*index]).collect(),
+                second: kept.iter().map(|index| last.second[*index]).collect(),
+                sources: last.sources,
+            };
+            let rows = Pick::of(along_height.kept, height);
+            let matrices = |pick: &Pick| [Some(rows.clone()), Some(pick.clone())];
+            return self.step(maxima, &step, matrices, stride, name);
+        };
+        for (index, step) in earlier.iter().enumerate() {
+            let matrices = |pick: &Pick| [Some(pick.clone()), None];
+            maxima = self.step(
+                maxima,
+                step,
+                matrices,
+                [1, 1],
+                &format!("{name}/height.{index}"),
+            );
+        }
+        let step = Step {
+            first: along_height
+                .kept
+                .iter()
+                .map(|index| step.first[*index])
+                .collect(),
+            second: along_height
+                .kept
+                .iter()
+                .map(|index| step.second[*index])
+                .collect(),
+            sources: step.sources,
+        };
+        let width = self.graph.ty(maxima).chw()[2];
+        let columns = Pick::of(kept, width);
+        let matrices = |pick: &Pick| [Some(pick.clone()), Some(columns.clone())];
+        self.step(maxima, &step, matrices, stride, name)
+    }
+
+    /// `b + relu(a − b)`, where `a` and `b` are what the step picks from `operand`. `matrices` places
+    /// what the step does on its axis beside what happens on the other: `[height, width]`.
+    fn step(
+        &mut self,
+        operand: ValueId,
+        step: &Step,
+        matrices: impl Fn(&Pick) -> [Option<Pick>; 2],
+        stride: [usize; 2],
+        name: &str,
+    ) -> ValueId {
+        let one = Pick::of(step.second.clone(), step.sources);
+        let kept = self.separable(operand, matrices(&one), stride, &format!("{name}/tap"));
+        if step.first == step.second {
+            return kept;
+        }
+        let difference = Pick {
+            rows: std::iter::zip(&step.first, &step.second)
+                .map(|(first, second)| {
+                    if first == second {
+                        Vec::new()
+                    } else {
+                        vec![(*first, 1.0), (*second, -1.0)]
+                    }
+                })
+                .collect(),
+            sources: step.sources,
+        };
+        let difference = self.separable(
+            operand,
+            matrices(&difference),
+            stride,
+            &format!("{name}/difference"),
+        );
+        let ty = self.graph.ty(difference).clone();
+        let relu = Op::Activation(Activation::Relu);
+        let excess = self
+            .graph
+            .add(relu, &[difference], ty.clone(), format!("{name}/relu"));
+        self.graph.add(Op::Add, &[kept, excess], ty, name)
+    }
+
+    /// The operand with a matrix along height and one along width; itself where both are identities.
+    fn separable(
+        &mut self,
+        operand: ValueId,
+        matrices: [Option<Pick>; 2],
+        stride: [usize; 2],
+        name: &str,
+    ) -> ValueId {
+        let [channels, height, width] = self.graph.ty(operand).chw();
+        let [rows, columns] = matrices.map(|pick| pick.filter(|pick| !pick.is_identity()));
+        if rows.is_none() && columns.is_none() {
+            return operand;
+        }
+        let extents = [&rows, &columns].map(|pick| pick.as_ref().map(|pick| pick.rows.len()));
+        let ty = TensorType::new([
+            channels,
+            extents[0].unwrap_or(height),
+            extents[1].unwrap_or(width),
+        ]);
+        let mut stored = |pick: Option<Pick>, axis: &str| {
+            pick.map(|pick| self.store(&pick, format!("{name}.{axis}")))
+        };
+        let op = LinearOp::Separable {
+            rows: stored(rows, "rows"),
+            columns: stored(columns, "columns"),
+            stride,
+        };
+        self.graph.add(Op::Linear(op), &[operand], ty, name)
+    }
+
+    fn store(&mut self, pick: &Pick, name: String) -> WeightId {
+        let mut data = vec![0.0; pick.rows.len() * pick.sources];
+        for (row, entries) in data.chunks_exact_mut(pick.sources).zip(&pick.rows) {
+            for (source, factor) in entries {
+                row[*source] += factor;
+            }
+        }
+        let shape = vec![pick.rows.len(), pick.sources];
+        self.weights.push(Tensor::new(name, shape, data))
+    }
+}
+
+/// A sparse matrix along one axis: for every result its sources with their factors.
+#[derive(Clone, Debug)]
+struct Pick {
+    rows: Vec<Vec<(usize, f32)>>,
+    sources: usize,
+}
+
+impl Pick {
+    /// Results that are one source each.
+    fn of(indices: Vec<usize>, sources: usize) -> Self {
+        Self {
+            rows: indices
+                .into_iter()
+                .map(|index| vec![(index, 1.0)])
+                .collect(),
+            sources,
+        }
+    }
+
+    fn is_identity(&self) -> bool {
+        self.rows.len() == self.sources
+            && self
+                .rows
+                .iter()
+                .enumerate()
+                .all(|(index, row)| row[..] == [(index, 1.0)])
+    }
+}
+
+/// Result `i` is the larger one of the sources `first[i]` and `second[i]`.
+#[derive(Clone, Debug, PartialEq)]
+struct Step {
+    first: Vec<usize>,
+    second: Vec<usize>,
+    /// Number of sources to pick from.
+    sources: usize,
+}
+
+impl Step {
+    fn identity(extent: usize) -> Self {
+        Self {
+            first: (0..extent).collect(),
+            second: (0..extent).collect(),
+            sources: extent,
+        }
+    }
+}
+
+/// How one axis of a window is worked off.
+#[derive(Debug)]
+struct Steps {
+    /// ⌈log2 k⌉ steps; the results of the last are the window's maxima at all positions between its
+    /// first and its last one.
+    steps: Vec<Step>,
+    /// The last step's results that the stride keeps, in order.
+    kept: Vec<usize>,
+}
+
+/// The taps that lie inside the map: `count` of them from `first`, a dilation apart.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: isize,
+    count: usize,
+}
+
+impl Steps {
+    fn new(window: &Window, axis: usize, extent: usize, results: usize) -> Self {
+        let axis = Axis {
+            extent: extent as isize,
+            dilation: window.dilation[axis] as isize,
+            kernel: window.kernel[axis],
+            stride: window.stride[axis] as isize,
+            pad: window.pads[axis] as isize,
+        };
+        let last_start = (results as isize - 1) * axis.stride;
+        let starts = |position: isize| position - axis.pad;
+        let doublings = axis.kernel.next_power_of_two().trailing_zeros();
+        if doublings == 0 {
+            // One tap: where it is padding, the window would be empty.
+            let position = |result: usize| starts(result as isize * axis.stride) as usize;
+            return Self {
+                steps: Vec::new(),
+                kept: (0..results).map(position).collect(),
+            };
+        }
+        // Backwards: which runs each step needs tells how many the one before has to give.
+        let mut needed: Vec<Run> = (0..=last_start)
+            .map(|position| axis.run(starts(position), axis.kernel))
+            .collect();
+        let mut steps = Vec::new();
+        for doubling in (0..doublings).rev() {
+            let taps = 1_usize << doubling;
+            let covers: Vec<[isize; 2]> = needed.iter().map(|run| axis.cover(*run, taps)).collect();
+            let (low, high) = if doubling == 0 {
+                (0, axis.extent - 1)
+            } else {
+                let starts = || covers.iter().flatten().copied();
+                (
+                    starts().min().unwrap_or_default(),
+                    starts().max().unwrap_or_default(),
+                )
+            };
+            let index = |side: usize| {
+                let indices = covers.iter().map(move |cover| (cover[side] - low) as usize);
+                indices.collect::<Vec<usize>>()
+            };
+            // The earlier tap is kept, and what the later one has more is added.
+            steps.push(Step {
+                first: index(1),
+                second: index(0),
+                sources: (high - low + 1) as usize,
+            });
+            needed = (low..=high).map(|start| axis.run(start, taps)).collect();
+        }
+        steps.reverse();
+        Self {
+            steps,
+            kept: (0..results)
+                .map(|result| result * axis.stride as usize)
+                .collect(),
+        }
+    }
+}
+
+/// One axis of a window and of the map under it.
+struct Axis {
+    extent: isize,
+    dilation: isize,
+    kernel: usize,
+    stride: isize,
+    pad: isize,
+}
+
+impl Axis {
+    /// What lies inside the map of `taps` taps from `start`. Where nothing does, which no position
+    /// of a window has but one between two may, the first element stands for it.
+    fn run(&self, start: isize, taps: usize) -> Run {
+        let skipped = (-start).max(0).div_ceil_by(self.dilation);
+        let first = start + skipped * self.dilation;
+        let end = start + (taps as isize - 1) * self.dilation;
+        let last = end.min(self.extent - 1);
+        if first > last {
+            return Run { first: 0, count: 1 };
+        }
+        let count = (last - first) / self.dilation + 1;
+        Run {
+            first,
+            count: count as usize,
+        }
+    }
+
+    /// The starts of two runs of `taps` taps that together cover `run` inside the map, and nothing
+    /// else.
+    fn cover(&self, run: Run, taps: usize) -> [isize; 2] {
+        let reach = |taps: usize| taps as isize * self.dilation;
+        let Run { first, count } = run;
+        if count >= taps {
+            return [first, first + reach(count - taps)];
+        }
+        // Too short: the map's edge cuts it, and cuts a run of `taps` that hangs over it likewise.
+        let is_cut_after = first + reach(count) >= self.extent;
+        let start = if is_cut_after {
+            first
+        } else {
+            first - reach(taps - count)
+        };
+        [start, start]
+    }
+}
+
+/// Division that rounds up.
+trait DivCeil {
+    fn div_ceil_by(self, divisor: Self) -> Self;
+}
+
+impl DivCeil for isize {
+    fn div_ceil_by(self, divisor: Self) -> Self {
+        (self + divisor - 1) / divisor
+    }
+}
