@@ -31,6 +31,9 @@ pub const SAMPLE_MARGIN: f64 = 1.5;
 /// nearly dead: dividing by a range close to 0 would blow up noise.
 pub const FLOOR: f64 = 1.0 / 64.0;
 
+/// A range of which the samples use more than this share carries a note.
+const LITTLE_ROOM: f64 = 0.8;
+
 /// With fewer samples than this, the ranges carry a note.
 const FEW_SAMPLES: usize = 100;
 
@@ -347,6 +350,18 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<String> {
              `--range {}=B` makes the result more precise",
             range.bound, range.name
         ));
+    }
+    for range in ranges {
+        if let Some(used) = range.used().filter(|used| *used > LITTLE_ROOM) {
+            notes.push(format!(
+                "the samples use {:.0} % of the range of `{}`, {:.4}: other images may overflow it; \
+                 `--range {}=B` widens it",
+                100.0 * used,
+                range.name,
+                range.bound,
+                range.name
+            ));
+        }
     }
     for range in ranges.iter().filter(|range| range.source == Source::Floor) {
         notes.push(format!(

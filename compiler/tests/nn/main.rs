@@ -3,6 +3,7 @@
 mod build;
 mod fusion;
 mod max_pool;
+mod names;
 mod passes;
 mod ranges;
 mod real_models;

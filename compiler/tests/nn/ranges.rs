@@ -44,6 +44,23 @@ fn folded() -> Model {
 }
 
 #[test]
+fn a_range_with_little_room_carries_a_note() {
+    let (model, samples) = (residual(), images(120, 192));
+    let expected = observed(&model, &samples);
+    let notes = |factor: f64| {
+        let bound = format!("stem.relu={}", factor * expected[0]);
+        let ranges = calibrate(&model, &samples, &given(&[&bound]), 1.0).unwrap();
+        ranges.notes().join("\n")
+    };
+    assert!(
+        notes(1.1).contains("91 % of the range of `stem.relu`"),
+        "{}",
+        notes(1.1)
+    );
+    assert!(!notes(1.3).contains("stem.relu"), "{}", notes(1.3));
+}
+
+#[test]
 fn samples_give_their_maximum_times_the_margin() {
     let (model, samples) = (residual(), images(20, 192));
     let calls = AtomicUsize::new(0);

@@ -19,6 +19,8 @@ use crate::progress::{Progress, Show};
 
 /// A plain network whose two best logits are closer than this has hardly decided.
 const CLOSE: f64 = 0.1;
+/// Slots above this come close to the end of what a non-linear function takes.
+const LITTLE_ROOM: f64 = 0.8;
 
 /// Measure accuracy, agreement with the plain network, precision and head-room on a labelled batch.
 #[derive(Debug, clap::Args)]
@@ -318,6 +320,9 @@ impl std::fmt::Display for Report {
                     .worst
                     .map_or("no number".into(), |w| format!("{w:.4}"));
                 let over = match range.overflows {
+                    0 if range.worst.is_some_and(|worst| worst > LITTLE_ROOM) => {
+                        "  little room".into()
+                    }
                     0 => String::new(),
                     count => format!("  {count} above 1"),
                 };
