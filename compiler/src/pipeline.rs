@@ -9,13 +9,13 @@ use heddle_params::{Parameters, named};
 
 use crate::analysis::ranges::{self, Ranges};
 use crate::analysis::rotations;
-use crate::approx::sign;
+use crate::approx::activation::Approximation;
 use crate::compile::{Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
+    approximate_activations, fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
     select_keys,
 };
 
@@ -30,6 +30,8 @@ pub struct Lowered {
     pub model: Model,
     /// The calibrated ranges.
     pub ranges: Ranges,
+    /// The activations as polynomials, in order.
+    pub approximations: Vec<Approximation>,
     /// The packed graph.
     pub packed: SlotGraph,
     /// The schedule.
@@ -68,8 +70,10 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(fold_batch_norm::NAME, changed, &model);
 
-    let sign = sign::default_composite()?;
-    let packed = pack::run(&model, &ranges, &sign, slots)?;
+    let sign = options.relu.stages()?;
+    let approximations = approximate_activations::run(&model, &ranges, &sign);
+    log.nn(approximate_activations::NAME, Changed::No, &model);
+    let packed = pack::run(&model, &ranges, &approximations, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
     let (packed, changed) = fuse_linear_maps::run(packed);
@@ -111,6 +115,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         bootstrap,
         model,
         ranges,
+        approximations,
         packed,
         schedule,
         log,

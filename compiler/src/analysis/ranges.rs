@@ -1,6 +1,6 @@
 //! Range calibration: a bound for every activation's operand, for the image and for the logits.
 //!
-//! The polynomial that stands for ReLU diverges outside [−1, 1], so that slots hold x / bound, and
+//! The polynomial that stands for an activation diverges outside [−1, 1]; slots hold x / bound, and
 //! a bound that is too small ruins the result while one that is too large costs precision. Bounds
 //! come, in this order of preference, from the user, from sample images, or from batch-norm
 //! statistics. They belong to values, by their order among the activations: a node's name matters
@@ -84,8 +84,7 @@ impl Ranges {
         self.input
     }
 
-    /// Bound of every activation's operand, in the order of the activations; the result of a ReLU
-    /// has the same.
+    /// Bound of every activation's operand, in the order of the activations.
     pub fn activations(&self) -> impl ExactSizeIterator<Item = &f64> {
         self.activations.iter().map(|range| &range.bound)
     }
@@ -100,12 +99,13 @@ impl Ranges {
         self.activations.iter().chain([&self.output])
     }
 
-    /// [`details`](Self::details) as a plan records them.
+    /// [`details`](Self::details) as a plan records them, without the activations' approximations.
     pub fn records(&self) -> Vec<RangeRecord> {
         let record = |range: &Range| RangeRecord {
             name: range.name.clone(),
             bound: range.bound,
             observed: range.observed,
+            activation: None,
         };
         self.details().map(record).collect()
     }
