@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    approximate_activations, fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
-    select_keys,
+    approximate_activations, fold_batch_norm, fuse_linear_maps, pack, place_bootstraps,
+    remove_identity, schedule, select_keys,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.

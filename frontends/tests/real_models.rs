@@ -118,7 +118,6 @@ fn every_model_imports_or_says_why_not() {
             "broken/missing_external_data_swiftinfer_cifar10",
             "external data",
         ),
-        ("dacapo/resnet20_silu_model", "Sigmoid"),
         ("dacapo/squeezeNet_relu_maxpool_model", "MaxPool"),
         ("mnist/Convnet_maxpool", "MaxPool"),
         ("mnist/ms_cntk_mnist", "MaxPool"),

@@ -48,9 +48,9 @@ fn everything_unsupported_is_reported_at_once() {
                 &[("kernel_shape", Attr::Ints(vec![2, 2]))],
             )
             .node("Relu", &["pool"], "relu", &[])
-            .node("Sigmoid", &["relu"], "sigmoid", &[])
+            .node("Softplus", &["relu"], "softplus", &[])
             .node("Add", &["x", "b"], "shifted", &[])
-            .node("LSTM", &["sigmoid", "shifted"], "y", &[]);
+            .node("LSTM", &["softplus", "shifted"], "y", &[]);
     });
     let error = refuse(&bytes);
     assert_eq!(

@@ -115,8 +115,13 @@ mod tests {
             let result = 5.0 * slope.abs().max(1.0);
             assert!((leaky.result_bound - result).abs() < 1e-12);
             assert!(leaky.activation.terms[0].factor.is_identity());
-            assert_eq!((leaky.activation.free, leaky.activation.terms.len()), (None, 1));
-            let depth = approximate(Activation::Relu, 5.0, &sign()).activation.depth();
+            assert_eq!(
+                (leaky.activation.free, leaky.activation.terms.len()),
+                (None, 1)
+            );
+            let depth = approximate(Activation::Relu, 5.0, &sign())
+                .activation
+                .depth();
             assert_eq!(depth, 14);
         }
     }
@@ -166,7 +171,11 @@ mod tests {
                 let found = approximate(function, bound, &[]).activation;
                 let bits = found.precision_bits();
                 assert!(bits >= f64::from(SMOOTH_BITS), "{function}: {bits} bits");
-                assert!(found.depth() <= depth + 1, "{function}, {bound}: {}", found.depth());
+                assert!(
+                    found.depth() <= depth + 1,
+                    "{function}, {bound}: {}",
+                    found.depth()
+                );
                 let degree = found.free.unwrap().degree();
                 assert!(degree > last, "{function}, {bound}: {degree}");
                 last = degree;

@@ -236,7 +236,11 @@ mod tests {
     #[track_caller]
     fn assert_row(found: &Found, (alpha, depth, degrees, products, error): Row) {
         assert_eq!(found.degrees, degrees, "α = {alpha}");
-        assert_eq!((found.depth, found.products), (depth, products), "{found:?}");
+        assert_eq!(
+            (found.depth, found.products),
+            (depth, products),
+            "{found:?}"
+        );
         let reached = relu_error(&composite(alpha, degrees, 0.0).unwrap()).log2();
         // The table searched for its interval in coarser steps.
         assert!((reached - error).abs() < 3e-3, "{degrees:?}: 2^{reached}");

@@ -178,7 +178,11 @@ pub fn relu_error(stages: &[Chebyshev]) -> f64 {
 
 /// The composition whose first interval starts at `a`, and the last stage's error; `None` when a
 /// stage leaves nothing for the next.
-pub(super) fn fit(degrees: &[usize], margin: f64, a: f64) -> Result<Option<(Vec<Chebyshev>, f64)>, Error> {
+pub(super) fn fit(
+    degrees: &[usize],
+    margin: f64,
+    a: f64,
+) -> Result<Option<(Vec<Chebyshev>, f64)>, Error> {
     let mut stages = Vec::with_capacity(degrees.len());
     let (mut start, mut error) = (a, 0.0);
     for (i, degree) in degrees.iter().enumerate() {
@@ -406,7 +410,14 @@ mod tests {
         assert_eq!(parse("alpha13").unwrap(), parse("15, 15,27").unwrap());
         assert_eq!(parse("alpha14").unwrap().as_slice(), [15, 27, 29]);
         for text in [
-            "", "15,", "4", "1", "33", "15;15", "alpha12", "3,3,3,3,3,3,3",
+            "",
+            "15,",
+            "4",
+            "1",
+            "33",
+            "15;15",
+            "alpha12",
+            "3,3,3,3,3,3,3",
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains("degrees"), "{text}: {error}");

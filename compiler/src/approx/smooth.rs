@@ -153,7 +153,8 @@ mod tests {
             let target = f64::from(-bits).exp2();
             let found = fit(runge, target);
             assert!(found.error <= target, "{bits}: {}", found.error);
-            let shorter = trimmed(found.polynomial.coefficients[..found.polynomial.degree()].into());
+            let shorter =
+                trimmed(found.polynomial.coefficients[..found.polynomial.degree()].into());
             let worst = sample_points().fold(0.0_f64, |worst, x| {
                 worst.max((shorter.eval(x) - runge(x)).abs())
             });

@@ -13,12 +13,13 @@ pub const NAME: &str = "approximate-activations";
 /// that piecewise functions are made of.
 pub fn run(model: &Model, ranges: &Ranges, sign: &[Chebyshev]) -> Vec<Approximation> {
     let mut known: Vec<Approximation> = Vec::new();
-    let functions = model.graph.values().filter_map(|value| {
-        match model.graph.node(value).op {
+    let functions = model
+        .graph
+        .values()
+        .filter_map(|value| match model.graph.node(value).op {
             Op::Activation(function) => Some(function),
             _ => None,
-        }
-    });
+        });
     for (function, bound) in functions.zip(ranges.activations()) {
         let same = |other: &&Approximation| {
             other.activation.function == function && other.operand_bound == *bound

@@ -61,10 +61,10 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         "MaxPool" | "GlobalMaxPool" => {
             "max pooling is not supported; use average pooling or a strided convolution".into()
         }
-        "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSigmoid"
-        | "HardSwish" | "Softplus" | "Mish" | "Swish" | "Erf" | "Exp" | "Celu"
-        | "ThresholdedRelu" | "Softsign" => {
-            "this activation is not supported; Relu is the one that is".into()
+        "Elu" | "Selu" | "Softplus" | "Mish" | "Celu" | "ThresholdedRelu" | "Softsign" => {
+            "this activation is not supported; Relu, LeakyRelu, PRelu, Clip, Sigmoid, Tanh, \
+             HardSigmoid, HardSwish, Swish and Gelu are"
+                .into()
         }
         "Softmax" | "LogSoftmax" | "ArgMax" => {
             "supported only as the last operation, where it is cut".into()

@@ -287,7 +287,10 @@ mod tests {
             }
             other => panic!("not an activation: {other:?}"),
         });
-        assert_only(&messages, "%2: `relu1`: polynomial 1 has the coefficient NaN");
+        assert_only(
+            &messages,
+            "%2: `relu1`: polynomial 1 has the coefficient NaN",
+        );
         let messages = after(|g| match &mut g.node_mut(ValueId(2)).op {
             Op::Activation(activation) => activation.terms[0].gate.clear(),
             other => panic!("not an activation: {other:?}"),
