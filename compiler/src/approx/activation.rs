@@ -8,6 +8,10 @@ use super::{piecewise, smooth};
 /// Precision in bits that a smooth function's polynomial reaches, of the result's bound.
 pub const SMOOTH_BITS: i32 = 13;
 
+/// Precision in bits that it reaches where this takes no further level. Its error is spread over the
+/// whole range, while ReLU's is close to 0 for most operands.
+pub const WANTED_SMOOTH_BITS: i32 = 16;
+
 /// An activation as polynomials on its range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Approximation {
@@ -22,8 +26,9 @@ pub struct Approximation {
 /// Approximates `function` on [−bound, bound]; `sign` is the composition for the sign function that
 /// piecewise functions are made of. `bound` is positive and finite.
 ///
-/// The error is that of the composition for piecewise functions, and 2^−[`SMOOTH_BITS`] or what a
-/// polynomial of degree [`smooth::MAX_DEGREE`] reaches for smooth ones; what was reached is recorded.
+/// The error is that of the composition for piecewise functions. For smooth ones it is at most
+/// 2^−[`SMOOTH_BITS`], down to 2^−[`WANTED_SMOOTH_BITS`] where this takes no further level, or what a
+/// polynomial of degree [`smooth::MAX_DEGREE`] reaches. What was reached is recorded.
 pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Approximation {
     let result_bound = result_bound(function, bound);
     let (terms, free) = match piecewise::pieces(function) {
@@ -38,8 +43,9 @@ pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Appr
         }
         None => {
             let in_slots = |x: f64| function.apply(bound * x) / result_bound;
-            let target = f64::from(-SMOOTH_BITS).exp2();
-            (Vec::new(), Some(smooth::fit(in_slots, target).polynomial))
+            let error = |bits: i32| f64::from(-bits).exp2();
+            let fit = smooth::fit(in_slots, error(SMOOTH_BITS), error(WANTED_SMOOTH_BITS));
+            (Vec::new(), Some(fit.polynomial))
         }
     };
     let mut activation = ApproximatedActivation {

@@ -63,39 +63,43 @@ pub(super) fn trimmed(mut coefficients: Vec<f64>) -> Chebyshev {
     Chebyshev { coefficients }
 }
 
-/// The polynomial of least degree from 1 to [`MAX_DEGREE`] whose error against `f` on [−1, 1] is at
-/// most `target`, among the cut series of `f`; that of the largest degree where none is.
-pub fn fit(f: impl Fn(f64) -> f64, target: f64) -> Fit {
+/// A polynomial for `f` on [−1, 1], a cut series, as shallow as an error of at most `required` allows:
+/// of least degree for an error of `wanted` within the depth that `required` takes, or of the highest
+/// degree of that depth. Where not even [`MAX_DEGREE`] gives `required`, it has that degree.
+///
+/// Levels are what bootstraps give back; a higher degree within a depth takes a few products only.
+pub fn fit(f: impl Fn(f64) -> f64, required: f64, wanted: f64) -> Fit {
+    let wanted = wanted.min(required);
+    let series = series(&f, wanted);
     let points: Vec<(f64, f64)> = sample_points().map(|x| (x, f(x))).collect();
-    let measure = |polynomial: &Chebyshev| {
-        points.iter().fold(0.0_f64, |worst, (x, y)| {
-            worst.max((polynomial.eval(*x) - y).abs())
-        })
-    };
-    let series = series(&f, target);
+    let least = least_degree(&series, &points, required, MAX_DEGREE);
+    let highest = least.polynomial.degree().max(1) + 1;
+    least_degree(&series, &points, wanted, highest.next_power_of_two() - 1)
+}
+
+/// The cut series of least degree from 1 to `highest` whose error at the points is at most `target`;
+/// that of the highest degree where none is.
+fn least_degree(series: &Chebyshev, points: &[(f64, f64)], target: f64, highest: usize) -> Fit {
     let cut = |degree: usize| {
         let polynomial = trimmed(series.coefficients[..=degree].to_vec());
-        let error = measure(&polynomial);
+        let error = points.iter().fold(0.0_f64, |worst, (x, y)| {
+            worst.max((polynomial.eval(*x) - y).abs())
+        });
         Fit { polynomial, error }
     };
-    let top = series.degree().min(MAX_DEGREE);
+    let top = series.degree().min(highest);
     // What is cut off bounds the error, so the search can start where that is below the target.
+    let mut rest: f64 = series.coefficients[top + 1..].iter().map(|c| c.abs()).sum();
     let mut degree = top;
-    let mut rest = 0.0;
     while degree > 1 && rest + series.coefficients[degree].abs() <= target {
         rest += series.coefficients[degree].abs();
         degree -= 1;
     }
     let mut best = cut(degree);
-    while best.error > target && degree < top {
-        degree += 1;
-        best = cut(degree);
-    }
-    while degree > 1 {
+    while degree > 1 && best.error <= target {
         degree -= 1;
         let lower = cut(degree);
         if lower.error > target {
-            // Where every second coefficient is zero, two degrees differ by nothing.
             break;
         }
         best = lower;
@@ -151,7 +155,7 @@ mod tests {
         let runge = |x: f64| 1.0 / (1.0 + 25.0 * x * x);
         for bits in [5, 13, 20] {
             let target = f64::from(-bits).exp2();
-            let found = fit(runge, target);
+            let found = fit(runge, target, target);
             assert!(found.error <= target, "{bits}: {}", found.error);
             let shorter =
                 trimmed(found.polynomial.coefficients[..found.polynomial.degree()].into());
@@ -163,8 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn more_precision_takes_no_more_levels() {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-12.0 * x).exp());
+        let error = |bits: i32| f64::from(-bits).exp2();
+        let [low, high, higher] = [13, 16, 40].map(|bits| fit(sigmoid, error(13), error(bits)));
+        let depths = [&low, &high, &higher].map(|fit| fit.polynomial.depth());
+        assert_eq!(depths, [6; 3]);
+        assert!(low.polynomial.degree() < high.polynomial.degree());
+        assert!(high.error <= error(16));
+        // The highest odd degree of this depth.
+        assert_eq!(higher.polynomial.degree(), 63);
+    }
+
+    #[test]
     fn what_no_degree_reaches_gets_the_largest() {
-        let found = fit(|x| (4000.0 * x).tanh(), 1e-4);
+        let found = fit(|x| (4000.0 * x).tanh(), 1e-4, 1e-5);
         assert_eq!(found.polynomial.degree(), MAX_DEGREE);
         assert!(found.error > 1e-4);
     }
