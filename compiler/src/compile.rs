@@ -2,14 +2,16 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{ActivationRecord, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotGraph;
 use heddle_params::bootstrap::BootstrapVariant;
 
 use crate::analysis::ranges::RangeOverride;
+use crate::approx::sign::ReluPrecision;
 use crate::error::Error;
 use crate::pass::{Explain, PassLog};
+use crate::passes::approximate_activations;
 use crate::pipeline;
 
 /// The ring that a plan is made for.
@@ -39,6 +41,8 @@ pub struct Options {
     pub ring: Ring,
     /// Whether bootstraps remove the imaginary part.
     pub variant: BootstrapVariant,
+    /// How precisely ReLU and other piecewise functions are evaluated.
+    pub relu: ReluPrecision,
     /// Whether the text after every pass is kept.
     pub explain: Explain,
 }
@@ -68,10 +72,21 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         bootstrap,
         model,
         ranges,
+        approximations,
         packed,
         schedule,
         log,
     } = lowered;
+    let short = approximate_activations::notes(&ranges, &approximations);
+    let mut records = ranges.records();
+    for (record, approximation) in records.iter_mut().zip(&approximations) {
+        record.activation = Some(ActivationRecord {
+            function: approximation.activation.function.to_string(),
+            precision_bits: approximation.activation.precision_bits(),
+            depth: approximation.activation.depth(),
+        });
+    }
+    let notes = model.notes.iter().chain(ranges.notes()).chain(&short);
     let plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
@@ -85,8 +100,8 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         input_order: model.input_order,
         preprocess: options.preprocess.clone(),
         labels: options.labels.clone(),
-        ranges: ranges.records(),
-        notes: model.notes.iter().chain(ranges.notes()).cloned().collect(),
+        notes: notes.cloned().collect(),
+        ranges: records,
     };
     Ok(Compilation {
         plan,

@@ -9,14 +9,14 @@ use heddle_params::{Parameters, named};
 
 use crate::analysis::ranges::{self, Ranges};
 use crate::analysis::rotations;
-use crate::approx::sign;
+use crate::approx::activation::Approximation;
 use crate::compile::{Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    fold_batch_norm, fold_padding, fuse_linear_maps, lower_max_pool, pack, place_bootstraps,
-    remove_identity, schedule, select_keys, split_channels,
+    approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps, lower_max_pool, pack,
+    place_bootstraps, remove_identity, schedule, select_keys, split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -30,6 +30,8 @@ pub struct Lowered {
     pub model: Model,
     /// The calibrated ranges.
     pub ranges: Ranges,
+    /// The activations as polynomials, in order.
+    pub approximations: Vec<Approximation>,
     /// The packed graph.
     pub packed: SlotGraph,
     /// The schedule.
@@ -74,16 +76,16 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(fold_batch_norm::NAME, changed, &model);
 
-    let split_channels::Split {
-        model,
-        changed,
-        copies,
-    } = split_channels::run(model, slots);
+    let sign = options.relu.stages()?;
+    let approximations = approximate_activations::run(&model, &ranges, &sign);
+    log.nn(approximate_activations::NAME, Changed::No, &model);
+    let split = split_channels::run(model, slots);
+    let parts = split.repeated(&approximations);
+    let model = split.model;
     verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(split_channels::NAME, changed, &model);
+    log.nn(split_channels::NAME, split.changed, &model);
 
-    let sign = sign::default_composite()?;
-    let packed = pack::run(&model, &ranges.repeated(&copies), &sign, slots)?;
+    let packed = pack::run(&model, &ranges, &parts, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
     let (packed, changed) = fuse_linear_maps::run(packed);
@@ -125,6 +127,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         bootstrap,
         model,
         ranges,
+        approximations,
         packed,
         schedule,
         log,

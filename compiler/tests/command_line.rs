@@ -205,3 +205,55 @@ fn settings_are_checked() {
     );
     assert_eq!(folder.run(&["model.onnx"]).status.code(), Some(2));
 }
+
+#[test]
+fn the_precision_of_relu_is_a_choice() {
+    let folder = Folder::new("relu");
+    folder.write("model.onnx", &network(Shortcut::A));
+    let common = [
+        "model.onnx",
+        "--insecure-log-n",
+        "10",
+        "--preprocess",
+        "unit",
+    ];
+    // Degrees and levels of the activations, as the schedule's summary lists them.
+    let degrees = |choice: &[&str]| {
+        let emit = ["--emit", "schedule", "-o", "x.plan"];
+        let output = folder.run(&[&common[..], &emit, choice].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let of_activations: Vec<String> = text
+            .lines()
+            .filter(|line| line.contains(" activation "))
+            .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
+            .collect();
+        assert!(of_activations.len() >= 3, "{text}");
+        assert!(of_activations.iter().all(|one| *one == of_activations[0]));
+        (of_activations[0].clone(), said)
+    };
+    let (default, said) = degrees(&[]);
+    assert_eq!(default, "15,15,27");
+    assert!(said.contains("precise to 13.2 bits"), "{said}");
+    assert_eq!(degrees(&["--relu-degrees", "alpha13"]).0, "15,15,27");
+    assert_eq!(degrees(&["--relu-degrees", "alpha14"]).0, "15,27,29");
+    for (alpha, expected) in [("7", "7,7"), ("10", "7,7,13"), ("14", "15,27,29")] {
+        let (found, said) = degrees(&["--relu-precision", alpha]);
+        assert_eq!(found, expected);
+        assert!(said.contains(&format!("precise to {alpha}.")), "{said}");
+    }
+    let (found, said) = degrees(&["--relu-degrees", "7,7,7"]);
+    assert_eq!(found, "7,7,7");
+    assert!(said.contains("precise to 9."), "{said}");
+    let refuses = |choice: &[&str], words: &[&str]| {
+        folder.refuses(&[&common[..], &["-o", "y.plan"], choice].concat(), words);
+    };
+    refuses(&["--relu-precision", "15"], &["7…14"]);
+    refuses(
+        &["--relu-precision", "12", "--relu-degrees", "7,7"],
+        &["2^-7.0", "higher degrees"],
+    );
+    let usage = folder.run(&[&common[..], &["-o", "y.plan", "--relu-degrees", "4"]].concat());
+    assert_eq!(usage.status.code(), Some(2));
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,
+        relu: ReluPrecision::default(),
         explain: Explain::Remarks,
     };
     let plan = compile(model.clone(), &options)?.plan;

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, ValueId};
 use crate::weights::{WeightId, Weights};
 
+mod activation;
+
+pub use activation::{Activation, GeluForm};
+
 /// The shape of a value, without the batch axis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorType {
@@ -199,24 +203,6 @@ pub enum PaddingInMean {
     Counted,
     /// The divisor is the number of real elements under the window.
     Excluded,
-}
-
-/// A slotwise non-linear function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-}
-
-impl Activation {
-    /// The function on plain numbers.
-    pub fn apply(self, x: f64) -> f64 {
-        match self {
-            Self::Relu => x.max(0.0),
-        }
-    }
 }
 
 /// An operation of the tensor graph.

@@ -41,6 +41,19 @@ pub struct RangeRecord {
     pub bound: f64,
     /// The largest |element| among the calibration samples; `None` without samples.
     pub observed: Option<f64>,
+    /// How the activation is evaluated; `None` for the logits.
+    pub activation: Option<ActivationRecord>,
+}
+
+/// How one activation is evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationRecord {
+    /// The function, as it displays.
+    pub function: String,
+    /// `−log2` of the approximation's largest error over the range, in units of the result's bound.
+    pub precision_bits: f64,
+    /// Levels that it consumes.
+    pub depth: usize,
 }
 
 impl RangeRecord {
@@ -343,6 +356,11 @@ mod tests {
                 name: "relu1".into(),
                 bound: 3.0,
                 observed: Some(2.0),
+                activation: Some(ActivationRecord {
+                    function: "relu".into(),
+                    precision_bits: 13.16,
+                    depth: 14,
+                }),
             }],
             notes: vec!["cut `Softmax`".into()],
         }

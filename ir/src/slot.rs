@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Graph;
 use crate::layout::MultiplexedLayout;
 use crate::linear::LinearMap;
-use crate::nn::Activation;
+
+mod activation;
+
+pub use activation::{ApproximatedActivation, GatedTerm, sample_points};
 
 /// The type of a packed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,18 @@ pub struct Chebyshev {
 }
 
 impl Chebyshev {
+    /// `T_1`, which is its argument.
+    pub fn identity() -> Self {
+        Self {
+            coefficients: vec![0.0, 1.0],
+        }
+    }
+
+    /// Whether this is `T_1`.
+    pub fn is_identity(&self) -> bool {
+        self.coefficients == [0.0, 1.0]
+    }
+
     /// The highest index with a coefficient; 0 for a constant.
     pub fn degree(&self) -> usize {
         self.coefficients.len().saturating_sub(1)
@@ -57,31 +72,6 @@ impl Chebyshev {
             (b1, b2) = (coefficient + 2.0 * x * b1 - b2, b1);
         }
         self.coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
-    }
-}
-
-/// A non-linear function as polynomials.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ApproximatedActivation {
-    /// The function that is approximated.
-    pub function: Activation,
-    /// The composition `s = p_k ∘ … ∘ p_1` that approximates the sign function; ReLU is
-    /// `x·(1 + s(x))/2`.
-    pub stages: Vec<Chebyshev>,
-}
-
-impl ApproximatedActivation {
-    /// The approximation on plain numbers, stage by stage.
-    pub fn eval(&self, x: f64) -> f64 {
-        let sign = self.stages.iter().fold(x, |y, stage| stage.eval(y));
-        match self.function {
-            Activation::Relu => x * (1.0 + sign) / 2.0,
-        }
-    }
-
-    /// Levels that an evaluation consumes: the stages' depths and the final product.
-    pub fn depth(&self) -> usize {
-        self.stages.iter().map(Chebyshev::depth).sum::<usize>() + 1
     }
 }
 

@@ -8,7 +8,7 @@ use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
 use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::{Activation, LinearOp, Window};
-use crate::slot::{self, ApproximatedActivation, Chebyshev, SlotGraph, SlotType};
+use crate::slot::{self, ApproximatedActivation, Chebyshev, GatedTerm, SlotGraph, SlotType};
 use crate::weights::{Tensor, WeightId, Weights};
 
 fn ramp(len: usize, seed: usize) -> Vec<f32> {
@@ -38,11 +38,16 @@ fn relu() -> ApproximatedActivation {
         coefficients: vec![0.0, 1.2, 0.0, -0.2],
     };
     let last = Chebyshev {
-        coefficients: vec![0.0, 1.1, 0.0, -0.1],
+        coefficients: vec![0.5, 0.55, 0.0, -0.05],
     };
     ApproximatedActivation {
         function: Activation::Relu,
-        stages: vec![stage, last],
+        terms: vec![GatedTerm {
+            factor: Chebyshev::identity(),
+            gate: vec![stage, last],
+        }],
+        free: None,
+        error: 0.1,
     }
 }
 
@@ -206,12 +211,7 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
             _ => None,
         })
         .collect();
-    let mut polynomials = relu().stages;
-    // The final product is x·(1 + s)/2, so the last stage gives (1 + s)/2.
-    for coefficient in &mut polynomials[1].coefficients {
-        *coefficient /= 2.0;
-    }
-    polynomials[1].coefficients[0] += 0.5;
+    let polynomials = relu().terms.remove(0).gate;
     let steps = |map: usize, term: usize| {
         let diagonals = linear_maps[map]
             .diagonals(term, &weights)

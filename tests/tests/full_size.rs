@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
@@ -35,6 +36,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         labels: Vec::new(),
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,
+        relu: ReluPrecision::default(),
         explain: Explain::Remarks,
     };
     let compilation = compile(model.clone(), &options).unwrap();

@@ -25,6 +25,7 @@ fn check(
         preprocess,
         samples,
         range_overrides: Vec::new(),
+        relu: Default::default(),
         labels: Vec::new(),
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,

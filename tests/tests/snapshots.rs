@@ -1,6 +1,7 @@
 //! What the compiler makes of known networks, stage by stage. A moved level, scale, rotation or
 //! bootstrap shows as a changed line.
 
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
@@ -22,6 +23,7 @@ fn compiled_with(model: &[u8], ring: Ring, samples: Vec<Vec<f32>>) -> Compilatio
         labels: Vec::new(),
         ring,
         variant: BootstrapVariant::Real,
+        relu: ReluPrecision::default(),
         explain: Explain::Remarks,
     };
     compile(

@@ -96,6 +96,7 @@ impl Net {
             preprocess: Preprocess::named("unit").unwrap(),
             samples: (0..20).map(|_| image()).collect(),
             range_overrides: Vec::new(),
+            relu: Default::default(),
             labels: Vec::new(),
             ring: Ring::Insecure { log_n },
             variant: BootstrapVariant::Real,

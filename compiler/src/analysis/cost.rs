@@ -82,22 +82,36 @@ impl<'a> CostModel<'a> {
         self.key_switch(level) * rotations as f64
     }
 
-    /// A polynomial: baby steps, doublings and recombinations, at descending levels.
+    /// A polynomial: baby steps, doublings and recombinations, at descending levels; one of degree
+    /// 1 takes a rescale alone.
     pub fn polynomial(&self, level: usize, polynomial: &Chebyshev) -> f64 {
+        if polynomial.degree() <= 1 {
+            return 2.0 * (level + 1) as f64;
+        }
         let depth = polynomial.depth();
         let products = depth as f64 + (polynomial.degree() as f64 + 1.0).sqrt().ceil();
         products * self.multiply(level.saturating_sub(depth / 2))
     }
 
-    /// An approximated activation: its stages and the final product.
+    /// An approximated activation: the stages of its gates, the products and the free polynomial.
     pub fn activation(&self, level: usize, activation: &ApproximatedActivation) -> f64 {
-        let mut level = level;
+        let product_level = (level + 1).saturating_sub(activation.depth());
         let mut cost = 0.0;
-        for stage in &activation.stages {
-            cost += self.polynomial(level, stage);
-            level = level.saturating_sub(stage.depth());
+        for term in &activation.terms {
+            let mut level = level;
+            for stage in &term.gate {
+                cost += self.polynomial(level, stage);
+                level = level.saturating_sub(stage.depth());
+            }
+            if !term.factor.is_identity() {
+                cost += self.polynomial(product_level + term.factor.depth(), &term.factor);
+            }
+            cost += self.multiply(product_level);
         }
-        cost + self.multiply(level)
+        if let Some(free) = &activation.free {
+            cost += self.polynomial(product_level.saturating_sub(1) + free.depth(), free);
+        }
+        cost
     }
 
     /// One bootstrap: CoeffToSlot's and SlotToCoeff's rotations, EvalMod's products.

@@ -1,6 +1,6 @@
 //! Range calibration: a bound for every activation's operand, for the image and for the logits.
 //!
-//! The polynomial that stands for ReLU diverges outside [−1, 1], so that slots hold x / bound, and
+//! The polynomial that stands for an activation diverges outside [−1, 1]; slots hold x / bound, and
 //! a bound that is too small ruins the result while one that is too large costs precision. Bounds
 //! come, in this order of preference, from the user, from sample images, or from batch-norm
 //! statistics. They belong to values, by their order among the activations: a node's name matters
@@ -87,8 +87,7 @@ impl Ranges {
         self.input
     }
 
-    /// Bound of every activation's operand, in the order of the activations; the result of a ReLU
-    /// has the same.
+    /// Bound of every activation's operand, in the order of the activations.
     pub fn activations(&self) -> impl ExactSizeIterator<Item = &f64> {
         self.activations.iter().map(|range| &range.bound)
     }
@@ -103,23 +102,13 @@ impl Ranges {
         self.activations.iter().chain([&self.output])
     }
 
-    /// The bounds of a model in which several activations stand for each: the activation `i` for `copies[i]` of them.
-    pub fn repeated(&self, copies: &[usize]) -> Self {
-        let each = self.activations.iter().zip(copies);
-        let activations =
-            each.flat_map(|(range, count)| std::iter::repeat_n(range.clone(), *count));
-        Self {
-            activations: activations.collect(),
-            ..self.clone()
-        }
-    }
-
-    /// [`details`](Self::details) as a plan records them.
+    /// [`details`](Self::details) as a plan records them, without the activations' approximations.
     pub fn records(&self) -> Vec<RangeRecord> {
         let record = |range: &Range| RangeRecord {
             name: range.name.clone(),
             bound: range.bound,
             observed: range.observed,
+            activation: None,
         };
         self.details().map(record).collect()
     }

@@ -10,6 +10,7 @@
 //! below the smallest of them, so that a noise of η neither leaves [−1, 1] nor the fitted interval.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use heddle_ir::slot::Chebyshev;
@@ -17,19 +18,16 @@ use heddle_ir::slot::Chebyshev;
 use super::remez::minimax_sign;
 use crate::error::Error;
 
-/// ReLU precision in bits that the default composition reaches.
-pub const DEFAULT_ALPHA: u32 = 13;
-/// Degrees of the default composition's stages.
-pub const DEFAULT_DEGREES: [usize; 3] = [15, 15, 27];
-/// Margin between the default composition's stages.
-pub const DEFAULT_MARGIN: f64 = 1.0 / 4096.0;
+/// Margin between the stages of a composition.
+pub const MARGIN: f64 = 1.0 / 4096.0;
 
 /// Halvings of the bracket around log2 a: enough for 12 digits.
 const SEARCH_STEPS: usize = 44;
 /// Points on which [`relu_error`] measures, per scale.
 const SAMPLES: usize = 4000;
 
-/// Degrees for ReLU at precision α and the least depth: `(α, degrees)`.
+/// Degrees for ReLU at precision α of the least depth, and of those the fewest products:
+/// `(α, degrees)`. [`super::search`] finds the same.
 pub const LEAST_DEPTH: [(u32, &[usize]); 8] = [
     (7, &[7, 7]),
     (8, &[7, 15]),
@@ -41,12 +39,93 @@ pub const LEAST_DEPTH: [(u32, &[usize]); 8] = [
     (14, &[15, 27, 29]),
 ];
 
-/// The default composition: {15, 15, 27} with a margin of 2⁻¹², ReLU to 13 bits in 14 levels.
-///
-/// # Errors
-/// None in practice; the signature is that of [`composite`].
-pub fn default_composite() -> Result<Vec<Chebyshev>, Error> {
-    composite(DEFAULT_ALPHA, &DEFAULT_DEGREES, DEFAULT_MARGIN)
+/// How precisely ReLU and its kin are evaluated: max |x(1 + s(x))/2 − ReLU(x)| ≤ 2^−α on [−1, 1].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReluPrecision {
+    /// α; `None` takes whatever the degrees reach.
+    pub alpha: Option<u32>,
+    /// Degrees of the composition's stages, in the order in which they apply.
+    pub degrees: Degrees,
+}
+
+/// The degrees of a composition's stages: odd numbers from 3 to 31.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degrees(Vec<usize>);
+
+impl Degrees {
+    /// The degrees given.
+    ///
+    /// # Errors
+    /// If there are none or more than six, or one is even or outside 3…31.
+    pub fn new(degrees: &[usize]) -> Result<Self, Error> {
+        let fits = |degree: &usize| degree % 2 == 1 && (3..=31).contains(degree);
+        if (1..=6).contains(&degrees.len()) && degrees.iter().all(fits) {
+            return Ok(Self(degrees.to_vec()));
+        }
+        Err(Error::Approximation(format!(
+            "degrees {degrees:?} are not one to six odd numbers from 3 to 31"
+        )))
+    }
+
+    /// The degrees in order.
+    pub fn as_slice(&self) -> &[usize] {
+        &self.0
+    }
+}
+
+impl FromStr for Degrees {
+    type Err = Error;
+
+    /// Parses `15,15,27`, or a name: `alpha13` for {15, 15, 27} and `alpha14` for {15, 27, 29} (Lee
+    /// et al., arXiv 2105.10879).
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let listed: Result<Vec<usize>, _> = match text {
+            "alpha13" => return Self::new(&[15, 15, 27]),
+            "alpha14" => return Self::new(&[15, 27, 29]),
+            _ => text.split(',').map(|part| part.trim().parse()).collect(),
+        };
+        let listed = listed.map_err(|_| {
+            Error::Approximation(format!(
+                "`{text}` is not a list of degrees such as `15,15,27`, nor `alpha13` or `alpha14`"
+            ))
+        })?;
+        Self::new(&listed)
+    }
+}
+
+impl ReluPrecision {
+    /// Precision α with the degrees of least depth.
+    ///
+    /// # Errors
+    /// If α is not within 7…14.
+    pub fn of_alpha(alpha: u32) -> Result<Self, Error> {
+        let known = LEAST_DEPTH.iter().find(|(known, _)| *known == alpha);
+        let (_, degrees) = known.ok_or_else(|| {
+            Error::Approximation(format!("a ReLU precision of {alpha} is not within 7…14"))
+        })?;
+        Ok(Self {
+            alpha: Some(alpha),
+            degrees: Degrees::new(degrees)?,
+        })
+    }
+
+    /// The stages of the composition, with a margin of [`MARGIN`] between them.
+    ///
+    /// # Errors
+    /// If the degrees do not reach α.
+    pub fn stages(&self) -> Result<Vec<Chebyshev>, Error> {
+        composite(self.alpha.unwrap_or(0), self.degrees.as_slice(), MARGIN)
+    }
+}
+
+impl Default for ReluPrecision {
+    /// α = 13 with {15, 15, 27}: 14 levels.
+    fn default() -> Self {
+        Self {
+            alpha: Some(13),
+            degrees: Degrees(vec![15, 15, 27]),
+        }
+    }
 }
 
 /// The stages of a composition with the given odd degrees, in the order in which they apply. Input
@@ -99,7 +178,11 @@ pub fn relu_error(stages: &[Chebyshev]) -> f64 {
 
 /// The composition whose first interval starts at `a`, and the last stage's error; `None` when a
 /// stage leaves nothing for the next.
-fn fit(degrees: &[usize], margin: f64, a: f64) -> Result<Option<(Vec<Chebyshev>, f64)>, Error> {
+pub(super) fn fit(
+    degrees: &[usize],
+    margin: f64,
+    a: f64,
+) -> Result<Option<(Vec<Chebyshev>, f64)>, Error> {
     let mut stages = Vec::with_capacity(degrees.len());
     let (mut start, mut error) = (a, 0.0);
     for (i, degree) in degrees.iter().enumerate() {
@@ -151,7 +234,7 @@ fn search(degrees: &[usize], margin: f64) -> Result<Vec<Chebyshev>, Error> {
 }
 
 /// max x(1 − s(x))/2 over [0, a].
-fn inner_error(stages: &[Chebyshev], a: f64) -> f64 {
+pub(super) fn inner_error(stages: &[Chebyshev], a: f64) -> f64 {
     const SAMPLES: usize = 200;
     (1..=SAMPLES)
         .map(|i| a * i as f64 / SAMPLES as f64)
@@ -224,7 +307,7 @@ mod tests {
 
     #[test]
     fn stages_match_the_reference_for_its_interval() {
-        let (stages, _) = fit(&DEFAULT_DEGREES, DEFAULT_MARGIN, (-9.130078125_f64).exp2())
+        let (stages, _) = fit(&[15, 15, 27], MARGIN, (-9.130078125_f64).exp2())
             .unwrap()
             .expect("an interval is left for every stage");
         for (stage, expected) in stages.iter().zip(REFERENCE) {
@@ -234,7 +317,7 @@ mod tests {
 
     #[test]
     fn default_composition_reaches_thirteen_bits() {
-        let stages = default_composite().unwrap();
+        let stages = ReluPrecision::default().stages().unwrap();
         let error = relu_error(&stages).log2();
         assert!((-13.166..-13.1635).contains(&error), "2^{error}");
         // The reference's interval comes from a coarser search.
@@ -258,9 +341,19 @@ mod tests {
     }
 
     #[test]
-    fn least_depth_degrees_reach_their_precision() {
+    fn least_depth_degrees_reach_their_precision_with_the_margin() {
         for (alpha, degrees) in LEAST_DEPTH {
-            composite(alpha, degrees, 0.0).unwrap();
+            let precision = ReluPrecision::of_alpha(alpha).unwrap();
+            assert_eq!(precision.degrees.as_slice(), degrees);
+            let error = relu_error(&precision.stages().unwrap()).log2();
+            assert!(error <= -f64::from(alpha), "{alpha}: 2^{error}");
+        }
+        assert_eq!(
+            ReluPrecision::of_alpha(13).unwrap(),
+            ReluPrecision::default()
+        );
+        for alpha in [6, 15] {
+            assert!(ReluPrecision::of_alpha(alpha).is_err());
         }
         let error = relu_error(&composite(4, &[5], 0.0).unwrap()).log2();
         assert!((error + 4.638_79).abs() < 1e-3, "2^{error}");
@@ -268,19 +361,19 @@ mod tests {
 
     #[test]
     fn intermediate_results_keep_the_margin() {
-        let stages = default_composite().unwrap();
+        let stages = ReluPrecision::default().stages().unwrap();
         for i in 0..=20_000 {
             let mut y = f64::from(i) / 20_000.0;
             for stage in &stages[..2] {
                 y = stage.eval(y);
-                assert!(y.abs() <= 1.0 / (1.0 + DEFAULT_MARGIN) + 1e-12);
+                assert!(y.abs() <= 1.0 / (1.0 + MARGIN) + 1e-12);
             }
         }
     }
 
     #[test]
     fn noise_between_stages_costs_little() {
-        let stages = default_composite().unwrap();
+        let stages = ReluPrecision::default().stages().unwrap();
         let mut worst = 0.0_f64;
         for i in 0..20_000 {
             let x = (-14.0 * f64::from(i) / 20_000.0).exp2();
@@ -298,7 +391,7 @@ mod tests {
 
     #[test]
     fn unreachable_precision_is_an_error_that_says_what_was_reached() {
-        let error = composite(14, &DEFAULT_DEGREES, DEFAULT_MARGIN)
+        let error = composite(14, &[15, 15, 27], MARGIN)
             .unwrap_err()
             .to_string();
         assert!(
@@ -309,5 +402,25 @@ mod tests {
         assert!(composite(13, &[15, 14], 0.0).is_err());
         assert!(composite(13, &[15, 15, 27], 0.5).is_err());
         assert!(composite(13, &[15, 15, 27], f64::NAN).is_err());
+    }
+
+    #[test]
+    fn degrees_parse_by_number_and_by_name() {
+        let parse = |text: &str| text.parse::<Degrees>();
+        assert_eq!(parse("alpha13").unwrap(), parse("15, 15,27").unwrap());
+        assert_eq!(parse("alpha14").unwrap().as_slice(), [15, 27, 29]);
+        for text in [
+            "",
+            "15,",
+            "4",
+            "1",
+            "33",
+            "15;15",
+            "alpha12",
+            "3,3,3,3,3,3,3",
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains("degrees"), "{text}: {error}");
+        }
     }
 }

@@ -8,33 +8,38 @@
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{Activation, LinearOp, Model, Op as NnOp};
-use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Op, SlotGraph, SlotType};
+use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
+use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId};
 
 use crate::analysis::ranges::Ranges;
+use crate::approx::activation::Approximation;
 use crate::error::Error;
 
 /// The pass's name.
 pub const NAME: &str = "pack";
 
-/// Lowers a tensor graph; `sign` is the composition that every ReLU is evaluated with, and `slots`
-/// the number of slots of a ciphertext.
+/// Lowers a tensor graph; `approximations` are those of its activations, in order, and `slots` is the
+/// number of slots of a ciphertext.
 ///
 /// # Errors
 /// If a feature map does not fit one ciphertext.
+///
+/// # Panics
+/// If there are fewer approximations than activations.
 pub fn run(
     model: &Model,
     ranges: &Ranges,
-    sign: &[Chebyshev],
+    approximations: &[Approximation],
     slots: usize,
 ) -> Result<SlotGraph, Error> {
     let mut packer = Packer {
         model,
-        bounds: bounds(model, ranges),
+        bounds: bounds(model, ranges, approximations),
         graph: Graph::new(),
         slots,
     };
+    let mut approximations = approximations.iter();
     let mut packed: Vec<Option<ValueId>> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
@@ -56,7 +61,12 @@ pub fn run(
             NnOp::MaxPool { .. } => {
                 unreachable!("an earlier pass turns max pools into ReLUs")
             }
-            NnOp::Activation(function) => packer.activation(*function, operands[0], sign, value)?,
+            NnOp::Activation(_) => {
+                let approximation = approximations
+                    .next()
+                    .expect("every activation is approximated");
+                packer.activation(approximation, operands[0], value)?
+            }
         }));
     }
     let mut outputs = Vec::new();
@@ -70,9 +80,9 @@ pub fn run(
 }
 
 /// The range of every tensor value: an activation's operand has the calibrated bound, its result
-/// the same; a value that only linear operations follow has the bound of what they lead to, so
-/// that fusing them changes no scale.
-fn bounds(model: &Model, ranges: &Ranges) -> Vec<f64> {
+/// what follows from it; a value that only linear operations follow has the bound of what they lead
+/// to, so that fusing them changes no scale.
+fn bounds(model: &Model, ranges: &Ranges, approximations: &[Approximation]) -> Vec<f64> {
     let graph = &model.graph;
     let mut bounds = vec![None; graph.len()];
     bounds[model.output().index()] = Some(ranges.output());
@@ -80,9 +90,9 @@ fn bounds(model: &Model, ranges: &Ranges) -> Vec<f64> {
     let activations = graph
         .values()
         .filter(|value| matches!(graph.node(*value).op, NnOp::Activation(_)));
-    for (value, bound) in activations.zip(ranges.activations()) {
-        bounds[value.index()] = Some(*bound);
-        bounds[graph.operands(value)[0].index()] = Some(*bound);
+    for (value, approximation) in activations.zip(approximations) {
+        bounds[value.index()] = Some(approximation.result_bound);
+        bounds[graph.operands(value)[0].index()] = Some(approximation.operand_bound);
     }
     for value in graph.values().rev() {
         if bounds[value.index()].is_none() {
@@ -213,13 +223,12 @@ impl Packer<'_> {
 
     fn activation(
         &mut self,
-        function: Activation,
+        approximation: &Approximation,
         operand: ValueId,
-        sign: &[Chebyshev],
         value: ValueId,
     ) -> Result<ValueId, Error> {
         let SlotType { layout, range } = self.graph.ty(operand).clone();
-        let bound = self.bounds[value.index()];
+        let bound = approximation.operand_bound;
         let scaled = if range == bound {
             operand
         } else {
@@ -229,13 +238,13 @@ impl Packer<'_> {
                 ops: Vec::new(),
                 factor: range / bound,
             };
-            self.linear_map(vec![term], &[operand], layout, value)?
+            self.bounds[value.index()] = bound;
+            let scaled = self.linear_map(vec![term], &[operand], layout, value)?;
+            self.bounds[value.index()] = approximation.result_bound;
+            scaled
         };
-        let approximated = ApproximatedActivation {
-            function,
-            stages: sign.to_vec(),
-        };
-        self.add(Op::Activation(approximated), &[scaled], layout, value)
+        let op = Op::Activation(approximation.activation.clone());
+        self.add(op, &[scaled], layout, value)
     }
 
     /// The mean over a whole map by rotations and additions alone. Element (0, 0) of every channel

@@ -2,13 +2,12 @@
 //! encrypted machine executes, every value typed with level and scale.
 //!
 //! Between operations every ciphertext has the network's scale Δ exactly: the diagonals of a linear
-//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a
-//! sign composition ends at the scale that makes its product with `x` rescale to Δ.
+//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a gate
+//! ends at the scale that makes its product with its factor rescale to Δ.
 
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use heddle_ir::linear::LinearMap;
-use heddle_ir::nn::Activation;
-use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Op as SlotOp, SlotGraph};
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op as SlotOp, SlotGraph};
 use heddle_ir::weights::Weights;
 use heddle_ir::{Graph, ValueId};
 use heddle_params::Parameters;
@@ -187,41 +186,68 @@ impl Scheduler<'_> {
         self.graph.add(Op::Add, &[value, rotated], ty, name)
     }
 
+    /// The free polynomial and the gated terms, each as low as it can run, summed where the deepest
+    /// of them ends. Terms are summed before their one rescale.
     fn activation(
         &mut self,
         activation: &ApproximatedActivation,
         x: ValueId,
         name: &str,
     ) -> ValueId {
-        match activation.function {
-            Activation::Relu => self.relu(&activation.stages, x, name),
-            other => unreachable!("no approximation is made of {other:?}"),
+        let end = self.graph.ty(x).level - activation.depth();
+        let terms: Vec<ValueId> = activation
+            .terms
+            .iter()
+            .map(|term| self.gated(term, x, end + 1, name))
+            .collect();
+        let products = terms
+            .into_iter()
+            .reduce(|sum, term| self.add(sum, term, name))
+            .map(|sum| self.rescale(sum, name));
+        let free = activation.free.as_ref().map(|free| {
+            let x = self.drop_to(x, end + free.depth(), name);
+            self.polynomial(free.clone(), x, end, self.log_scale, name)
+        });
+        match (products, free) {
+            (Some(products), Some(free)) => self.add(products, free, name),
+            (Some(value), None) | (None, Some(value)) => value,
+            (None, None) => x,
         }
     }
 
-    /// `x·(1 + s(x))/2`, with the half and the one absorbed into the last stage of `s`.
-    fn relu(&mut self, stages: &[Chebyshev], x: ValueId, name: &str) -> ValueId {
-        let x_type = *self.graph.ty(x);
-        let mut gate = x;
-        for (index, stage) in stages.iter().enumerate() {
-            let level = self.graph.ty(gate).level - stage.depth();
-            if index + 1 < stages.len() {
-                gate = self.polynomial(stage.clone(), gate, level, self.log_scale, name);
+    /// `factor(x)·gate(x)` at `level`, not rescaled; the gate's scale is such that a rescale leaves
+    /// the network's.
+    fn gated(&mut self, term: &GatedTerm, x: ValueId, level: usize, name: &str) -> ValueId {
+        let GatedTerm { factor, gate } = term;
+        let mut gated = x;
+        for (index, stage) in gate.iter().enumerate() {
+            let ends = self.graph.ty(gated).level - stage.depth();
+            let log_scale = if index + 1 < gate.len() {
+                self.log_scale
             } else {
-                let log_scale = self.log_scale + self.log_q(level) - x_type.log_scale;
-                gate = self.polynomial(half_plus_half(stage), gate, level, log_scale, name);
-            }
+                self.log_scale + self.log_q(level) - self.graph.ty(x).log_scale
+            };
+            gated = self.polynomial(stage.clone(), gated, ends, log_scale, name);
         }
-        let level = self.graph.ty(gate).level;
-        let x = self.drop_to(x, level, name);
-        let log_scale = self.graph.ty(gate).log_scale + x_type.log_scale;
-        let ty = CiphertextType {
-            level,
-            log_scale,
-            ..x_type
+        let gated = self.drop_to(gated, level, name);
+        let factor = if factor.is_identity() {
+            self.drop_to(x, level, name)
+        } else {
+            let x = self.drop_to(x, level + factor.depth(), name);
+            let log_scale = self.graph.ty(x).log_scale;
+            self.polynomial(factor.clone(), x, level, log_scale, name)
         };
-        let product = self.graph.add(Op::Multiply, &[x, gate], ty, name);
-        self.rescale(product, name)
+        let log_scale = self.graph.ty(gated).log_scale + self.graph.ty(factor).log_scale;
+        let ty = CiphertextType {
+            log_scale,
+            ..*self.graph.ty(factor)
+        };
+        self.graph.add(Op::Multiply, &[factor, gated], ty, name)
+    }
+
+    fn add(&mut self, left: ValueId, right: ValueId, name: &str) -> ValueId {
+        let ty = *self.graph.ty(left);
+        self.graph.add(Op::Add, &[left, right], ty, name)
     }
 
     fn polynomial(
@@ -250,18 +276,4 @@ impl Scheduler<'_> {
         };
         self.graph.add(op, &[operand], ty, name)
     }
-}
-
-/// `(1 + p)/2`.
-fn half_plus_half(polynomial: &Chebyshev) -> Chebyshev {
-    let mut coefficients: Vec<f64> = polynomial
-        .coefficients
-        .iter()
-        .map(|coefficient| coefficient / 2.0)
-        .collect();
-    match coefficients.first_mut() {
-        Some(constant) => *constant += 0.5,
-        None => coefficients.push(0.5),
-    }
-    Chebyshev { coefficients }
 }

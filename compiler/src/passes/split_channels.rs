@@ -27,6 +27,15 @@ pub struct Split {
     pub copies: Vec<usize>,
 }
 
+impl Split {
+    /// What belongs to each activation of the original, for those of the result.
+    pub fn repeated<T: Clone>(&self, of_activations: &[T]) -> Vec<T> {
+        let each = of_activations.iter().zip(&self.copies);
+        each.flat_map(|(item, count)| std::iter::repeat_n(item.clone(), *count))
+            .collect()
+    }
+}
+
 /// Splits every feature map that takes more than `slots` slots. What cannot be split, because a single channel is too large
 /// or because it is the image, is left for [`pack`](super::pack) to refuse.
 pub fn run(model: Model, slots: usize) -> Split {

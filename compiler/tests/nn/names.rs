@@ -26,6 +26,7 @@ fn plan(model: Model) -> Plan {
         range_overrides: Vec::new(),
         labels: Vec::new(),
         ring: Ring::Insecure { log_n: 10 },
+        relu: Default::default(),
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

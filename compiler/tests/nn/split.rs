@@ -108,6 +108,7 @@ fn a_split_model_compiles_and_runs() {
         range_overrides: Vec::new(),
         labels: Vec::new(),
         ring: Ring::Insecure { log_n: 9 },
+        relu: Default::default(),
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

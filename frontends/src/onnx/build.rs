@@ -1,12 +1,13 @@
 //! What the builders of operators work with: values, a node's inputs, the graph under construction.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{LinearOp, Op, TensorType};
 use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
 use super::attr::Attributes;
+use super::ops::Placeholder;
 use super::tensor::Const;
 use super::view::View;
 
@@ -159,6 +160,8 @@ pub(super) struct Graph {
     pub(super) weights: Weights,
     /// Stored weights by name, so that one used twice is stored once.
     by_name: HashMap<String, WeightId>,
+    /// Identities that stand for a function which only a product can take.
+    pub(super) placeholders: BTreeMap<ValueId, Placeholder>,
 }
 
 impl Graph {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
-use heddle_ir::verify;
+use heddle_ir::{ValueId, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};
@@ -506,7 +506,9 @@ impl<'a> Importer<'a> {
     fn finish(&mut self, output: &'a str) {
         match self.slots.get(output) {
             Some(Slot::Ready(Value::Traced(x))) if x.view.is_natural() => {
-                self.graph.inner.set_outputs(vec![x.id]);
+                let id = x.id;
+                self.graph.inner.set_outputs(vec![id]);
+                self.report_placeholders(id);
             }
             Some(Slot::Ready(Value::Traced(x))) => {
                 let message = format!(
@@ -519,6 +521,37 @@ impl<'a> Importer<'a> {
                 self.problem(output, "output", "does not depend on the image");
             }
             _ => self.problem(output, "output", "is not produced by any node"),
+        }
+    }
+}
+
+impl Importer<'_> {
+    /// Reports every placeholder that the output still depends on.
+    fn report_placeholders(&mut self, output: ValueId) {
+        let graph = &self.graph.inner;
+        let mut live = vec![false; graph.len()];
+        live[output.index()] = true;
+        for value in graph.values().rev() {
+            if live[value.index()] {
+                for operand in graph.operands(value) {
+                    live[operand.index()] = true;
+                }
+            }
+        }
+        let left: Vec<(String, &str)> = self
+            .graph
+            .placeholders
+            .iter()
+            .filter(|(value, _)| live[value.index()])
+            .map(|(value, kind)| (graph.node(*value).name.clone(), kind.refusal()))
+            .collect();
+        for (name, refusal) in left {
+            let nodes = self.proto.node.iter();
+            let kind = nodes
+                .filter(|node| node_name(node) == name)
+                .map(|node| node.op_type.clone())
+                .next();
+            self.problem(&name, kind.as_deref().unwrap_or("node"), refusal);
         }
     }
 }

@@ -5,6 +5,7 @@ mod arithmetic;
 mod concat;
 mod conv;
 mod dense;
+mod gated;
 mod identity;
 mod norm;
 mod pad;
@@ -13,6 +14,7 @@ mod shape;
 mod slice;
 mod split;
 
+pub(super) use gated::Placeholder;
 pub(super) use slice::spans;
 
 use super::build::{Call, Graph, Value};
@@ -35,26 +37,37 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Conv", conv::conv),
     ("Div", arithmetic::div),
     ("Dropout", identity::dropout),
+    ("Erf", activation::erf),
     ("Flatten", shape::flatten),
+    ("Gelu", activation::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
     ("GlobalMaxPool", pool::global_max_pool),
+    ("HardSigmoid", activation::hard_sigmoid),
+    ("HardSwish", activation::hard_swish),
     ("Identity", identity::identity),
+    ("LeakyRelu", activation::leaky_relu),
     ("MatMul", dense::matmul),
     ("Max", activation::max),
     ("MaxPool", pool::max_pool),
+    ("Min", activation::min),
     ("Mul", arithmetic::mul),
     ("Neg", arithmetic::neg),
+    ("PRelu", activation::prelu),
     ("Pad", pad::pad),
+    ("Pow", activation::pow),
     ("ReduceMean", pool::reduce_mean),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
     ("Shape", shape::shape),
+    ("Sigmoid", activation::sigmoid),
     ("Size", shape::size),
     ("Slice", slice::slice),
     ("Squeeze", shape::squeeze),
     ("Sub", arithmetic::sub),
     ("Sum", arithmetic::sum),
+    ("Swish", activation::swish),
+    ("Tanh", activation::tanh),
     ("Transpose", shape::transpose),
     ("Unsqueeze", shape::unsqueeze),
 ];

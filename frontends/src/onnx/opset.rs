@@ -64,10 +64,10 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
              client behind the encrypted part"
                 .into()
         }
-        "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSigmoid"
-        | "HardSwish" | "Softplus" | "Mish" | "Swish" | "Erf" | "Exp" | "Celu"
-        | "ThresholdedRelu" | "Softsign" => {
-            "this activation is not supported; Relu is the one that is".into()
+        "Elu" | "Selu" | "Softplus" | "Mish" | "Celu" | "ThresholdedRelu" | "Softsign" => {
+            "this activation is not supported; Relu, LeakyRelu, PRelu, Clip, Sigmoid, Tanh, \
+             HardSigmoid, HardSwish, Swish and Gelu are"
+                .into()
         }
         _ if FINAL.contains(&op) => {
             "supported only as the last operation, where it is cut".into()

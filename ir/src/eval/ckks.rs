@@ -377,18 +377,31 @@ fn watched(schedule: &Schedule) -> Vec<ValueId> {
     let graph = &schedule.graph;
     // Whether a value lies behind a non-linear function's range check already.
     let mut inside = vec![false; graph.len()];
+    // A value's slots are those of what it was dropped from; once is enough to look at them.
+    let mut seen = vec![false; graph.len()];
+    let mut root: Vec<ValueId> = graph.values().collect();
     let mut watched = Vec::new();
+    let mut watch = |operand: ValueId, root: &[ValueId]| {
+        let seen = &mut seen[root[operand.index()].index()];
+        if !*seen {
+            watched.push(operand);
+        }
+        *seen = true;
+    };
     for value in graph.values() {
         let operands = graph.operands(value);
         let follows = operands.iter().any(|operand| inside[operand.index()]);
+        if let (Op::DropLevel, [operand]) = (&graph.node(value).op, &operands[..]) {
+            root[value.index()] = root[operand.index()];
+        }
         match graph.node(value).op {
             Op::Bootstrap { .. } => {
-                watched.extend(operands);
+                operands.iter().for_each(|operand| watch(*operand, &root));
                 inside[value.index()] = true;
             }
             Op::Polynomial { .. } => {
                 if !follows {
-                    watched.extend(operands);
+                    operands.iter().for_each(|operand| watch(*operand, &root));
                 }
                 inside[value.index()] = true;
             }

@@ -86,9 +86,10 @@ impl SlotMachine {
                     sum
                 }
                 Op::Activation(activation) => {
+                    let bound = self.graph.ty(operands[0]).range;
                     let apply = |x: &f64| match activations {
                         Activations::Approximated => activation.eval(*x),
-                        Activations::Exact => activation.function.apply(x * ty.range) / ty.range,
+                        Activations::Exact => activation.function.apply(x * bound) / ty.range,
                     };
                     operand(0).iter().map(apply).collect()
                 }

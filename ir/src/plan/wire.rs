@@ -4,7 +4,7 @@ use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
-use super::RangeRecord;
+use super::{ActivationRecord, RangeRecord};
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -278,6 +278,9 @@ pub(super) struct WireRange {
     bound: f64,
     #[prost(double, optional, tag = "3")]
     observed: Option<f64>,
+    /// Absent for the logits.
+    #[prost(message, optional, tag = "4")]
+    activation: Option<WireActivation>,
 }
 
 impl From<&RangeRecord> for WireRange {
@@ -286,6 +289,7 @@ impl From<&RangeRecord> for WireRange {
             name: record.name.clone(),
             bound: record.bound,
             observed: record.observed,
+            activation: record.activation.as_ref().map(Into::into),
         }
     }
 }
@@ -296,6 +300,38 @@ impl From<WireRange> for RangeRecord {
             name: wire.name,
             bound: wire.bound,
             observed: wire.observed,
+            activation: wire.activation.map(Into::into),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WireActivation {
+    #[prost(string, tag = "1")]
+    function: String,
+    #[prost(double, tag = "2")]
+    precision_bits: f64,
+    #[prost(uint32, tag = "3")]
+    depth: u32,
+}
+
+impl From<&ActivationRecord> for WireActivation {
+    fn from(record: &ActivationRecord) -> Self {
+        Self {
+            function: record.function.clone(),
+            precision_bits: record.precision_bits,
+            // A chain of primes has far fewer levels.
+            depth: u32::try_from(record.depth).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl From<WireActivation> for ActivationRecord {
+    fn from(wire: WireActivation) -> Self {
+        Self {
+            function: wire.function,
+            precision_bits: wire.precision_bits,
+            depth: wire.depth as usize,
         }
     }
 }

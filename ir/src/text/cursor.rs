@@ -19,7 +19,7 @@ fn reference_prefix(field: &str) -> Option<char> {
     match field {
         "weight" | "bias" | "scale" | "shift" | "mean" | "variance" => Some('w'),
         "map" => Some('m'),
-        "polynomial" | "stages" => Some('p'),
+        "polynomial" | "factor" | "gate" | "free" => Some('p'),
         _ => None,
     }
 }
@@ -363,11 +363,11 @@ mod tests {
         let value = json!({
             "weight": 3, "bias": 4, "window": {"kernel": [3, 3], "pads": [1, 1, 1, 1]},
             "padding": "counted", "name": "a \"b\" # c\nd", "tiny": 5e-324, "third": 1.0 / 3.0,
-            "negative": -2, "minus_zero": -0.0, "flag": true, "odd": "w3", "stages": [0, 1],
+            "negative": -2, "minus_zero": -0.0, "flag": true, "odd": "w3", "gate": [0, 1],
         });
         let text = print(&value);
         assert!(
-            text.contains("weight=w3") && text.contains("stages=[p0, p1]"),
+            text.contains("weight=w3") && text.contains("gate=[p0, p1]"),
             "{text}"
         );
         assert!(text.contains(r#"odd="w3""#));

@@ -52,9 +52,13 @@ fn call(op: &Op) -> Call {
     }
 }
 
+/// The activations that have parameters, and with them attributes.
+const WITH_PARAMETERS: [&str; 4] = ["leaky_relu", "clip", "hard_sigmoid", "gelu"];
+
 fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
+    let word = call.word.as_str();
     if call.attributes.is_none() {
-        match call.word.as_str() {
+        match word {
             "input" => return Ok(Op::Input),
             "add" => return Ok(Op::Add),
             "identity" => return Ok(Op::Identity),
@@ -67,6 +71,12 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
     }
     if call.word == "max_pool" {
         return cursor.decode("`max_pool`", call.into_variant());
+    }
+    if WITH_PARAMETERS.contains(&word) {
+        let what = format!("`{word}`");
+        return cursor
+            .decode(&what, call.into_variant())
+            .map(Op::Activation);
     }
     linear_op(cursor, call).map(Op::Linear)
 }

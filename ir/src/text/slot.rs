@@ -8,7 +8,7 @@ use super::tables::{Tables, parse_layout, print_maps, print_polynomials};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::nn::Activation;
-use crate::slot::{ApproximatedActivation, Chebyshev, Op, SlotGraph, SlotType};
+use crate::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op, SlotGraph, SlotType};
 
 /// A packed graph as text.
 pub fn print_slot(graph: &SlotGraph) -> String {
@@ -27,19 +27,8 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
             tables.maps.push(map.clone());
             json!({"linear": {"map": tables.maps.len() - 1}})
         }
-        Op::Activation(ApproximatedActivation { function, stages }) => {
-            let table = &mut tables.polynomials;
-            let mut id_of = |stage: &Chebyshev| {
-                table
-                    .iter()
-                    .position(|known| known == stage)
-                    .unwrap_or_else(|| {
-                        table.push(stage.clone());
-                        table.len() - 1
-                    })
-            };
-            let stages: Vec<usize> = stages.iter().map(&mut id_of).collect();
-            json!({"activation": {"function": to_value(function), "stages": stages}})
+        Op::Activation(activation) => {
+            json!({"activation": to_value(&ActivationCall::of(activation, tables))})
         }
         Op::Input | Op::RotateSum { .. } => to_value(op),
     };
@@ -52,9 +41,61 @@ struct MapReference {
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
-struct Stages {
+struct ActivationCall {
     function: Activation,
-    stages: Vec<usize>,
+    terms: Vec<TermCall>,
+    free: Option<usize>,
+    error: f64,
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct TermCall {
+    factor: usize,
+    gate: Vec<usize>,
+}
+
+impl ActivationCall {
+    /// With polynomials by number; those that are not in the table yet join it.
+    fn of(activation: &ApproximatedActivation, tables: &mut Tables) -> Self {
+        let table = &mut tables.polynomials;
+        let mut id_of = |polynomial: &Chebyshev| {
+            let known = table.iter().position(|known| known == polynomial);
+            known.unwrap_or_else(|| {
+                table.push(polynomial.clone());
+                table.len() - 1
+            })
+        };
+        let terms = activation.terms.iter().map(|term| TermCall {
+            factor: id_of(&term.factor),
+            gate: term.gate.iter().map(&mut id_of).collect(),
+        });
+        let terms = terms.collect();
+        Self {
+            function: activation.function,
+            terms,
+            free: activation.free.as_ref().map(id_of),
+            error: activation.error,
+        }
+    }
+
+    /// The inverse of [`of`](Self::of); an index that the table lacks is the error.
+    fn resolved(self, table: &[Chebyshev]) -> Result<ApproximatedActivation, usize> {
+        let polynomial = |index: usize| table.get(index).cloned().ok_or(index);
+        let term = |call: TermCall| -> Result<GatedTerm, usize> {
+            let gate = call.gate.into_iter().map(polynomial);
+            Ok(GatedTerm {
+                factor: polynomial(call.factor)?,
+                gate: gate.collect::<Result<_, usize>>()?,
+            })
+        };
+        let terms = self.terms.into_iter().map(term);
+        Ok(ApproximatedActivation {
+            function: self.function,
+            terms: terms.collect::<Result<_, usize>>()?,
+            free: self.free.map(polynomial).transpose()?,
+            error: self.error,
+        })
+    }
 }
 
 fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
@@ -71,17 +112,12 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
                 .ok_or_else(|| missing('m', reference.map))
         }
         "activation" => {
-            let Stages { function, stages } =
+            let call: ActivationCall =
                 cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
-            let stages = stages.into_iter().map(|index| {
-                tables
-                    .polynomials
-                    .get(index)
-                    .cloned()
-                    .ok_or_else(|| missing('p', index))
-            });
-            let stages = stages.collect::<Result<_, Error>>()?;
-            Ok(Op::Activation(ApproximatedActivation { function, stages }))
+            let resolved = call.resolved(&tables.polynomials);
+            resolved
+                .map(Op::Activation)
+                .map_err(|index| missing('p', index))
         }
         _ => cursor.decode(&what, call.into_variant()),
     }

@@ -35,7 +35,11 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
     }
     let result = match op {
         Op::Input => return Err("the type of the input cannot be inferred".into()),
-        Op::Activation(_) | Op::Identity => operands[0].clone(),
+        Op::Activation(activation) => {
+            activation.check()?;
+            operands[0].clone()
+        }
+        Op::Identity => operands[0].clone(),
         Op::Add if operands[0] == operands[1] => operands[0].clone(),
         Op::Add => {
             return Err(format!("cannot add {} and {}", operands[0], operands[1]));

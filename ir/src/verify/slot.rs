@@ -4,12 +4,14 @@ use super::maps::{MAX_SLOTS, check_layout, check_map, check_polynomial};
 use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
-use crate::nn::Activation;
-use crate::slot::{Op, SlotGraph, SlotType};
+use crate::slot::{ApproximatedActivation, Op, SlotGraph, SlotType};
 use crate::weights::Weights;
 
 /// Relative difference up to which two factors agree.
 const FACTOR_TOLERANCE: f64 = 1e-9;
+
+/// Relative amount by which an approximation may exceed the error that it claims.
+const ERROR_TOLERANCE: f64 = 1e-3;
 
 /// Everything that is wrong with a packed graph: operands, layouts, ranges and the factors that
 /// follow from them, chains that do not fit their layouts, an output that does not end in a linear
@@ -85,20 +87,7 @@ fn check_operation(
     }
     let mut wrong = match &node.op {
         Op::Linear(map) => check_map(map, Some(weights), MAX_SLOTS),
-        Op::Activation(activation) => {
-            let stages = activation.stages.iter().enumerate();
-            let mut wrong: Vec<String> = stages
-                .filter_map(|(index, stage)| {
-                    check_polynomial(stage)
-                        .err()
-                        .map(|message| format!("stage {index} {message}"))
-                })
-                .collect();
-            if activation.stages.is_empty() && activation.function == Activation::Relu {
-                wrong.push("has no stages".to_owned());
-            }
-            wrong
-        }
+        Op::Activation(activation) => check_activation(activation),
         Op::Input | Op::RotateSum { .. } => Vec::new(),
     };
     if !types_are_sound {
@@ -108,9 +97,13 @@ fn check_operation(
     match &node.op {
         Op::Input => {}
         Op::Linear(map) => wrong.extend(check_linear(map, &types, &node.ty)),
-        Op::Activation(_) => {
-            if types[0] != &node.ty {
-                wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
+        Op::Activation(activation) => {
+            if types[0].layout != node.ty.layout {
+                let (found, expected) = (node.ty.layout, types[0].layout);
+                wrong.push(format!("has layout {found}, its operand {expected}"));
+            }
+            if wrong.is_empty() {
+                wrong.extend(check_error(activation, types[0].range, node.ty.range));
             }
         }
         Op::RotateSum { steps } => {
@@ -124,6 +117,36 @@ fn check_operation(
         }
     }
     wrong
+}
+
+/// Whether polynomials and parameters can be evaluated.
+fn check_activation(activation: &ApproximatedActivation) -> Vec<String> {
+    let mut wrong: Vec<String> = activation.function.check().err().into_iter().collect();
+    let polynomials = activation.polynomials().enumerate();
+    wrong.extend(polynomials.filter_map(|(index, polynomial)| {
+        check_polynomial(polynomial)
+            .err()
+            .map(|message| format!("polynomial {index} {message}"))
+    }));
+    if activation.terms.iter().any(|term| term.gate.is_empty()) {
+        wrong.push("a term has no gate".to_owned());
+    }
+    if activation.terms.is_empty() && activation.free.is_none() {
+        wrong.push("has no polynomials".to_owned());
+    }
+    wrong
+}
+
+/// Whether the polynomials are as close to the function as they claim.
+fn check_error(activation: &ApproximatedActivation, operand: f64, result: f64) -> Option<String> {
+    let (claimed, found) = (activation.error, activation.measured_error(operand, result));
+    let holds = claimed.is_finite() && found <= claimed * (1.0 + ERROR_TOLERANCE) + f64::EPSILON;
+    (!holds).then(|| {
+        format!(
+            "claims {} with an error of {claimed:e}, but differs from it by {found:e}",
+            activation.function
+        )
+    })
 }
 
 fn check_linear(map: &LinearMap, operands: &[&SlotType], result: &SlotType) -> Vec<String> {
@@ -259,15 +282,20 @@ mod tests {
     #[test]
     fn activations_have_finite_stages() {
         let messages = after(|g| match &mut g.node_mut(ValueId(2)).op {
-            Op::Activation(activation) => activation.stages[0].coefficients[1] = f64::NAN,
+            Op::Activation(activation) => {
+                activation.terms[0].gate[0].coefficients[1] = f64::NAN;
+            }
             other => panic!("not an activation: {other:?}"),
         });
-        assert_only(&messages, "%2: `relu1`: stage 0 has the coefficient NaN");
+        assert_only(
+            &messages,
+            "%2: `relu1`: polynomial 1 has the coefficient NaN",
+        );
         let messages = after(|g| match &mut g.node_mut(ValueId(2)).op {
-            Op::Activation(activation) => activation.stages.clear(),
+            Op::Activation(activation) => activation.terms[0].gate.clear(),
             other => panic!("not an activation: {other:?}"),
         });
-        assert_only(&messages, "%2: `relu1`: has no stages");
+        assert_only(&messages, "%2: `relu1`: a term has no gate");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use heddle_ckks::Context;
 use heddle_ckks::keys::KeySwitchKey;
 use heddle_ir::ckks::Op;
 use heddle_ir::file::{self, BlockReader, Kind};
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Plan, RangeRecord};
 use heddle_ir::text::summary::summary;
 use heddle_params::{Parameters, ParametersLiteral, Secret};
 
@@ -223,8 +223,59 @@ fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
         lines.line("note", note);
     }
     lines.0.push('\n');
+    lines.0.push_str(&activations(&plan));
     lines.0.push_str(&summary(&plan.schedule));
     Ok(())
+}
+
+/// A table of the activations: function, range, head-room over calibration, precision as a share of
+/// the result's bound, and levels; empty where a plan records none.
+fn activations(plan: &Plan) -> String {
+    let head_room = |range: &RangeRecord| {
+        range
+            .head_room()
+            .map_or_else(|| "–".to_owned(), |times| format!("{times:.2}×"))
+    };
+    let known = plan.ranges.iter().filter_map(|range| {
+        let activation = range.activation.as_ref()?;
+        Some([
+            range.name.clone(),
+            activation.function.clone(),
+            format!("±{:.4}", range.bound),
+            head_room(range),
+            format!("{:.1} bits", activation.precision_bits),
+            activation.depth.to_string(),
+        ])
+    });
+    let header = [
+        "activation",
+        "function",
+        "range",
+        "head-room",
+        "precision",
+        "levels",
+    ];
+    let rows: Vec<[String; 6]> = [header.map(str::to_owned)]
+        .into_iter()
+        .chain(known)
+        .collect();
+    if rows.len() == 1 {
+        return String::new();
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..6).filter_map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out.push('\n');
+    out
 }
 
 /// The probability that a bootstrap's modular reduction fails, at worst and in a whole inference.

@@ -18,7 +18,7 @@ const LINKS: usize = 14;
 
 /// The gate of ReLU, `(1 + s)/2`.
 fn relu() -> Vec<Chebyshev> {
-    let mut stages = sign::default_composite().unwrap();
+    let mut stages = sign::ReluPrecision::default().stages().unwrap();
     let last = &mut stages.last_mut().unwrap().coefficients;
     last.iter_mut().for_each(|coefficient| *coefficient /= 2.0);
     last[0] += 0.5;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use heddle_compiler::analysis::ranges::RangeOverride;
+use heddle_compiler::approx::sign::Degrees;
 
 /// Compile a pretrained ONNX model to an encrypted-inference plan
 #[derive(Debug, Parser)]
@@ -45,6 +46,16 @@ pub struct Args {
     /// Print what every pass did, with the graph after each that changed it
     #[arg(long)]
     pub explain: bool,
+
+    /// Precision of ReLU, clipping and hard sigmoids in bits, 7 to 14 [default: 13]: least depth, then
+    /// fewest products
+    #[arg(long, value_name = "ALPHA")]
+    pub relu_precision: Option<u32>,
+
+    /// Degrees of the sign polynomials that ReLU is made of, such as 15,15,27; alpha13 (15,15,27) and
+    /// alpha14 (15,27,29) are those of Lee et al.
+    #[arg(long, value_name = "DEGREES")]
+    pub relu_degrees: Option<Degrees>,
 
     /// How bootstraps treat the imaginary part
     #[arg(long, value_enum, default_value_t = Bootstrap::Real)]

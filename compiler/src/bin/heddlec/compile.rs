@@ -5,10 +5,12 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::nn::Model;
+use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -43,6 +45,7 @@ pub fn run(args: Args) -> Result<()> {
             Bootstrap::Real => BootstrapVariant::Real,
             Bootstrap::Complex => BootstrapVariant::Complex,
         },
+        relu: relu_precision(&args)?,
         explain: if args.explain {
             Explain::Graphs
         } else {
@@ -57,6 +60,19 @@ pub fn run(args: Args) -> Result<()> {
     }
     progress.finish_and_clear();
     report(&args, &compilation)
+}
+
+/// The precision and the degrees given; degrees without a precision need not reach any.
+fn relu_precision(args: &Args) -> Result<ReluPrecision> {
+    let of_alpha = args.relu_precision.map(ReluPrecision::of_alpha);
+    let precision = of_alpha.transpose()?;
+    Ok(match &args.relu_degrees {
+        Some(degrees) => ReluPrecision {
+            alpha: args.relu_precision,
+            degrees: degrees.clone(),
+        },
+        None => precision.unwrap_or_default(),
+    })
 }
 
 /// A spinner on a terminal, nothing elsewhere.
@@ -157,6 +173,24 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
             security.bits,
             if plan.insecure { " (INSECURE)" } else { "" }
         );
+        if let Some(worst) = least_precise(plan) {
+            eprintln!("heddlec: {worst}");
+        }
     }
     Ok(())
+}
+
+/// The activations, and which of them is the least precise; `None` where there are none.
+fn least_precise(plan: &Plan) -> Option<String> {
+    let known = plan
+        .ranges
+        .iter()
+        .filter_map(|range| Some((&range.name, range.activation.as_ref()?)));
+    let count = known.clone().count();
+    let (name, worst) =
+        known.min_by(|(_, a), (_, b)| a.precision_bits.total_cmp(&b.precision_bits))?;
+    Some(format!(
+        "{count} activations, precise to {:.1} bits of their range or better (least: {} `{name}`)",
+        worst.precision_bits, worst.function
+    ))
 }

@@ -72,11 +72,8 @@ pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
             let scale = graph.per_channel(x, scale)?;
             affine(graph, call, x, Some(scale), None)
         }
-        _ => Err(
-            "a product of two values that depend on the image; products with constants are \
-             supported"
-                .into(),
-        ),
+        (Value::Traced(x), Value::Traced(y)) => super::gated::product(graph, call, x, y),
+        (Value::Const(_), Value::Const(_)) => Err("constants that were not folded".into()),
     }
 }
 

@@ -1,0 +1,218 @@
+//! From an activation and its range to polynomials.
+
+use heddle_ir::nn::Activation;
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev, sample_points};
+
+use super::{piecewise, smooth};
+
+/// Precision in bits that a smooth function's polynomial reaches, of the result's bound.
+pub const SMOOTH_BITS: i32 = 13;
+
+/// Precision in bits that it reaches where this takes no further level. Its error is spread over the
+/// whole range, while ReLU's is close to 0 for most operands.
+pub const WANTED_SMOOTH_BITS: i32 = 16;
+
+/// An activation as polynomials on its range.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Approximation {
+    /// The polynomials, which map slots to slots.
+    pub activation: ApproximatedActivation,
+    /// The bound of the operand's elements.
+    pub operand_bound: f64,
+    /// The bound of the result's elements.
+    pub result_bound: f64,
+}
+
+/// Approximates `function` on [−bound, bound]; `sign` is the composition for the sign function that
+/// piecewise functions are made of. `bound` is positive and finite.
+///
+/// The error is that of the composition for piecewise functions. For smooth ones it is at most
+/// 2^−[`SMOOTH_BITS`], down to 2^−[`WANTED_SMOOTH_BITS`] where this takes no further level, or what a
+/// polynomial of degree [`smooth::MAX_DEGREE`] reaches. What was reached is recorded.
+pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Approximation {
+    let result_bound = result_bound(function, bound);
+    let (terms, free) = match piecewise::pieces(function) {
+        Some(pieces) => {
+            let (terms, free) = piecewise::summands(&pieces, bound, result_bound, sign);
+            // A function that vanishes on its range still needs a value.
+            let vanishes = terms.is_empty() && free.is_none();
+            let zero = Chebyshev {
+                coefficients: vec![0.0],
+            };
+            (terms, if vanishes { Some(zero) } else { free })
+        }
+        None => {
+            let in_slots = |x: f64| function.apply(bound * x) / result_bound;
+            let error = |bits: i32| f64::from(-bits).exp2();
+            let fit = smooth::fit(in_slots, error(SMOOTH_BITS), error(WANTED_SMOOTH_BITS));
+            (Vec::new(), Some(fit.polynomial))
+        }
+    };
+    let mut activation = ApproximatedActivation {
+        function,
+        terms,
+        free,
+        error: 0.0,
+    };
+    activation.error = activation.measured_error(bound, result_bound);
+    Approximation {
+        activation,
+        operand_bound: bound,
+        result_bound,
+    }
+}
+
+/// A bound of |function| on [−bound, bound], positive: the largest magnitude on a fine grid. Between
+/// grid points smooth functions exceed it by less than their approximation's error.
+pub fn result_bound(function: Activation, bound: f64) -> f64 {
+    let largest = sample_points()
+        .map(|x| function.apply(bound * x).abs())
+        .fold(0.0, f64::max);
+    // Dividing by the bound of what is zero, or nearly so, would blow up noise.
+    if largest > bound * f64::EPSILON {
+        largest
+    } else {
+        bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approx::sign::ReluPrecision;
+    use heddle_ir::nn::GeluForm;
+
+    fn smooth() -> [Activation; 5] {
+        [
+            Activation::Sigmoid,
+            Activation::Tanh,
+            Activation::Silu,
+            Activation::Gelu {
+                form: GeluForm::Erf,
+            },
+            Activation::Gelu {
+                form: GeluForm::Tanh,
+            },
+        ]
+    }
+
+    fn sign() -> Vec<Chebyshev> {
+        ReluPrecision::default().stages().unwrap()
+    }
+
+    #[test]
+    fn relu_is_one_product_with_a_gate() {
+        let relu = approximate(Activation::Relu, 7.3, &sign());
+        assert_eq!(relu.result_bound, 7.3);
+        let ApproximatedActivation {
+            terms, free, error, ..
+        } = &relu.activation;
+        assert_eq!((terms.len(), free), (1, &None));
+        assert!(terms[0].factor.is_identity());
+        assert_eq!(terms[0].gate[..2], sign()[..2]);
+        assert_eq!(relu.activation.depth(), 14);
+        assert!((error.log2() + 13.1636).abs() < 1e-3, "{}", error.log2());
+    }
+
+    #[test]
+    fn leaky_relu_takes_the_levels_of_relu() {
+        for slope in [0.01, 0.2, -0.5, 3.0] {
+            let leaky = approximate(Activation::LeakyRelu { slope }, 5.0, &sign());
+            let result = 5.0 * slope.abs().max(1.0);
+            assert!((leaky.result_bound - result).abs() < 1e-12);
+            assert!(leaky.activation.terms[0].factor.is_identity());
+            assert_eq!(
+                (leaky.activation.free, leaky.activation.terms.len()),
+                (None, 1)
+            );
+            let depth = approximate(Activation::Relu, 5.0, &sign())
+                .activation
+                .depth();
+            assert_eq!(depth, 14);
+        }
+    }
+
+    #[test]
+    fn piecewise_functions_are_fourteen_levels_deep() {
+        let cases = [
+            (
+                Activation::Clip {
+                    low: Some(0.0),
+                    high: Some(6.0),
+                },
+                9.0,
+                10.5,
+            ),
+            (
+                Activation::Clip {
+                    low: Some(-1.0),
+                    high: Some(1.0),
+                },
+                1.5,
+                11.0,
+            ),
+            (
+                Activation::HardSigmoid {
+                    alpha: 0.2,
+                    beta: 0.5,
+                },
+                5.0,
+                10.5,
+            ),
+            (Activation::HardSwish, 6.0, 11.0),
+        ];
+        for (function, bound, bits) in cases {
+            let found = approximate(function, bound, &sign()).activation;
+            assert_eq!((found.depth(), found.terms.len()), (14, 2), "{function}");
+            let reached = found.precision_bits();
+            assert!(reached > bits, "{function}: {reached} bits");
+        }
+    }
+
+    #[test]
+    fn smooth_functions_reach_their_precision_in_few_levels() {
+        for function in smooth() {
+            let mut last = 0;
+            for (bound, depth) in [(1.0, 3), (4.0, 4), (16.0, 6), (60.0, 8)] {
+                let found = approximate(function, bound, &[]).activation;
+                let bits = found.precision_bits();
+                assert!(bits >= f64::from(SMOOTH_BITS), "{function}: {bits} bits");
+                assert!(
+                    found.depth() <= depth + 1,
+                    "{function}, {bound}: {}",
+                    found.depth()
+                );
+                let degree = found.free.unwrap().degree();
+                assert!(degree > last, "{function}, {bound}: {degree}");
+                last = degree;
+            }
+        }
+    }
+
+    #[test]
+    fn polynomials_are_exact() {
+        let square = approximate(Activation::Square, 3.0, &[]);
+        assert_eq!((square.result_bound, square.activation.depth()), (9.0, 2));
+        assert!(square.activation.error < 1e-15);
+        let swish = approximate(Activation::HardSwish, 2.5, &[]);
+        assert!(swish.activation.error < 1e-15 && swish.activation.terms.is_empty());
+    }
+
+    #[test]
+    fn near_dead_ranges_and_constants_have_bounds() {
+        for function in smooth() {
+            let found = approximate(function, 1e-6, &[]);
+            assert!(found.result_bound > 0.0 && found.activation.precision_bits() > 13.0);
+        }
+        let zero = approximate(
+            Activation::Clip {
+                low: Some(0.0),
+                high: Some(0.0),
+            },
+            2.0,
+            &sign(),
+        );
+        assert_eq!(zero.result_bound, 2.0);
+        assert_eq!(zero.activation.eval(0.7), 0.0);
+    }
+}

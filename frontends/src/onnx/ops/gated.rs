@@ -1,0 +1,328 @@
+//! Products of two values that depend on the image: the ones that are an activation written out.
+//!
+//! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
+//! error function and the other is a multiple of that function's argument, whatever constants the
+//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error function,
+//! and what GELU's approximation is written with, stand in the graph as placeholders until a product
+//! takes them; one that is left over is reported.
+
+use std::f64::consts::{FRAC_2_PI, SQRT_2};
+
+use heddle_ir::ValueId;
+use heddle_ir::nn::{Activation, GeluForm, LinearOp, Op};
+
+use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::view::View;
+
+/// Relative difference up to which constants of a pattern agree; files hold them as 32-bit floats,
+/// some rounded to six digits.
+const TOLERANCE: f64 = 1e-5;
+
+/// Relative difference up to which a factor is 1.
+const ROUNDING: f64 = 1e-6;
+
+/// The coefficient of the cube in GELU's approximation.
+const GELU_CUBE: f64 = 0.044_715;
+
+/// A function that means something as part of a product only. It stands in the graph as an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::onnx) enum Placeholder {
+    /// The error function.
+    Erf,
+    /// The third power.
+    Cube,
+    /// `tanh(√(2/π)·(x + 0.044715·x³))`.
+    GeluTanh,
+}
+
+impl Placeholder {
+    /// Why it cannot stay.
+    pub(in crate::onnx) fn refusal(self) -> &'static str {
+        match self {
+            Self::Erf => {
+                "the error function is supported as part of GELU only: x·(1 + erf(x/√2))/2"
+            }
+            Self::Cube | Self::GeluTanh => {
+                "the third power is supported as part of GELU only: \
+                 x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2"
+            }
+        }
+    }
+}
+
+/// `scale·id + shift`.
+#[derive(Clone, Copy, Debug)]
+struct Scaled {
+    id: ValueId,
+    scale: f64,
+    shift: f64,
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+}
+
+/// The product of two values of one shape.
+pub(super) fn product(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    y: &Traced,
+) -> Result<Value, String> {
+    let refused = || {
+        "a product of two values that depend on the image; products with constants are supported, \
+         squares, and x times a sigmoid (SiLU), hard sigmoid (HardSwish) or normal distribution (GELU) \
+         of x"
+            .to_string()
+    };
+    if x.view != y.view {
+        return Err(refused());
+    }
+    let name = call.name;
+    for (factor, gate) in [(x, y), (y, x)] {
+        if let Some((op, argument, scale)) = graph.gated(factor.id, gate.id, name)? {
+            let id = graph.emit(op, &[argument], name)?;
+            let view = x.view.clone();
+            return graph.scaled(&Traced { id, view }, scale, name);
+        }
+    }
+    for (factor, square) in [(x, y), (y, x)] {
+        if let Some((argument, scale)) = graph.cube(factor.id, square.id) {
+            let view = x.view.clone();
+            let cube = graph.placeholder(Placeholder::Cube, argument, view.clone(), name)?;
+            return match cube {
+                Value::Traced(cube) => graph.scaled(&cube, scale, name),
+                constant @ Value::Const(_) => Ok(constant),
+            };
+        }
+    }
+    let ratio = graph.multiple(x.id, y.id).ok_or_else(refused)?;
+    let id = graph.emit(Op::Activation(Activation::Square), &[y.id], name)?;
+    let view = x.view.clone();
+    graph.scaled(&Traced { id, view }, ratio, name)
+}
+
+impl Graph {
+    /// Appends a placeholder for a function of `x`.
+    pub(super) fn placeholder(
+        &mut self,
+        kind: Placeholder,
+        x: ValueId,
+        view: View,
+        name: &str,
+    ) -> Result<Value, String> {
+        let id = self.emit(Op::Identity, &[x], name)?;
+        self.placeholders.insert(id, kind);
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// `scale·x`.
+    pub(super) fn scaled(&mut self, x: &Traced, scale: f64, name: &str) -> Result<Value, String> {
+        let id = self.affine(x.id, scale, 0.0, name)?;
+        let view = x.view.clone();
+        Ok(Value::Traced(Traced { id, view }))
+    }
+
+    /// `scale·x + shift` as a value that exists already, if there is one that `x` was made from, or
+    /// as a new one.
+    pub(super) fn affine(
+        &mut self,
+        x: ValueId,
+        scale: f64,
+        shift: f64,
+        name: &str,
+    ) -> Result<ValueId, String> {
+        let same = |from: &Scaled| {
+            let offset = scale * from.shift + shift;
+            (scale * from.scale - 1.0).abs() <= ROUNDING && offset.abs() <= ROUNDING
+        };
+        if let Some(known) = self.chain(x).into_iter().find(same) {
+            return Ok(known.id);
+        }
+        let channels = self.chw(x)[0];
+        let mut vector = |value: f64, suffix: &str| {
+            self.push_weight(
+                &format!("{name}{suffix}"),
+                vec![channels],
+                vec![value as f32; channels],
+            )
+        };
+        let scale = Some(vector(scale, ".scale")?);
+        let shift = if shift == 0.0 {
+            None
+        } else {
+            Some(vector(shift, ".shift")?)
+        };
+        let op = LinearOp::ChannelAffine { scale, shift };
+        self.emit(Op::Linear(op), &[x], name)
+    }
+
+    /// The values that `id` follows from by one factor and one offset for all channels, `id` first.
+    fn chain(&self, id: ValueId) -> Vec<Scaled> {
+        let mut last = Scaled {
+            id,
+            scale: 1.0,
+            shift: 0.0,
+        };
+        let mut chain = vec![last];
+        loop {
+            let (scale, shift) = match self.inner.node(last.id).op {
+                Op::Identity if !self.placeholders.contains_key(&last.id) => (1.0, 0.0),
+                Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
+                    let uniform = |id: Option<heddle_ir::WeightId>, default: f64| match id {
+                        None => Some(default),
+                        Some(id) => {
+                            let data = &self.weights.get(id).data;
+                            let first = *data.first()?;
+                            let same = data.iter().all(|element| *element == first);
+                            same.then_some(f64::from(first))
+                        }
+                    };
+                    match (uniform(scale, 1.0), uniform(shift, 0.0)) {
+                        (Some(scale), Some(shift)) => (scale, shift),
+                        _ => return chain,
+                    }
+                }
+                _ => return chain,
+            };
+            last = Scaled {
+                id: self.inner.operands(last.id)[0],
+                scale: last.scale * scale,
+                shift: last.scale * shift + last.shift,
+            };
+            chain.push(last);
+        }
+    }
+
+    /// The factor by which `x` is a multiple of `y`, if it is known to be one.
+    fn multiple(&self, x: ValueId, y: ValueId) -> Option<f64> {
+        let (x, y) = (self.chain(x), self.chain(y));
+        let (x, y) = x
+            .iter()
+            .find_map(|x| Some((x, y.iter().find(|y| x.id == y.id)?)))?;
+        if y.scale == 0.0 {
+            return None;
+        }
+        let ratio = x.scale / y.scale;
+        let offset = (x.shift - ratio * y.shift).abs();
+        (offset <= TOLERANCE * (x.shift.abs() + x.scale.abs())).then_some(ratio)
+    }
+
+    /// `factor·gate` as an activation, the value that it takes and a multiplier.
+    fn gated(
+        &mut self,
+        factor: ValueId,
+        gate: ValueId,
+        name: &str,
+    ) -> Result<Option<(Op, ValueId, f64)>, String> {
+        for Scaled { id, scale, shift } in self.chain(gate) {
+            let Some((function, [slope, offset], multiplier)) = self.gate(id, scale, shift) else {
+                continue;
+            };
+            let operand = self.inner.operands(id)[0];
+            let argument = self.affine(operand, slope, offset, name)?;
+            if let Some(ratio) = self.multiple(factor, argument) {
+                return Ok(Some((
+                    Op::Activation(function),
+                    argument,
+                    ratio * multiplier,
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What u times `scale·id + shift` is, when `id` is a function of v: an activation of
+    /// u = slope·v + offset, those two, and a multiplier.
+    fn gate(&self, id: ValueId, scale: f64, shift: f64) -> Option<(Activation, [f64; 2], f64)> {
+        let unshifted = shift.abs() <= TOLERANCE * scale.abs();
+        match self.placeholders.get(&id) {
+            Some(Placeholder::Erf) if close(scale, shift) => {
+                let form = GeluForm::Erf;
+                return Some((Activation::Gelu { form }, [SQRT_2, 0.0], 2.0 * scale));
+            }
+            Some(Placeholder::GeluTanh) if close(scale, shift) => {
+                let form = GeluForm::Tanh;
+                return Some((Activation::Gelu { form }, [1.0, 0.0], 2.0 * scale));
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        let Op::Activation(function) = self.inner.node(id).op else {
+            return None;
+        };
+        match function {
+            Activation::Sigmoid if unshifted => Some((Activation::Silu, [1.0, 0.0], scale)),
+            Activation::HardSigmoid { alpha, beta } if unshifted && alpha != 0.0 => Some((
+                Activation::HardSwish,
+                [6.0 * alpha, 6.0 * beta - 3.0],
+                scale,
+            )),
+            // A clipped line is a hard sigmoid between its bounds.
+            Activation::Clip {
+                low: Some(low),
+                high: Some(high),
+            } if high > low && (shift + scale * low).abs() <= TOLERANCE * scale.abs() => {
+                let slope = 6.0 / (high - low);
+                let offset = -slope * low - 3.0;
+                Some((Activation::HardSwish, [slope, offset], scale * (high - low)))
+            }
+            _ => None,
+        }
+    }
+
+    /// `factor·square` as the cube of a value and a multiplier.
+    fn cube(&self, factor: ValueId, square: ValueId) -> Option<(ValueId, f64)> {
+        let chain = self.chain(square);
+        let squared = chain.into_iter().find(|value| {
+            matches!(
+                self.inner.node(value.id).op,
+                Op::Activation(Activation::Square)
+            )
+        })?;
+        if squared.shift.abs() > TOLERANCE * squared.scale.abs() {
+            return None;
+        }
+        let argument = self.inner.operands(squared.id)[0];
+        let ratio = self.multiple(factor, argument)?;
+        Some((argument, ratio * squared.scale))
+    }
+
+    /// The value u when `x` is `√(2/π)·(u + 0.044715·u³)`.
+    pub(super) fn gelu_argument(
+        &mut self,
+        x: ValueId,
+        name: &str,
+    ) -> Result<Option<ValueId>, String> {
+        let chain = self.chain(x);
+        let Some(sum) = chain
+            .into_iter()
+            .find(|value| matches!(self.inner.node(value.id).op, Op::Add))
+        else {
+            return Ok(None);
+        };
+        if sum.shift != 0.0 {
+            return Ok(None);
+        }
+        let summands = self.inner.operands(sum.id);
+        for (linear, cubic) in [(0, 1), (1, 0)] {
+            let is_cube =
+                |value: &Scaled| self.placeholders.get(&value.id) == Some(&Placeholder::Cube);
+            let Some(cube) = self.chain(summands[cubic]).into_iter().find(is_cube) else {
+                continue;
+            };
+            let base = self.inner.operands(cube.id)[0];
+            let Some(ratio) = self.multiple(summands[linear], base) else {
+                continue;
+            };
+            // With u = stretch·base, the sum is a·base + b·base³.
+            let (a, b) = (sum.scale * ratio, sum.scale * cube.scale);
+            let stretch = a / FRAC_2_PI.sqrt();
+            let expected = FRAC_2_PI.sqrt() * GELU_CUBE * stretch.powi(3);
+            if cube.shift == 0.0 && close(b, expected) {
+                return self.affine(base, stretch, 0.0, name).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}

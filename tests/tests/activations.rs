@@ -1,0 +1,278 @@
+//! Every activation from ONNX to an encrypted run, over a ring of degree 2^11.
+
+use heddle_compiler::approx::sign::ReluPrecision;
+use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::pass::Explain;
+use heddle_frontends::onnx;
+use heddle_ir::ckks::Op;
+use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::nn::Model;
+use heddle_ir::plan::Plan;
+use heddle_ir::preprocess::Preprocess;
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::memory::Memory;
+use heddle_runtime::packing::{pack, unpack};
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+
+const PIXELS: usize = 2 * 8 * 8;
+
+/// Numbers between −1 and 1 without a pattern.
+fn ramp(len: usize, seed: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * i * 7 + i * 37 + seed * 29) % 101) as f32 / 50.0 - 1.0)
+        .collect()
+}
+
+fn images(count: usize) -> Vec<Vec<f32>> {
+    (0..count).map(|seed| ramp(PIXELS, seed)).collect()
+}
+
+/// A convolution to four channels as `x`, `nodes` from there to `y`, a mean and a dense layer.
+fn network(nodes: impl FnOnce(&mut OnnxBuilder)) -> Vec<u8> {
+    let mut m = OnnxBuilder::new(20);
+    m.input("image", &[1_i64, 2, 8, 8]).output("logits");
+    m.floats("kernel", &[4, 2, 3, 3], &ramp(72, 5))
+        .floats("bias", &[4], &[0.5, -0.5, 0.0, 1.0])
+        .node(
+            "Conv",
+            &["image", "kernel", "bias"],
+            "x",
+            &[
+                ("pads", Attr::Ints(vec![1; 4])),
+                ("strides", Attr::Ints(vec![2, 2])),
+            ],
+        );
+    nodes(&mut m);
+    m.floats("fc", &[3, 16], &ramp(48, 9))
+        .node(
+            "AveragePool",
+            &["y"],
+            "pool",
+            &[
+                ("kernel_shape", Attr::Ints(vec![2, 2])),
+                ("strides", Attr::Ints(vec![2, 2])),
+            ],
+        )
+        .node("Flatten", &["pool"], "flat", &[])
+        .node(
+            "Gemm",
+            &["flat", "fc"],
+            "logits",
+            &[("transB", Attr::Int(1))],
+        );
+    m.build()
+}
+
+fn single(op: &str, inputs: &[&str], attributes: &[(&str, Attr)]) -> Vec<u8> {
+    network(|m| {
+        m.floats("low", &[], &[-1.0])
+            .floats("high", &[], &[1.5])
+            .floats("six", &[], &[6.0])
+            .floats("zero", &[], &[0.0])
+            .floats("two", &[], &[2.0])
+            .floats("slopes", &[4, 1, 1], &[0.1, -0.25, 0.5, 1.5])
+            .node(op, &[&["x"], inputs].concat(), "y", attributes);
+    })
+}
+
+/// Every activation with the number of bits to which the logits of the plan must be those of the
+/// model.
+fn cases() -> Vec<(&'static str, Vec<u8>, f64)> {
+    let float = Attr::Float;
+    let tanh = [("approximate", Attr::Str("tanh"))];
+    vec![
+        ("relu", single("Relu", &[], &[]), 12.0),
+        (
+            "leaky relu",
+            single("LeakyRelu", &[], &[("alpha", float(0.2))]),
+            12.0,
+        ),
+        ("parametric relu", single("PRelu", &["slopes"], &[]), 11.0),
+        ("clip", single("Clip", &["low", "high"], &[]), 10.0),
+        ("relu6", single("Clip", &["zero", "six"], &[]), 10.0),
+        ("clip below", single("Clip", &["low"], &[]), 11.0),
+        ("clip above", single("Clip", &["", "high"], &[]), 11.0),
+        ("sigmoid", single("Sigmoid", &[], &[]), 12.0),
+        ("tanh", single("Tanh", &[], &[]), 12.0),
+        ("hard sigmoid", single("HardSigmoid", &[], &[]), 10.0),
+        ("hard swish", single("HardSwish", &[], &[]), 10.0),
+        ("gelu", single("Gelu", &[], &[]), 12.0),
+        ("gelu by tanh", single("Gelu", &[], &tanh), 12.0),
+        ("square", single("Pow", &["two"], &[]), 18.0),
+        (
+            "silu",
+            network(|m| {
+                m.node("Sigmoid", &["x"], "g", &[])
+                    .node("Mul", &["x", "g"], "y", &[]);
+            }),
+            12.0,
+        ),
+    ]
+}
+
+fn import(bytes: &[u8]) -> Model {
+    onnx::import_bytes("model", bytes, &onnx::ImportOptions::default()).unwrap()
+}
+
+fn compiled(model: &Model) -> Compilation {
+    let options = Options {
+        preprocess: Preprocess::named("unit").unwrap(),
+        samples: images(8),
+        range_overrides: Vec::new(),
+        labels: Vec::new(),
+        ring: Ring::Insecure { log_n: 11 },
+        variant: BootstrapVariant::Real,
+        relu: ReluPrecision::default(),
+        explain: Explain::Remarks,
+    };
+    compile(model.clone(), &options).unwrap()
+}
+
+/// What a reader of the plan's file gets.
+fn reread(plan: &Plan) -> Plan {
+    let mut bytes = Vec::new();
+    plan.write(&mut bytes, "plan").unwrap();
+    let read = Plan::read(&bytes[..], "plan").unwrap();
+    assert_eq!(read.ranges, plan.ranges);
+    read
+}
+
+fn in_plain(model: &Model, image: &[f32]) -> Vec<f64> {
+    let logits = nn::run(model, image).unwrap();
+    logits.into_iter().map(f64::from).collect()
+}
+
+fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = machine
+        .run(&pack(plan, "image", image).unwrap(), |_, _| {})
+        .unwrap();
+    unpack(plan, &slots).unwrap()
+}
+
+fn encrypted(plan: &Plan, image: &[f32]) -> Vec<f64> {
+    let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
+    let client = Client::generate(plan, &context).unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
+    let server = Server::load(plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let input = client.encrypt("image", image).unwrap().expand(&context);
+    let (output, _) = server.run(input, Show::Nothing).unwrap();
+    client.decrypt(&output, Share::Private).unwrap()
+}
+
+/// −log2 of the largest difference, in units of `range`.
+fn bits(left: &[f64], right: &[f64], range: f64) -> f64 {
+    let pairs = left.iter().zip(right);
+    let worst = pairs
+        .map(|(left, right)| (left - right).abs() / range)
+        .fold(0.0, f64::max);
+    -worst.log2()
+}
+
+#[test]
+fn plans_compute_what_models_do() {
+    for (name, bytes, least) in cases() {
+        let model = import(&bytes);
+        let plan = compiled(&model).plan;
+        for image in images(12) {
+            let (clear, plain) = (in_clear(&plan, &image), in_plain(&model, &image));
+            let found = bits(&clear, &plain, plan.output.range);
+            assert!(
+                found > least,
+                "{name}: {found:.1} bits, {clear:?} {plain:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn plans_record_function_precision_and_levels() {
+    for (name, bytes, _) in cases() {
+        let compilation = compiled(&import(&bytes));
+        let records: Vec<_> = compilation
+            .plan
+            .ranges
+            .iter()
+            .filter_map(|range| range.activation.as_ref())
+            .collect();
+        assert_eq!(records.len(), 1, "{name}");
+        let record = records[0];
+        assert!(
+            (9.5..=52.0).contains(&record.precision_bits),
+            "{name}: {record:?}"
+        );
+        let graph = &compilation.plan.schedule.graph;
+        let levels = |is: fn(&Op) -> bool, pick: fn(&[usize]) -> usize| {
+            let found: Vec<usize> = graph
+                .values()
+                .filter(|value| is(&graph.node(*value).op))
+                .map(|value| graph.ty(value).level)
+                .collect();
+            pick(&found)
+        };
+        // From the first convolution's rescale to the last transform's operand.
+        let first = levels(|op| matches!(op, Op::Rescale), |levels| levels[0]);
+        let last = levels(
+            |op| matches!(op, Op::LinearTransform { .. }),
+            |levels| levels[levels.len() - 1],
+        );
+        assert_eq!(first - last, record.depth, "{name}");
+    }
+}
+
+#[test]
+fn encrypted_runs_are_those_in_clear() {
+    let image = &images(9)[8];
+    for (name, bytes, _) in cases() {
+        let plan = reread(&compiled(&import(&bytes)).plan);
+        let (clear, encrypted) = (in_clear(&plan, image), encrypted(&plan, image));
+        let found = bits(&clear, &encrypted, plan.output.range);
+        println!("{name}: {found:.1} bits");
+        assert!(found > 14.0, "{name}: {clear:?} {encrypted:?}");
+    }
+}
+
+#[test]
+fn a_chain_of_activations_is_refreshed_between_them() {
+    let ops = ["Clip", "Sigmoid", "HardSwish", "Gelu", "LeakyRelu", "Tanh"];
+    let bytes = network(|m| {
+        m.floats("zero", &[], &[0.0]).floats("six", &[], &[6.0]);
+        let mut last = "x".to_owned();
+        for (index, op) in ops.into_iter().enumerate() {
+            let name = |what: &str| format!("{what}{index}");
+            let kernel: Vec<f32> = ramp(16, index).iter().map(|tap| 3.0 * tap).collect();
+            m.floats(&name("w"), &[4, 4, 1, 1], &kernel);
+            m.node("Conv", &[&last, &name("w")], &name("c"), &[]);
+            let output = if index + 1 == ops.len() {
+                "y".to_owned()
+            } else {
+                name("a")
+            };
+            let operand = name("c");
+            let inputs = match op {
+                "Clip" => vec![operand.as_str(), "zero", "six"],
+                _ => vec![operand.as_str()],
+            };
+            m.node(op, &inputs, &output, &[]);
+            last = output;
+        }
+    });
+    let model = import(&bytes);
+    let plan = reread(&compiled(&model).plan);
+    let depth: usize = plan
+        .ranges
+        .iter()
+        .filter_map(|range| Some(range.activation.as_ref()?.depth))
+        .sum();
+    let bootstraps = plan.schedule.bootstraps();
+    assert!(depth > 50 && bootstraps >= 3, "{depth} {bootstraps}");
+    let image = &images(9)[8];
+    let (plain, clear) = (in_plain(&model, image), in_clear(&plan, image));
+    let found = bits(&clear, &plain, plan.output.range);
+    assert!(found > 8.0, "{found:.1} bits: {clear:?} {plain:?}");
+    let found = bits(&clear, &encrypted(&plan, image), plan.output.range);
+    assert!(found > 11.0, "{found:.1} bits of the encrypted run");
+}
