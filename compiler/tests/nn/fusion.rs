@@ -1,9 +1,9 @@
 //! Linear-map fusion keeps what a packed graph computes, shared maps and their offsets included.
 
 use heddle_compiler::analysis::ranges::calibrate;
-use heddle_compiler::approx::sign;
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::pass::Changed;
-use heddle_compiler::passes::{fuse_linear_maps, lower_max_pool, pack};
+use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
 use heddle_ir::eval::slot::{Activations, SlotMachine};
 use heddle_ir::nn::{LinearOp, Model, Op, Window};
 use heddle_ir::slot::{Op as SlotOp, SlotGraph};
@@ -22,8 +22,9 @@ fn fused(model: Model) -> SlotGraph {
     let [c, h, w] = model.graph.ty(model.input()).chw();
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0).unwrap();
-    let stages = sign::default_composite().unwrap();
-    let packed = pack::run(&model, &ranges, &stages, 1 << 12).unwrap();
+    let sign = ReluPrecision::default().stages().unwrap();
+    let approximations = approximate_activations::run(&model, &ranges, &sign);
+    let packed = pack::run(&model, &ranges, &approximations, 1 << 12).unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone());
     assert_eq!(changed, Changed::Yes);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());
