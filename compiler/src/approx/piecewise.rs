@@ -42,7 +42,7 @@ pub fn pieces(function: Activation) -> Option<Vec<Piece>> {
             found.extend(above);
             found
         }
-        Activation::HardSigmoid { alpha, .. } if alpha == 0.0 => {
+        Activation::HardSigmoid { alpha: 0.0, .. } => {
             vec![first([function.apply(0.0), 0.0, 0.0])]
         }
         Activation::HardSigmoid { alpha, beta } => {
