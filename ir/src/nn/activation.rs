@@ -125,18 +125,22 @@ impl Activation {
 
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        // Models hold 32-bit floats; their shortest decimals are what the user wrote.
+        let short = |parameter: f64| parameter as f32;
+        match *self {
             Self::Relu => write!(f, "relu"),
-            Self::LeakyRelu { slope } => write!(f, "leaky_relu({slope})"),
+            Self::LeakyRelu { slope } => write!(f, "leaky_relu({})", short(slope)),
             Self::Clip { low, high } => {
-                let low = low.map_or("−∞".to_owned(), |low| low.to_string());
-                let high = high.map_or("∞".to_owned(), |high| high.to_string());
+                let low = low.map_or("−∞".to_owned(), |low| short(low).to_string());
+                let high = high.map_or("∞".to_owned(), |high| short(high).to_string());
                 write!(f, "clip({low}, {high})")
             }
             Self::Sigmoid => write!(f, "sigmoid"),
             Self::Tanh => write!(f, "tanh"),
             Self::Silu => write!(f, "silu"),
-            Self::HardSigmoid { alpha, beta } => write!(f, "hard_sigmoid({alpha:.4}, {beta:.4})"),
+            Self::HardSigmoid { alpha, beta } => {
+                write!(f, "hard_sigmoid({}, {})", short(alpha), short(beta))
+            }
             Self::HardSwish => write!(f, "hard_swish"),
             Self::Gelu {
                 form: GeluForm::Erf,
@@ -223,6 +227,21 @@ mod tests {
                 "{function}({x}) = {found}, not {expected}"
             );
         }
+    }
+
+    #[test]
+    fn parameters_display_as_the_model_has_them() {
+        let slope = f64::from(0.1_f32);
+        assert_eq!(
+            Activation::LeakyRelu { slope }.to_string(),
+            "leaky_relu(0.1)"
+        );
+        assert_eq!(CLIP.to_string(), "clip(-1, 6)");
+        let below = Activation::Clip {
+            low: None,
+            high: Some(6.0),
+        };
+        assert_eq!(below.to_string(), "clip(−∞, 6)");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! nothing. The imaginary parts come from the noise of the computation alone.
 
 use heddle_ckks::encrypt::Decryptor;
-use heddle_compiler::approx::sign;
+use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_runtime::backend::ckks::CkksBackend;
@@ -18,7 +18,7 @@ const LINKS: usize = 14;
 
 /// The gate of ReLU, `(1 + s)/2`.
 fn relu() -> Vec<Chebyshev> {
-    let mut stages = sign::ReluPrecision::default().stages().unwrap();
+    let mut stages = ReluPrecision::default().stages().unwrap();
     let last = &mut stages.last_mut().unwrap().coefficients;
     last.iter_mut().for_each(|coefficient| *coefficient /= 2.0);
     last[0] += 0.5;
