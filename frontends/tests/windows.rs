@@ -132,8 +132,8 @@ impl Case {
         });
         let image = ramp(self.image.iter().product());
         let mut expected = Vec::new();
-        for output in 0..outputs {
-            let mut sums = vec![f64::from(bias[output]); self.outputs(Rounding::Down)];
+        for (output, bias) in bias.iter().enumerate() {
+            let mut sums = vec![f64::from(*bias); self.outputs(Rounding::Down)];
             let first = output / (outputs / groups) * per_group;
             self.walk(Rounding::Down, |position, [ky, kx], element| {
                 let Some([y, x]) = element else { return };

@@ -161,8 +161,6 @@ fn small() -> Vec<Case> {
     vec![
         mnist("mnist/wuhan_mnist-sm", named("unit")),
         mnist("mnist/ms_cntk_mnist", named("mnist")),
-        mnist("mnist/Convnet_maxpool", named("unit")),
-        mnist("mnist/burn_mnist", named("mnist")),
         cifar10("vnncomp/cifar10_small", named("unit")),
         cifar10(
             "vnncomp/cifar_base_kw",
@@ -172,12 +170,14 @@ fn small() -> Vec<Case> {
             "vnncomp/resnet_2b",
             normalised(CIFAR10_MEAN, [0.2471, 0.2435, 0.2616]),
         ),
-        cifar10("autofhe/vgg11-cifar10", named("cifar10")),
     ]
 }
 
 fn large() -> Vec<Case> {
     vec![
+        mnist("mnist/Convnet_maxpool", named("unit")),
+        mnist("mnist/burn_mnist", named("mnist")),
+        cifar10("autofhe/vgg11-cifar10", named("cifar10")),
         cifar10("tiny/mlperf_resnet8_tf2onnx_op13", named("none")),
         cifar10("ace/resnet20_cifar10_pre", named("imagenet")),
         cifar10("ace/resnet44_cifar10_pre", named("imagenet")),
@@ -229,7 +229,7 @@ fn small_real_networks_agree_with_plaintext() {
 }
 
 #[test]
-#[ignore = "13 networks of up to 110 layers: minutes"]
+#[ignore = "16 networks of up to 110 layers: minutes"]
 fn every_other_real_network_agrees_with_plaintext() {
     check_all(large(), 500, 50);
 }

@@ -26,7 +26,7 @@ fn fused(model: Model) -> SlotGraph {
     let approximations = approximate_activations::run(&model, &ranges, &sign);
     let packed = pack::run(&model, &ranges, &approximations, 1 << 12).unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone());
-    assert_eq!(changed, Changed::Yes);
+    assert_eq!(changed == Changed::No, fused == packed);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());
     let machines = [&packed, &fused].map(|graph| SlotMachine::new(graph, &model.weights).unwrap());
     let (layout, bound) = (packed.ty(ValueId(0)).layout, ranges.input());

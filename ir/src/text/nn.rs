@@ -265,7 +265,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
-        assert!(text.contains("= max_pool %7 {window={dilation="), "{text}");
+        assert!(text.contains("= max_pool %6 {window={dilation="), "{text}");
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
     }
 

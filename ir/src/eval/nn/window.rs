@@ -168,7 +168,7 @@ mod tests {
         let rows = [1.0, -1.0];
         let columns = [1.0, 0.0, 0.5, 0.0, 2.0, 0.0];
         // [[1, 2, 3], [4, 5, 6]] gives [-3, -3, -3], then [-3 - 1.5, -6].
-        let expected = [-4.5, -6.0, 0.0, -4.0];
+        let expected = [-4.5, -6.0, -0.5, -4.0];
         let found = separable(&x, [2, 2, 3], [2, 1, 2], Some(&rows), Some(&columns));
         assert_eq!(found, expected);
         let mut weights = Weights::default();
