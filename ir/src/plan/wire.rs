@@ -1,6 +1,7 @@
 //! The plan's header as protobuf messages; tags are never used for anything else.
 
 use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::eval_mod::EvalMod;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
@@ -103,6 +104,9 @@ pub(super) struct WireBootstrap {
     slot_to_coeff_levels: u32,
     #[prost(uint32, tag = "7")]
     coeff_to_slot_levels: u32,
+    /// Absent without an inverse sine.
+    #[prost(uint32, optional, tag = "8")]
+    arcsine_degree: Option<u32>,
 }
 
 impl From<&BootstrapParameters> for WireBootstrap {
@@ -115,6 +119,10 @@ impl From<&BootstrapParameters> for WireBootstrap {
             log_scale: bootstrap.log_scale,
             slot_to_coeff_levels: bootstrap.slot_to_coeff_levels,
             coeff_to_slot_levels: bootstrap.coeff_to_slot_levels,
+            arcsine_degree: match bootstrap.eval_mod {
+                EvalMod::Cosine => None,
+                EvalMod::Arcsine { degree } => Some(degree),
+            },
         }
     }
 }
@@ -129,6 +137,9 @@ impl From<WireBootstrap> for BootstrapParameters {
             log_scale: wire.log_scale,
             slot_to_coeff_levels: wire.slot_to_coeff_levels,
             coeff_to_slot_levels: wire.coeff_to_slot_levels,
+            eval_mod: wire
+                .arcsine_degree
+                .map_or(EvalMod::Cosine, |degree| EvalMod::Arcsine { degree }),
         }
     }
 }
