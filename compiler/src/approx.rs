@@ -2,3 +2,4 @@
 
 pub mod remez;
 pub mod sign;
+pub mod softmax;

@@ -1,5 +1,6 @@
 //! The passes, one file each, in the order in which the pipeline runs them.
 
+pub mod append_softmax;
 pub mod fold_batch_norm;
 pub mod fuse_linear_maps;
 pub mod pack;

@@ -13,6 +13,11 @@ use crate::layout::MultiplexedLayout;
 use crate::linear::LinearMap;
 use crate::nn::Activation;
 
+mod normalisation;
+
+pub(crate) use normalisation::rotate_sum;
+pub use normalisation::{Normalisation, Weighting};
+
 /// The type of a packed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlotType {
@@ -86,8 +91,7 @@ impl ApproximatedActivation {
 }
 
 /// An operation of the packed graph.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// The packed image.
     Input,
@@ -101,6 +105,8 @@ pub enum Op {
         /// Rotations, in slots.
         steps: Vec<usize>,
     },
+    /// One operand's values of a function, divided by their sum over slots.
+    Normalise(Normalisation),
 }
 
 /// The packed graph.
