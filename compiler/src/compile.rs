@@ -2,10 +2,11 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotGraph;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 
 use crate::analysis::ranges::RangeOverride;
 use crate::error::Error;
@@ -39,6 +40,10 @@ pub struct Options {
     pub ring: Ring,
     /// Whether bootstraps remove the imaginary part.
     pub variant: BootstrapVariant,
+    /// How bootstraps remove multiples of the lowest modulus.
+    pub eval_mod: EvalMod,
+    /// What the plan ends in.
+    pub outcome: Outcome,
     /// Whether the text after every pass is kept.
     pub explain: Explain,
 }
@@ -70,6 +75,7 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         ranges,
         packed,
         schedule,
+        notes,
         log,
     } = lowered;
     let plan = Plan {
@@ -82,11 +88,12 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         weights: model.weights.clone(),
         input: packed.ty(ValueId(0)).clone(),
         output: packed.ty(packed.outputs()[0]).clone(),
+        outcome: options.outcome,
         input_order: model.input_order,
         preprocess: options.preprocess.clone(),
         labels: options.labels.clone(),
         ranges: ranges.records(),
-        notes: model.notes.iter().chain(ranges.notes()).cloned().collect(),
+        notes,
     };
     Ok(Compilation {
         plan,

@@ -2,6 +2,7 @@
 
 use heddle_ir::ckks::Schedule;
 use heddle_ir::nn::Model;
+use heddle_ir::plan::Outcome;
 use heddle_ir::slot::SlotGraph;
 use heddle_ir::verify;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -15,8 +16,8 @@ use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity, schedule,
-    select_keys,
+    append_softmax, fold_batch_norm, fuse_linear_maps, pack, place_bootstraps, remove_identity,
+    schedule, select_keys,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -34,6 +35,8 @@ pub struct Lowered {
     pub packed: SlotGraph,
     /// The schedule.
     pub schedule: Schedule,
+    /// What import and passes have to say to the user, one sentence each.
+    pub notes: Vec<String>,
     /// What every pass did.
     pub log: PassLog,
 }
@@ -43,11 +46,12 @@ pub struct Lowered {
 /// # Errors
 /// As [`crate::compile::compile`].
 pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
+    let bootstrap = BootstrapParameters::with_eval_mod(options.eval_mod);
+    let depth = bootstrap.eval_mod_depth();
     let parameters = match options.ring {
-        Ring::Secure => Parameters::new(named::set_b_literal())?,
-        Ring::Insecure { log_n } => named::toy(log_n)?,
+        Ring::Secure => Parameters::new(named::set_b_literal_with(depth))?,
+        Ring::Insecure { log_n } => named::toy_with(log_n, depth)?,
     };
-    let bootstrap = BootstrapParameters::default();
     bootstrap.check(&parameters)?;
     let slots = parameters.n() / 2;
     let mut log = PassLog::new(options.explain);
@@ -57,6 +61,11 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let (model, changed) = remove_identity::run(model)?;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(remove_identity::NAME, changed, &model);
+    let model = match options.outcome {
+        Outcome::Logits => model,
+        Outcome::Probabilities => append_softmax::centred(model),
+    };
+    verify::require("nn", &verify::nn::verify(&model))?;
     let ranges = ranges::calibrate(
         &model,
         &options.samples,
@@ -64,7 +73,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         options.preprocess.bound(),
     )?;
     log.nn(ranges::NAME, Changed::No, &model);
-    let (model, changed) = fold_batch_norm::run(model)?;
+    let (mut model, changed) = fold_batch_norm::run(model)?;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(fold_batch_norm::NAME, changed, &model);
 
@@ -72,6 +81,22 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let packed = pack::run(&model, &ranges, &sign, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
+    let mut notes: Vec<String> = model.notes.iter().chain(ranges.notes()).cloned().collect();
+    let packed = match options.outcome {
+        Outcome::Logits => packed,
+        Outcome::Probabilities => {
+            let (packed, softmax) = append_softmax::run(packed, &mut model.weights);
+            verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
+            log.slot(
+                append_softmax::NAME,
+                Changed::Yes,
+                &packed,
+                softmax.remarks(),
+            );
+            append_softmax::note(&softmax, &mut notes);
+            packed
+        }
+    };
     let (packed, changed) = fuse_linear_maps::run(packed);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());
@@ -113,6 +138,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         ranges,
         packed,
         schedule,
+        notes,
         log,
     })
 }

@@ -13,8 +13,10 @@ use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
+use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
@@ -37,6 +39,8 @@ fn main() -> Result<()> {
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         explain: Explain::Remarks,
     };
     let plan = compile(model.clone(), &options)?.plan;

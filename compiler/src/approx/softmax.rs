@@ -34,6 +34,30 @@ pub struct Softmax {
     pub error: f64,
 }
 
+impl Softmax {
+    /// What the steps are, one sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let steps = self.steps.iter().map(|step| {
+            let function = match step.function {
+                Weighting::Exponential { rate } => {
+                    format!(
+                        "exp({rate:.3}·(x − 1)) by degree {}",
+                        step.numerator.degree()
+                    )
+                }
+                Weighting::Square => "squares".to_owned(),
+            };
+            format!(
+                "{function} over their sum, {} products of the division, {} levels",
+                step.iterations,
+                step.depth()
+            )
+        });
+        let error = format!("error of a probability at most 2^{:.1}", self.error.log2());
+        steps.chain([error]).collect()
+    }
+}
+
 /// The steps for `classes` logits with a sum of 0 and an absolute value of at most `range`, which is at least
 /// [`LEAST_RANGE`]; slots repeat with the period `classes` rounded up to a power of two, and slots without a class
 /// hold [`PADDING`].

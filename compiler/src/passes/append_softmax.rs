@@ -87,12 +87,16 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     if !steps.is_empty() {
         value = graph.add(Op::RotateSum { steps }, &[value], ty, NODE);
     }
-    for step in &softmax.steps {
+    for (index, step) in softmax.steps.iter().enumerate() {
+        let name = match index {
+            0 => format!("{NODE}.exponential"),
+            square => format!("{NODE}.square{square}"),
+        };
         let ty = SlotType {
             layout: row,
             range: 1.0,
         };
-        value = graph.add(Op::Normalise(step.clone()), &[value], ty, NODE);
+        value = graph.add(Op::Normalise(step.clone()), &[value], ty, name);
     }
     let kept = MultiplexedLayout {
         width: classes,
@@ -110,6 +114,19 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     let output = graph.add(self::map(row, ops, kept, 1.0, 1.0), &[value], ty, NODE);
     graph.set_outputs(vec![output]);
     (graph, softmax)
+}
+
+/// Tells the user what the results are now, and takes back what import said of them.
+pub fn note(softmax: &Softmax, notes: &mut Vec<String>) {
+    const LOGITS: &str = " is cut off: results are logits";
+    for note in notes.iter_mut().filter(|note| note.ends_with(LOGITS)) {
+        note.truncate(note.len() - LOGITS.len());
+        note.push_str(" is replaced by softmax under encryption");
+    }
+    notes.push(format!(
+        "results are probabilities; the approximation of softmax is off by at most 2^{:.1}",
+        softmax.error.log2()
+    ));
 }
 
 fn map(

@@ -5,7 +5,7 @@ use heddle_params::eval_mod::EvalMod;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
-use super::RangeRecord;
+use super::{Outcome, RangeRecord};
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -42,6 +42,8 @@ pub(super) struct Header {
     pub(super) schedule_bytes: u64,
     #[prost(message, repeated, tag = "14")]
     pub(super) weights: Vec<WireTensor>,
+    #[prost(enumeration = "WireOutcome", tag = "20")]
+    pub(super) outcome: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -224,6 +226,31 @@ impl From<WireAxisOrder> for AxisOrder {
         match wire {
             WireAxisOrder::Chw => Self::Chw,
             WireAxisOrder::Hwc => Self::Hwc,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum WireOutcome {
+    Logits = 0,
+    Probabilities = 1,
+}
+
+impl From<Outcome> for WireOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Logits => Self::Logits,
+            Outcome::Probabilities => Self::Probabilities,
+        }
+    }
+}
+
+impl From<WireOutcome> for Outcome {
+    fn from(wire: WireOutcome) -> Self {
+        match wire {
+            WireOutcome::Logits => Self::Logits,
+            WireOutcome::Probabilities => Self::Probabilities,
         }
     }
 }

@@ -9,6 +9,7 @@ use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::nn::Model;
+use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -42,6 +43,11 @@ pub fn run(args: Args) -> Result<()> {
         variant: match args.bootstrap {
             Bootstrap::Real => BootstrapVariant::Real,
             Bootstrap::Complex => BootstrapVariant::Complex,
+        },
+        eval_mod: args.eval_mod,
+        outcome: match args.softmax {
+            true => Outcome::Probabilities,
+            false => Outcome::Logits,
         },
         explain: if args.explain {
             Explain::Graphs
@@ -141,14 +147,15 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
         Some(Emit::Nn) => write!(out, "{}", text::print_nn(&compilation.model))?,
         Some(Emit::Slot) => write!(out, "{}", text::print_slot(&compilation.packed))?,
         Some(Emit::Ckks) => write!(out, "{}", text::print_ckks(&plan.schedule))?,
-        Some(Emit::Schedule) => write!(out, "{}", text::summary(&plan.schedule))?,
+        Some(Emit::Schedule) => write!(out, "{}", text::plan_summary(plan)?)?,
         None => {}
     }
     for note in &plan.notes {
         eprintln!("heddlec: note: {note}");
     }
     if let Some(path) = &args.output {
-        let security = plan.checked_parameters()?.security();
+        let parameters = plan.checked_parameters()?;
+        let security = parameters.security();
         eprintln!(
             "heddlec: {}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
             path.display(),
@@ -157,6 +164,10 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
             security.bits,
             if plan.insecure { " (INSECURE)" } else { "" }
         );
+        if let Some(failure) = plan.schedule.failure(&parameters, &plan.bootstrap) {
+            eprintln!("heddlec: EvalMod by {}", text::eval_mod(&plan.bootstrap));
+            eprintln!("heddlec: {failure}");
+        }
     }
     Ok(())
 }
