@@ -7,3 +7,4 @@ pub mod remez;
 pub mod search;
 pub mod sign;
 pub mod smooth;
+pub mod softmax;

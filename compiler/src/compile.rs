@@ -2,10 +2,11 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{ActivationRecord, Plan};
+use heddle_ir::plan::{ActivationRecord, Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotGraph;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 
 use crate::analysis::ranges::RangeOverride;
 use crate::approx::sign::ReluPrecision;
@@ -43,6 +44,10 @@ pub struct Options {
     pub variant: BootstrapVariant,
     /// How precisely ReLU and other piecewise functions are evaluated.
     pub relu: ReluPrecision,
+    /// How bootstraps remove multiples of the lowest modulus.
+    pub eval_mod: EvalMod,
+    /// What the plan ends in.
+    pub outcome: Outcome,
     /// Whether the text after every pass is kept.
     pub explain: Explain,
 }
@@ -75,6 +80,7 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         approximations,
         packed,
         schedule,
+        notes,
         log,
     } = lowered;
     let short = approximate_activations::notes(&ranges, &approximations);
@@ -86,7 +92,6 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
             depth: approximation.activation.depth(),
         });
     }
-    let notes = model.notes.iter().chain(ranges.notes()).chain(&short);
     let plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
@@ -97,10 +102,11 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         weights: model.weights.clone(),
         input: packed.ty(ValueId(0)).clone(),
         output: packed.ty(packed.outputs()[0]).clone(),
+        outcome: options.outcome,
         input_order: model.input_order,
         preprocess: options.preprocess.clone(),
         labels: options.labels.clone(),
-        notes: notes.cloned().collect(),
+        notes: notes.into_iter().chain(short).collect(),
         ranges: records,
     };
     Ok(Compilation {

@@ -1,5 +1,6 @@
 //! The passes, one file each, in the order in which the pipeline runs them.
 
+pub mod append_softmax;
 pub mod approximate_activations;
 pub mod fold_batch_norm;
 pub mod fold_padding;

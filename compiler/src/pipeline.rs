@@ -2,6 +2,7 @@
 
 use heddle_ir::ckks::Schedule;
 use heddle_ir::nn::Model;
+use heddle_ir::plan::Outcome;
 use heddle_ir::slot::SlotGraph;
 use heddle_ir::verify;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -15,8 +16,8 @@ use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
-    approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps, lower_max_pool, pack,
-    place_bootstraps, remove_identity, schedule, select_keys, split_channels,
+    append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
+    lower_max_pool, pack, place_bootstraps, remove_identity, schedule, select_keys, split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -36,6 +37,8 @@ pub struct Lowered {
     pub packed: SlotGraph,
     /// The schedule.
     pub schedule: Schedule,
+    /// What import and passes have to say to the user, one sentence each.
+    pub notes: Vec<String>,
     /// What every pass did.
     pub log: PassLog,
 }
@@ -45,11 +48,12 @@ pub struct Lowered {
 /// # Errors
 /// As [`crate::compile::compile`].
 pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
+    let bootstrap = BootstrapParameters::with_eval_mod(options.eval_mod);
+    let depth = bootstrap.eval_mod_depth();
     let parameters = match options.ring {
-        Ring::Secure => Parameters::new(named::set_b_literal())?,
-        Ring::Insecure { log_n } => named::toy(log_n)?,
+        Ring::Secure => Parameters::new(named::set_b_literal_with(depth))?,
+        Ring::Insecure { log_n } => named::toy_with(log_n, depth)?,
     };
-    let bootstrap = BootstrapParameters::default();
     bootstrap.check(&parameters)?;
     let slots = parameters.n() / 2;
     let mut log = PassLog::new(options.explain);
@@ -65,6 +69,11 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let (model, changed) = lower_max_pool::run(model)?;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(lower_max_pool::NAME, changed, &model);
+    let model = match options.outcome {
+        Outcome::Logits => model,
+        Outcome::Probabilities => append_softmax::centred(model),
+    };
+    verify::require("nn", &verify::nn::verify(&model))?;
     let ranges = ranges::calibrate(
         &model,
         &options.samples,
@@ -81,13 +90,29 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     log.nn(approximate_activations::NAME, Changed::No, &model);
     let split = split_channels::run(model, slots);
     let parts = split.repeated(&approximations);
-    let model = split.model;
+    let mut model = split.model;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(split_channels::NAME, split.changed, &model);
 
     let packed = pack::run(&model, &ranges, &parts, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
+    let mut notes: Vec<String> = model.notes.iter().chain(ranges.notes()).cloned().collect();
+    let packed = match options.outcome {
+        Outcome::Logits => packed,
+        Outcome::Probabilities => {
+            let (packed, softmax) = append_softmax::run(packed, &mut model.weights);
+            verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
+            log.slot(
+                append_softmax::NAME,
+                Changed::Yes,
+                &packed,
+                softmax.remarks(),
+            );
+            append_softmax::note(&softmax, &mut notes);
+            packed
+        }
+    };
     let (packed, changed) = fuse_linear_maps::run(packed);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());
@@ -130,6 +155,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         approximations,
         packed,
         schedule,
+        notes,
         log,
     })
 }

@@ -14,8 +14,10 @@ use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
+use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
@@ -39,6 +41,8 @@ fn main() -> Result<()> {
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,
         relu: ReluPrecision::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         explain: Explain::Remarks,
     };
     let plan = compile(model.clone(), &options)?.plan;

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use heddle_params::bootstrap::{BootstrapVariant, KeyUse};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::{Parameters, failure};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
@@ -122,6 +123,27 @@ pub struct Schedule {
     pub keys: Vec<KeyUse>,
 }
 
+/// How likely a bootstrap's modular reduction fails, see [`heddle_params::failure`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FailureProbability {
+    /// log2 of the probability of the bootstrap that is likeliest to fail.
+    pub bootstrap_log2: f64,
+    /// log2 of the probability that at least one of an inference fails.
+    pub inference_log2: f64,
+    /// Number of bootstraps of an inference.
+    pub bootstraps: usize,
+}
+
+impl fmt::Display for FailureProbability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "a bootstrap fails with probability 2^{:.1}, one of an inference's {} with 2^{:.1}",
+            self.bootstrap_log2, self.bootstraps, self.inference_log2
+        )
+    }
+}
+
 impl Schedule {
     /// For every operation, the values that nobody needs after it, ascending.
     pub fn frees(&self) -> Vec<Vec<ValueId>> {
@@ -142,6 +164,31 @@ impl Schedule {
     /// The polynomial behind an id, if there is one.
     pub fn polynomial(&self, id: PolynomialId) -> Option<&Chebyshev> {
         self.polynomials.get(id.0 as usize)
+    }
+
+    /// The probability that a bootstrap fails, at worst and in a whole inference; `None` without bootstraps. The
+    /// bootstrapping parameters have passed their check.
+    pub fn failure(
+        &self,
+        parameters: &Parameters,
+        bootstrap: &BootstrapParameters,
+    ) -> Option<FailureProbability> {
+        let each: Vec<f64> = self
+            .graph
+            .values()
+            .filter_map(|value| match self.graph.node(value).op {
+                Op::Bootstrap { variant } => {
+                    let log_slots = self.graph.ty(value).log_slots;
+                    Some(bootstrap.failure_log2(parameters, log_slots, variant))
+                }
+                _ => None,
+            })
+            .collect();
+        Some(FailureProbability {
+            bootstrap_log2: each.iter().copied().reduce(f64::max)?,
+            inference_log2: failure::any_log2(each.iter().copied()),
+            bootstraps: each.len(),
+        })
     }
 
     /// Number of bootstraps.

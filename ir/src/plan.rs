@@ -10,6 +10,7 @@ use std::path::Path;
 
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::{Insecure, Parameters, ParametersLiteral};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ckks::{Op, Schedule};
@@ -24,7 +25,7 @@ use crate::weights::{Tensor, Weights};
 
 mod wire;
 
-use wire::{Header, WireAxisOrder, WireTensor};
+use wire::{Header, WireAxisOrder, WireOutcome, WireTensor};
 
 /// Most elements of one weight.
 const MAX_ELEMENTS: usize = 1 << 28;
@@ -63,6 +64,48 @@ impl RangeRecord {
     }
 }
 
+/// What the numbers are that a plan ends in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// One logit a class.
+    #[default]
+    Logits,
+    /// One probability a class: the logits' softmax.
+    Probabilities,
+}
+
+impl Outcome {
+    /// One of the numbers, in words.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Logits => "logit",
+            Self::Probabilities => "probability",
+        }
+    }
+
+    /// All of the numbers, in words.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::Probabilities => "probabilities",
+        }
+    }
+
+    /// What a plain network's logits are to be compared as.
+    pub fn of_logits(self, logits: Vec<f64>) -> Vec<f64> {
+        match self {
+            Self::Logits => logits,
+            Self::Probabilities => {
+                let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = logits.iter().map(|z| (z - largest).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                weights.into_iter().map(|weight| weight / sum).collect()
+            }
+        }
+    }
+}
+
 /// A compiled network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -82,8 +125,10 @@ pub struct Plan {
     pub weights: Weights,
     /// Where the image's elements lie, and their range.
     pub input: SlotType,
-    /// Where the logits lie, and their range.
+    /// Where the results lie, and their range.
     pub output: SlotType,
+    /// What the results are.
+    pub outcome: Outcome,
     /// The axis order that the model's file takes an image in.
     pub input_order: AxisOrder,
     /// From pixels to the image's elements.
@@ -194,6 +239,7 @@ impl Plan {
             bootstrap: (&self.bootstrap).into(),
             input: (&self.input).into(),
             output: (&self.output).into(),
+            outcome: WireOutcome::from(self.outcome).into(),
             input_order: WireAxisOrder::from(self.input_order).into(),
             preprocess: (&self.preprocess).into(),
             labels: self.labels.clone(),
@@ -275,6 +321,8 @@ impl Plan {
             model_digest.map_err(|_| reader.damaged("its model digest is not 32 bytes"))?;
         let input_order = WireAxisOrder::try_from(header.input_order)
             .map_err(|_| reader.damaged("its axis order is unknown"))?;
+        let outcome = WireOutcome::try_from(header.outcome)
+            .map_err(|_| reader.damaged("what its results are is unknown"))?;
         let preprocess = header
             .preprocess
             .decode()
@@ -289,6 +337,7 @@ impl Plan {
             weights,
             input: header.input.into(),
             output: header.output.into(),
+            outcome: outcome.into(),
             input_order: input_order.into(),
             preprocess,
             labels: header.labels,
@@ -334,6 +383,7 @@ mod tests {
     use super::*;
     use crate::graph::ValueId;
     use crate::test_support::{machine, schedule, slot_graph};
+    use heddle_params::eval_mod::EvalMod;
 
     fn plan() -> Plan {
         let (schedule, weights) = schedule();
@@ -349,6 +399,7 @@ mod tests {
             weights,
             input: packed.ty(ValueId(0)).clone(),
             output: packed.ty(packed.outputs()[0]).clone(),
+            outcome: Outcome::Probabilities,
             input_order: AxisOrder::Hwc,
             preprocess: Preprocess::named("mnist").unwrap(),
             labels: vec!["cat".into(), "dog".into(), "frog".into()],
@@ -391,6 +442,27 @@ mod tests {
         let path = folder.path().join("a.plan");
         plan.write_file(&path).unwrap();
         assert_eq!(Plan::read_file(&path).unwrap(), plan);
+    }
+
+    #[test]
+    fn every_way_to_reduce_survives_the_file() {
+        for eval_mod in EvalMod::ALL {
+            let mut plan = plan();
+            plan.bootstrap.eval_mod = eval_mod;
+            // The levels of the schedule are those of the default.
+            match reread(&plan) {
+                Ok(read) => assert_eq!(
+                    (read.bootstrap.eval_mod, eval_mod),
+                    (eval_mod, EvalMod::Cosine)
+                ),
+                Err(error) => assert!(error.to_string().contains("expected ct<"), "{error}"),
+            }
+            let wire = wire::WireBootstrap::from(&plan.bootstrap);
+            assert_eq!(BootstrapParameters::from(wire), plan.bootstrap);
+        }
+        let softmax = Outcome::Probabilities.of_logits(vec![800.0, 800.0 + 3_f64.ln()]);
+        assert!((softmax[0] - 0.25).abs() < 1e-12 && (softmax[1] - 0.75).abs() < 1e-12);
+        assert_eq!(Outcome::Logits.of_logits(vec![3.0]), [3.0]);
     }
 
     #[test]

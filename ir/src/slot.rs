@@ -16,6 +16,11 @@ mod activation;
 
 pub use activation::{ApproximatedActivation, GatedTerm, sample_points};
 
+mod normalisation;
+
+pub(crate) use normalisation::rotate_sum;
+pub use normalisation::{Normalisation, Weighting};
+
 /// The type of a packed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlotType {
@@ -76,8 +81,7 @@ impl Chebyshev {
 }
 
 /// An operation of the packed graph.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// The packed image.
     Input,
@@ -91,6 +95,8 @@ pub enum Op {
         /// Rotations, in slots.
         steps: Vec<usize>,
     },
+    /// One operand's values of a function, divided by their sum over slots.
+    Normalise(Normalisation),
 }
 
 /// The packed graph.

@@ -25,4 +25,4 @@ mod tables;
 pub use ckks::{parse_ckks, print_ckks};
 pub use nn::{parse_nn, print_nn};
 pub use slot::{parse_slot, print_slot};
-pub use summary::summary;
+pub use summary::{eval_mod, plan_summary, summary};

@@ -7,9 +7,10 @@ use heddle_frontends::onnx;
 use heddle_ir::ckks::Op;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
@@ -126,6 +127,8 @@ fn compiled(model: &Model) -> Compilation {
         ring: Ring::Insecure { log_n: 11 },
         variant: BootstrapVariant::Real,
         relu: ReluPrecision::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         explain: Explain::Remarks,
     };
     compile(model.clone(), &options).unwrap()

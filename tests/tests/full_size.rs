@@ -8,9 +8,10 @@ use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
@@ -37,6 +38,8 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,
         relu: ReluPrecision::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         explain: Explain::Remarks,
     };
     let compilation = compile(model.clone(), &options).unwrap();

@@ -9,6 +9,7 @@ use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::preprocess::{Channels, Preprocess};
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::packing::{class_of, pack, unpack};
 
 /// Compiles a model and runs `images` through its schedule; `expected` are its logits for them.
@@ -26,6 +27,8 @@ fn check(
         samples,
         range_overrides: Vec::new(),
         relu: Default::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         labels: Vec::new(),
         ring: Ring::Secure,
         variant: BootstrapVariant::Real,

@@ -5,9 +5,11 @@ use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
+use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use heddle_tests::resnet::{self, Shortcut, Spec};
 
@@ -24,6 +26,8 @@ fn compiled_with(model: &[u8], ring: Ring, samples: Vec<Vec<f32>>) -> Compilatio
         ring,
         variant: BootstrapVariant::Real,
         relu: ReluPrecision::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         explain: Explain::Remarks,
     };
     compile(
@@ -101,7 +105,7 @@ fn snapshot_schedule(name: &str, depth: usize, shortcut: Shortcut) {
         (relus - 1..=relus).contains(&bootstraps),
         "{bootstraps} bootstraps for {relus} ReLUs"
     );
-    insta::assert_snapshot!(name, text::summary(&compilation.plan.schedule));
+    insta::assert_snapshot!(name, text::plan_summary(&compilation.plan).unwrap());
 }
 
 #[test]

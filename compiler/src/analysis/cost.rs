@@ -3,7 +3,7 @@
 //! The figures steer choices between schedules; only their ratios matter. The unit is one
 //! number-theoretic transform of one limb.
 
-use heddle_ir::slot::{ApproximatedActivation, Chebyshev};
+use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Normalisation};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
 
@@ -112,6 +112,16 @@ impl<'a> CostModel<'a> {
             cost += self.polynomial(product_level.saturating_sub(1) + free.depth(), free);
         }
         cost
+    }
+
+    /// A division by a sum: its polynomials, rotations and products at descending levels.
+    pub fn normalise(&self, level: usize, division: &Normalisation) -> f64 {
+        let polynomials = division.polynomials().map(|p| self.polynomial(level, p));
+        let sum_level = level.saturating_sub(division.denominator.depth());
+        let products = 3.0 * division.iterations as f64;
+        polynomials.iter().sum::<f64>()
+            + self.rotate_sum(sum_level, division.steps.len())
+            + products * self.multiply(level.saturating_sub(division.depth() / 2))
     }
 
     /// One bootstrap: CoeffToSlot's and SlotToCoeff's rotations, EvalMod's products.

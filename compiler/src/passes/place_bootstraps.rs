@@ -304,12 +304,15 @@ impl Search<'_> {
         }
     }
 
-    /// Only what an activation bounds lies within [−1, 1].
+    /// Only what an activation or a quotient bounds lies within [−1, 1].
     fn can_refresh(&self, value: ValueId) -> bool {
-        let is_activation = |value: ValueId| matches!(self.graph.node(value).op, Op::Activation(_));
-        is_activation(value)
+        let is_bounded = |value: ValueId| {
+            let op = &self.graph.node(value).op;
+            matches!(op, Op::Activation(_) | Op::Normalise(_))
+        };
+        is_bounded(value)
             || matches!(self.graph.node(value).op, Op::Input)
-            || self.graph.users(value).into_iter().any(is_activation)
+            || self.graph.users(value).into_iter().any(is_bounded)
     }
 
     /// Levels that an operation consumes, and the highest that it can start from: polynomials keep
@@ -319,6 +322,7 @@ impl Search<'_> {
             Op::Input | Op::RotateSum { .. } => (0, self.top),
             Op::Linear(_) => (1, self.top),
             Op::Activation(activation) => (activation.depth(), self.refreshed),
+            Op::Normalise(division) => (division.depth(), self.refreshed),
         }
     }
 
@@ -331,6 +335,7 @@ impl Search<'_> {
             }
             Op::Activation(activation) => self.cost.activation(level, activation),
             Op::RotateSum { steps } => self.cost.rotate_sum(level, steps.len()),
+            Op::Normalise(division) => self.cost.normalise(level, division),
         }
     }
 

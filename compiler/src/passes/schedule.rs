@@ -16,6 +16,8 @@ use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use crate::error::Error;
 use crate::passes::place_bootstraps::Placement;
 
+mod normalise;
+
 /// The pass's name.
 pub const NAME: &str = "schedule";
 
@@ -82,6 +84,7 @@ pub fn run(
             SlotOp::RotateSum { steps } => steps.iter().fold(operands[0], |sum, step| {
                 scheduler.add_rotated(sum, *step, &node.name)
             }),
+            SlotOp::Normalise(division) => scheduler.normalise(division, operands[0], &node.name),
         });
     }
     let outputs = packed

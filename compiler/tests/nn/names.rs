@@ -4,9 +4,11 @@ use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_ir::ckks::Schedule;
 use heddle_ir::nn::Model;
+use heddle_ir::plan::Outcome;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 
 use crate::build::{images, residual};
 
@@ -27,6 +29,8 @@ fn plan(model: Model) -> Plan {
         labels: Vec::new(),
         ring: Ring::Insecure { log_n: 10 },
         relu: Default::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

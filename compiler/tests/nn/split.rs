@@ -7,8 +7,10 @@ use heddle_ir::ValueId;
 use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
+use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
 
 use crate::build::{Builder, images, residual};
 use crate::passes::assert_same;
@@ -109,6 +111,8 @@ fn a_split_model_compiles_and_runs() {
         labels: Vec::new(),
         ring: Ring::Insecure { log_n: 9 },
         relu: Default::default(),
+        eval_mod: EvalMod::Cosine,
+        outcome: Outcome::Logits,
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

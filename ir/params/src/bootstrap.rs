@@ -4,6 +4,8 @@
 //! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
 
 use crate::dft::{DftDirection, DftPlan};
+use crate::eval_mod::{EvalMod, polynomial_depth};
+use crate::failure::{self, Convention};
 use crate::{Error, GaloisElement, Parameters, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -14,11 +16,15 @@ use std::collections::BTreeSet;
 pub struct BootstrapParameters {
     /// Integer parts after ModRaise are below this in absolute value, but for a negligible probability.
     pub k: u32,
-    /// Degree of the scaled cosine, even: the cosine is fitted as an even polynomial about ¼.
+    /// How multiples of `q_0` are removed.
+    #[serde(default)]
+    pub eval_mod: EvalMod,
+    /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even powers alone.
     pub degree: u32,
     /// Double-angle steps after the cosine.
     pub double_angles: u32,
-    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. The sine's cubic term costs `|m|³·2^(2.7−2R)`.
+    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine, the sine's cubic term
+    /// costs `|m|³·2^(2.7−2R)`.
     pub log_message_ratio: u32,
     /// log2 of the scale of messages before and after.
     pub log_scale: u32,
@@ -33,6 +39,7 @@ impl Default for BootstrapParameters {
     fn default() -> Self {
         Self {
             k: 14,
+            eval_mod: EvalMod::Cosine,
             degree: 62,
             double_angles: 1,
             log_message_ratio: 10,
@@ -75,6 +82,20 @@ pub struct KeyUse {
 }
 
 impl BootstrapParameters {
+    /// The default with another EvalMod. Before an inverse sine the cosine has degree 63 and all powers, and R is 2^8:
+    /// the sine's cubic term no longer counts, and rescaling noise counts four times less.
+    pub fn with_eval_mod(eval_mod: EvalMod) -> Self {
+        match eval_mod {
+            EvalMod::Cosine => Self::default(),
+            EvalMod::Arcsine { .. } => Self {
+                eval_mod,
+                degree: 63,
+                log_message_ratio: 8,
+                ..Self::default()
+            },
+        }
+    }
+
     /// The level that SlotToCoeff starts from.
     pub fn input_level(&self) -> usize {
         self.slot_to_coeff_levels as usize
@@ -89,8 +110,7 @@ impl BootstrapParameters {
 
     /// Levels that EvalMod uses.
     pub fn eval_mod_depth(&self) -> usize {
-        let polynomial = u32::BITS - self.degree.leading_zeros();
-        (polynomial + self.double_angles) as usize
+        polynomial_depth(self.degree) + self.double_angles as usize + self.eval_mod.arcsine_depth()
     }
 
     /// The level of a refreshed ciphertext.
@@ -100,27 +120,21 @@ impl BootstrapParameters {
     }
 
     /// log2 of the probability that one bootstrap fails: that the integer part of one of the coefficients that reach
-    /// EvalMod is `k` or more. An inference of `b` bootstraps fails with `log2 b` more.
-    ///
-    /// A coefficient's integer part is below `k` unless a sum of `h` uniforms on [−½, ½] exceeds `k − ½`, with `h` the
-    /// weight of the secret that the modulus is raised under. The real variant only keeps half of the coefficients.
+    /// EvalMod is `k` or more, see [`failure`]. An inference of `b` bootstraps fails with `log2 b` more. The real
+    /// variant only keeps half of the coefficients.
     pub fn failure_log2(
         &self,
         params: &Parameters,
         log_slots: u32,
         variant: BootstrapVariant,
     ) -> f64 {
-        let weight = match (params.literal().encapsulation_weight, params.secret()) {
-            (Some(weight), _) | (None, Secret::SparseTernary(weight)) => f64::from(weight),
-            (None, Secret::DenseTernary) => params.n() as f64 * 2.0 / 3.0,
-        };
         let coefficients = match variant {
             BootstrapVariant::Real => log_slots,
             BootstrapVariant::Complex => log_slots + 1,
         };
+        let one = failure::overflow_log2(raised_weight(params), self.k, Convention::Rounded);
         // A probability is at most 1.
-        (1.0 + uniform_sum_tail_log2(weight, f64::from(self.k) - 0.5) + f64::from(coefficients))
-            .min(0.0)
+        (one + f64::from(coefficients)).min(0.0)
     }
 
     /// Checks the fields against each other and against the chain.
@@ -137,11 +151,22 @@ impl BootstrapParameters {
         if !(2..=64).contains(&self.k) {
             return fail(format!("`k` is {}; it must be 2 to 64", self.k));
         }
-        if self.degree % 2 == 1 || !(2..=254).contains(&self.degree) {
-            return fail(format!(
-                "`degree` is {}; it must be even, 2 to 254",
-                self.degree
-            ));
+        if !(2..=254).contains(&self.degree) {
+            return fail(format!("`degree` is {}; it must be 2 to 254", self.degree));
+        }
+        match self.eval_mod {
+            EvalMod::Cosine if self.degree % 2 == 1 => {
+                return fail(format!(
+                    "`degree` is {}; it must be even for the even cosine",
+                    self.degree
+                ));
+            }
+            EvalMod::Arcsine { degree } if !matches!(degree, 3 | 5 | 7) => {
+                return fail(format!(
+                    "the inverse sine has degree {degree}; it must be 3, 5 or 7"
+                ));
+            }
+            EvalMod::Cosine | EvalMod::Arcsine { .. } => {}
         }
         if self.double_angles > 4 {
             return fail(format!(
@@ -158,48 +183,29 @@ impl BootstrapParameters {
                 self.log_message_ratio, self.log_scale
             ));
         }
-        let need = self.coeff_to_slot_levels as usize + self.eval_mod_depth();
-        if need + self.input_level() > params.max_level() {
+        let (down, up, eval_mod) = (
+            self.input_level(),
+            self.coeff_to_slot_levels as usize,
+            self.eval_mod_depth(),
+        );
+        if down + up + eval_mod >= params.max_level() {
             return fail(format!(
-                "the chain has {} levels; the steps use {need} and must end above the input level {}",
+                "the chain has {} levels; SlotToCoeff takes {down}, CoeffToSlot {up} and EvalMod ({}) {eval_mod}, \
+                 which leaves none to the network\nhelp: choose a shallower EvalMod or a longer chain",
                 params.max_level(),
-                self.input_level()
+                self.eval_mod
             ));
         }
         Ok(())
     }
 }
 
-/// log2 of the probability that a sum of `h` uniforms on [−½, ½] exceeds `x > 0`, by the saddle-point formula of
-/// Lugannani and Rice (1980).
-fn uniform_sum_tail_log2(h: f64, x: f64) -> f64 {
-    if x >= h / 2.0 {
-        return f64::NEG_INFINITY;
+/// Weight of the secret that the modulus is raised under; of a dense one, its mean.
+fn raised_weight(params: &Parameters) -> u32 {
+    match (params.literal().encapsulation_weight, params.secret()) {
+        (Some(weight), _) | (None, Secret::SparseTernary(weight)) => weight,
+        (None, Secret::DenseTernary) => (params.n() * 2).div_ceil(3) as u32,
     }
-    // The cumulant function is h·ln(sinh(t/2)/(t/2)); its slope ½·coth(t/2) − 1/t grows from 0 to ½.
-    let slope = |t: f64| h * (0.5 / (t / 2.0).tanh() - 1.0 / t);
-    let (mut low, mut high) = (1e-3, 1e6);
-    if slope(low) >= x {
-        return -1.0;
-    }
-    for _ in 0..200 {
-        let middle = f64::sqrt(low * high);
-        if slope(middle) < x {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    let t = low;
-    let log_sinh = t / 2.0 + (-(-t).exp()).ln_1p() - 2f64.ln();
-    let cumulant = h * (log_sinh - (t / 2.0).ln());
-    let curvature = h * (1.0 / (t * t) - 0.25 / (t / 2.0).sinh().powi(2));
-    let w = (2.0 * (t * x - cumulant)).sqrt();
-    let u = t * curvature.sqrt();
-    // Mills' ratio of the normal tail to its density, as a continued fraction.
-    let mills = 1.0 / (1..=200).rev().fold(w, |tail, k| w + f64::from(k) / tail);
-    let density = -w * w / 2.0 - (2.0 * std::f64::consts::PI).sqrt().ln();
-    (density + (mills + 1.0 / u - 1.0 / w).ln()) / 2f64.ln()
 }
 
 fn dft_keys(params: &Parameters, plan: &DftPlan, top: usize, keys: &mut BTreeSet<KeyUse>) {
@@ -303,47 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn failure_probabilities_are_the_reference_tables() {
-        // The least K whose two-sided tail is below a bound, computed exactly elsewhere.
-        for (h, bounds) in [
-            (
-                32.0,
-                [
-                    (-23.0, 9),
-                    (-30.0, 10),
-                    (-40.0, 12),
-                    (-64.0, 14),
-                    (-128.0, 16),
-                ],
-            ),
-            (
-                64.0,
-                [
-                    (-23.0, 13),
-                    (-30.0, 15),
-                    (-40.0, 17),
-                    (-64.0, 21),
-                    (-128.0, 27),
-                ],
-            ),
-            (
-                192.0,
-                [
-                    (-23.0, 22),
-                    (-30.0, 25),
-                    (-40.0, 29),
-                    (-64.0, 37),
-                    (-128.0, 51),
-                ],
-            ),
-        ] {
-            for (bound, k) in bounds {
-                let least = (1..)
-                    .find(|&k| 1.0 + uniform_sum_tail_log2(h, f64::from(k) - 0.5) <= bound)
-                    .unwrap();
-                assert_eq!(least, k, "h = {h}, 2^{bound}");
-            }
-        }
+    fn a_bootstrap_fails_where_one_of_its_coefficients_does() {
         let found = BootstrapParameters::default().failure_log2(
             &named::set_b(),
             15,
@@ -351,6 +317,26 @@ mod tests {
         );
         // 40 bootstraps of all coefficients fail with 2^-53.
         assert!((found + 40f64.log2() + 53.0).abs() < 0.5, "2^{found}");
+    }
+
+    #[test]
+    fn every_eval_mod_has_its_depth_and_leaves_the_rest_to_the_network() {
+        let params = named::set_b();
+        for (eval_mod, depth) in EvalMod::ALL.into_iter().zip([7, 9, 10, 10]) {
+            let bootstrap = BootstrapParameters::with_eval_mod(eval_mod);
+            bootstrap.check(&params).unwrap();
+            assert_eq!(bootstrap.eval_mod_depth(), depth);
+            assert_eq!(bootstrap.output_level(&params), 25 - depth);
+        }
+        let mut literal = params.literal().clone();
+        literal.log_q.truncate(17);
+        let short = Parameters::new(literal).unwrap();
+        let deep = BootstrapParameters::with_eval_mod(EvalMod::Arcsine { degree: 5 });
+        let message = deep.check(&short).unwrap_err().to_string();
+        for part in ["16 levels", "(arcsine:5) 10", "none to the network"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(BootstrapParameters::default().check(&short).is_ok());
     }
 
     #[test]
@@ -363,6 +349,8 @@ mod tests {
         };
         assert!(!with(|_| {}));
         assert!(with(|b| b.degree = 63));
+        assert!(with(|b| b.eval_mod = EvalMod::Arcsine { degree: 4 }));
+        assert!(!with(|b| b.eval_mod = EvalMod::Arcsine { degree: 7 }));
         assert!(with(|b| b.k = 1));
         assert!(with(|b| b.coeff_to_slot_levels = 0));
         assert!(with(|b| b.coeff_to_slot_levels = 19));

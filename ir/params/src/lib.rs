@@ -10,6 +10,8 @@ pub mod bootstrap;
 pub mod bsgs;
 pub mod dft;
 mod error;
+pub mod eval_mod;
+pub mod failure;
 pub mod galois;
 pub mod key_switch;
 pub mod literal;

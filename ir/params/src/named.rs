@@ -2,10 +2,13 @@
 
 use crate::{Error, Insecure, Parameters, ParametersLiteral, Secret};
 
+/// Levels of EvalMod that set B has room for without giving up digits.
+const EVAL_MOD_LEVELS: usize = 7;
+
 /// Bit sizes of set B's ciphertext chain, bottom first: `q0`; three primes for SlotToCoeff; fifteen for the
-/// network; seven for EvalMod; three for CoeffToSlot.
-fn chain_b() -> Vec<u32> {
-    [(1, 50), (3, 40), (15, 40), (7, 50), (3, 48)]
+/// network; `eval_mod` for EvalMod; three for CoeffToSlot.
+fn chain_b(eval_mod: usize) -> Vec<u32> {
+    [(1, 50), (3, 40), (15, 40), (eval_mod, 50), (3, 48)]
         .into_iter()
         .flat_map(|(count, bits)| std::iter::repeat_n(bits, count))
         .collect()
@@ -16,10 +19,18 @@ fn chain_b() -> Vec<u32> {
 /// Levels 1–3 serve SlotToCoeff, 4–18 the network, 19–25 EvalMod and 26–28 CoeffToSlot; nine special primes give
 /// three digits at the top; the encapsulation key has weight 32.
 pub fn set_b_literal() -> ParametersLiteral {
+    set_b_literal_with(EVAL_MOD_LEVELS)
+}
+
+/// The literal of set B for an EvalMod of another depth: the same 15 levels for the network, and for every level that
+/// EvalMod takes more than 7 one special prime less, so that the modulus does not grow. Fewer special primes mean more
+/// digits and slower key switches.
+pub fn set_b_literal_with(eval_mod_levels: usize) -> ParametersLiteral {
+    let more = eval_mod_levels.saturating_sub(EVAL_MOD_LEVELS);
     ParametersLiteral {
         log_n: 16,
-        log_q: chain_b(),
-        log_p: vec![50; 9],
+        log_q: chain_b(eval_mod_levels),
+        log_p: vec![50; 9_usize.saturating_sub(more)],
         secret: Secret::DenseTernary,
         encapsulation_weight: Some(32),
     }
@@ -35,11 +46,19 @@ pub fn set_b() -> Parameters {
 /// # Errors
 /// When `log_n` is out of range.
 pub fn toy(log_n: u32) -> Result<Parameters, Error> {
+    toy_with(log_n, EVAL_MOD_LEVELS)
+}
+
+/// [`toy`] for an EvalMod of another depth, as [`set_b_literal_with`].
+///
+/// # Errors
+/// When `log_n` is out of range, or no special prime is left.
+pub fn toy_with(log_n: u32, eval_mod_levels: usize) -> Result<Parameters, Error> {
     let weight = 32.min(1u32.checked_shl(log_n).unwrap_or(u32::MAX) / 4);
     let literal = ParametersLiteral {
         log_n,
         encapsulation_weight: Some(weight),
-        ..set_b_literal()
+        ..set_b_literal_with(eval_mod_levels)
     };
     Parameters::insecure(literal, Insecure::acknowledged())
 }
@@ -47,6 +66,8 @@ pub fn toy(log_n: u32) -> Result<Parameters, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bootstrap::BootstrapParameters;
+    use crate::eval_mod::EvalMod;
 
     #[test]
     fn set_b_is_secure_and_has_its_stated_size() {
@@ -54,6 +75,21 @@ mod tests {
         assert_eq!(params.max_level(), 28);
         assert!((params.log_qp() - 1714.0).abs() < 0.01);
         assert!(params.security().bits >= 128.0 && !params.is_insecure());
+    }
+
+    #[test]
+    fn deeper_eval_mods_keep_the_networks_levels_and_the_security() {
+        for eval_mod in EvalMod::ALL {
+            let bootstrap = BootstrapParameters::with_eval_mod(eval_mod);
+            let literal = set_b_literal_with(bootstrap.eval_mod_depth());
+            let params = Parameters::new(literal).unwrap();
+            bootstrap.check(&params).unwrap();
+            assert_eq!(bootstrap.output_level(&params), 18, "{eval_mod}");
+            assert!(params.log_qp() < 1714.01, "{eval_mod}: {}", params.log_qp());
+            assert!(params.security().bits >= 128.0, "{eval_mod}");
+        }
+        assert_eq!(set_b_literal_with(7), set_b_literal());
+        assert!(toy_with(10, 40).is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The schedule on plain numbers: same layouts, same linear maps, same polynomials, and the sine
-//! that stands for modular reduction in a bootstrap, so that an encrypted run differs from it by
-//! noise alone.
+//! that stands for modular reduction in a bootstrap, with its inverse where one was chosen, so that
+//! an encrypted run differs from it by noise alone.
 //!
 //! A value is one period of slots. Several images are interleaved, so that every entry of a linear
 //! map is read once for all of them and the loops over images become vector instructions.
 
 use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::eval_mod::Reduction;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub struct ClearMachine {
     maps: Vec<ExpandedMap>,
     frees: Vec<Vec<ValueId>>,
     watched: Vec<ValueId>,
-    message_ratio: f64,
+    reduction: Reduction,
 }
 
 /// The matrices and the bias of a linear map.
@@ -136,7 +137,7 @@ impl ClearMachine {
             maps,
             frees: schedule.frees(),
             watched: watched(schedule),
-            message_ratio: f64::from(bootstrap.log_message_ratio).exp2(),
+            reduction: Reduction::new(bootstrap),
             schedule: schedule.clone(),
         })
     }
@@ -352,12 +353,10 @@ impl ClearMachine {
                 slots
             }
             Op::Bootstrap { .. } => {
-                let ratio = self.message_ratio;
-                let (inner, outer) = (std::f64::consts::TAU / ratio, ratio / std::f64::consts::TAU);
-                let sine = |v: &f64| outer * (inner * v).sin();
+                let reduced = |slot: &f64| self.reduction.apply(*slot);
                 operands[0]
                     .iter()
-                    .map(|slot| slot.each_ref().map(sine))
+                    .map(|slot| slot.each_ref().map(reduced))
                     .collect()
             }
         }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::ckks::ExpandedMap;
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::slot::{Op, SlotGraph};
+use crate::slot::{Op, SlotGraph, rotate_sum};
 use crate::weights::Weights;
 
 /// How activations are evaluated.
@@ -93,17 +93,11 @@ impl SlotMachine {
                     };
                     operand(0).iter().map(apply).collect()
                 }
-                Op::RotateSum { steps } => {
-                    let mut sum = operand(0).to_vec();
-                    for step in steps {
-                        let mut rotated = sum.clone();
-                        rotated.rotate_left(step % period);
-                        sum.iter_mut()
-                            .zip(&rotated)
-                            .for_each(|(slot, other)| *slot += other);
-                    }
-                    sum
-                }
+                Op::RotateSum { steps } => rotate_sum(operand(0).to_vec(), steps),
+                Op::Normalise(division) => match activations {
+                    Activations::Approximated => division.eval(operand(0)),
+                    Activations::Exact => division.exact(operand(0)),
+                },
             };
             observe(value, &slots);
             values.push(slots);

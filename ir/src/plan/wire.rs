@@ -1,10 +1,11 @@
 //! The plan's header as protobuf messages; tags are never used for anything else.
 
 use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::eval_mod::EvalMod;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
-use super::{ActivationRecord, RangeRecord};
+use super::{ActivationRecord, Outcome, RangeRecord};
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -41,6 +42,8 @@ pub(super) struct Header {
     pub(super) schedule_bytes: u64,
     #[prost(message, repeated, tag = "14")]
     pub(super) weights: Vec<WireTensor>,
+    #[prost(enumeration = "WireOutcome", tag = "20")]
+    pub(super) outcome: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -103,6 +106,9 @@ pub(super) struct WireBootstrap {
     slot_to_coeff_levels: u32,
     #[prost(uint32, tag = "7")]
     coeff_to_slot_levels: u32,
+    /// Absent without an inverse sine.
+    #[prost(uint32, optional, tag = "8")]
+    arcsine_degree: Option<u32>,
 }
 
 impl From<&BootstrapParameters> for WireBootstrap {
@@ -115,6 +121,10 @@ impl From<&BootstrapParameters> for WireBootstrap {
             log_scale: bootstrap.log_scale,
             slot_to_coeff_levels: bootstrap.slot_to_coeff_levels,
             coeff_to_slot_levels: bootstrap.coeff_to_slot_levels,
+            arcsine_degree: match bootstrap.eval_mod {
+                EvalMod::Cosine => None,
+                EvalMod::Arcsine { degree } => Some(degree),
+            },
         }
     }
 }
@@ -129,6 +139,9 @@ impl From<WireBootstrap> for BootstrapParameters {
             log_scale: wire.log_scale,
             slot_to_coeff_levels: wire.slot_to_coeff_levels,
             coeff_to_slot_levels: wire.coeff_to_slot_levels,
+            eval_mod: wire
+                .arcsine_degree
+                .map_or(EvalMod::Cosine, |degree| EvalMod::Arcsine { degree }),
         }
     }
 }
@@ -213,6 +226,31 @@ impl From<WireAxisOrder> for AxisOrder {
         match wire {
             WireAxisOrder::Chw => Self::Chw,
             WireAxisOrder::Hwc => Self::Hwc,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub(super) enum WireOutcome {
+    Logits = 0,
+    Probabilities = 1,
+}
+
+impl From<Outcome> for WireOutcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Logits => Self::Logits,
+            Outcome::Probabilities => Self::Probabilities,
+        }
+    }
+}
+
+impl From<WireOutcome> for Outcome {
+    fn from(wire: WireOutcome) -> Self {
+        match wire {
+            WireOutcome::Logits => Self::Logits,
+            WireOutcome::Probabilities => Self::Probabilities,
         }
     }
 }

@@ -8,7 +8,9 @@ use super::tables::{Tables, parse_layout, print_maps, print_polynomials};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::nn::Activation;
-use crate::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op, SlotGraph, SlotType};
+use crate::slot::{
+    ApproximatedActivation, Chebyshev, GatedTerm, Normalisation, Op, SlotGraph, SlotType, Weighting,
+};
 
 /// A packed graph as text.
 pub fn print_slot(graph: &SlotGraph) -> String {
@@ -30,14 +32,56 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
         Op::Activation(activation) => {
             json!({"activation": to_value(&ActivationCall::of(activation, tables))})
         }
-        Op::Input | Op::RotateSum { .. } => to_value(op),
+        Op::Normalise(division) => {
+            let [numerator, denominator, start, deviation] = division
+                .polynomials()
+                .map(|polynomial| id_of(&mut tables.polynomials, polynomial));
+            let fields = Division {
+                function: division.function,
+                numerator,
+                denominator,
+                start,
+                deviation,
+                iterations: division.iterations,
+                steps: division.steps.clone(),
+            };
+            json!({"normalise": to_value(&fields)})
+        }
+        Op::Input => json!("input"),
+        Op::RotateSum { steps } => json!({"rotate_sum": {"steps": steps}}),
     };
     Call::of_variant(variant)
+}
+
+/// A polynomial's place in the table, where it is put if it is new.
+fn id_of(table: &mut Vec<Chebyshev>, polynomial: &Chebyshev) -> usize {
+    let known = table.iter().position(|known| known == polynomial);
+    known.unwrap_or_else(|| {
+        table.push(polynomial.clone());
+        table.len() - 1
+    })
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
 struct MapReference {
     map: usize,
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Sum {
+    steps: Vec<usize>,
+}
+
+/// A [`Normalisation`] with its polynomials by reference.
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Division {
+    function: Weighting,
+    numerator: usize,
+    denominator: usize,
+    start: usize,
+    deviation: usize,
+    iterations: usize,
+    steps: Vec<usize>,
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -119,7 +163,28 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
                 .map(Op::Activation)
                 .map_err(|index| missing('p', index))
         }
-        _ => cursor.decode(&what, call.into_variant()),
+        "normalise" => {
+            let fields: Division = cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
+            let polynomial = |index: usize| {
+                let known = tables.polynomials.get(index).cloned();
+                known.ok_or_else(|| missing('p', index))
+            };
+            Ok(Op::Normalise(Normalisation {
+                function: fields.function,
+                numerator: polynomial(fields.numerator)?,
+                denominator: polynomial(fields.denominator)?,
+                start: polynomial(fields.start)?,
+                deviation: polynomial(fields.deviation)?,
+                iterations: fields.iterations,
+                steps: fields.steps,
+            }))
+        }
+        "rotate_sum" => {
+            let Sum { steps } = cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
+            Ok(Op::RotateSum { steps })
+        }
+        "input" => Ok(Op::Input),
+        _ => Err(cursor.error(format!("{what} is no operation of a packed graph"))),
     }
 }
 

@@ -4,8 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::eval_mod::{Reduction, SineFit};
+
 use crate::ckks::{Op, Schedule, TransformSteps};
+use crate::error::Error;
 use crate::graph::ValueId;
+use crate::plan::Plan;
 
 /// What one line of the table stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +186,42 @@ pub fn summary(schedule: &Schedule) -> String {
         by_level.join(", ")
     );
     out
+}
+
+/// [`summary`] of a plan's schedule, with how its bootstraps reduce modulo `q_0`, at what error and depth, and how
+/// likely they fail.
+///
+/// # Errors
+/// If the plan's parameters are malformed or do not bootstrap.
+pub fn plan_summary(plan: &Plan) -> Result<String, Error> {
+    let parameters = plan.checked_parameters()?;
+    plan.bootstrap.check(&parameters)?;
+    let mut out = summary(&plan.schedule);
+    if let Some(failure) = plan.schedule.failure(&parameters, &plan.bootstrap) {
+        let _ = writeln!(out, "EvalMod by {}", eval_mod(&plan.bootstrap));
+        let _ = writeln!(out, "{failure}");
+    }
+    Ok(out)
+}
+
+/// What EvalMod evaluates, its depth and its errors, for parameters that have passed their check.
+pub fn eval_mod(bootstrap: &BootstrapParameters) -> String {
+    let fitted = SineFit::new(bootstrap);
+    let angles = match bootstrap.double_angles {
+        1 => "1 double angle".to_owned(),
+        count => format!("{count} double angles"),
+    };
+    format!(
+        "{}: cosine of degree {} with {angles}, K = {}, {} levels; error 2^{:.1} of q0; a message of 1 at q0/2^{} \
+         is off by 2^{:.1}",
+        bootstrap.eval_mod,
+        bootstrap.degree,
+        bootstrap.k,
+        bootstrap.eval_mod_depth(),
+        fitted.error.log2(),
+        bootstrap.log_message_ratio,
+        Reduction::new(bootstrap).error().log2(),
+    )
 }
 
 /// Left-aligned columns, two spaces apart, without trailing spaces.

@@ -4,7 +4,7 @@ use super::maps::{MAX_SLOTS, check_layout, check_map, check_polynomial};
 use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
-use crate::slot::{ApproximatedActivation, Op, SlotGraph, SlotType};
+use crate::slot::{ApproximatedActivation, Normalisation, Op, SlotGraph, SlotType, Weighting};
 use crate::weights::Weights;
 
 /// Relative difference up to which two factors agree.
@@ -12,6 +12,8 @@ const FACTOR_TOLERANCE: f64 = 1e-9;
 
 /// Relative amount by which an approximation may exceed the error that it claims.
 const ERROR_TOLERANCE: f64 = 1e-3;
+/// Most factors of a division: every one doubles the bits of the result.
+const MAX_ITERATIONS: usize = 16;
 
 /// Everything that is wrong with a packed graph: operands, layouts, ranges and the factors that
 /// follow from them, chains that do not fit their layouts, an output that does not end in a linear
@@ -77,7 +79,7 @@ fn check_operation(
     let arity = match &node.op {
         Op::Input => 0,
         Op::Linear(map) => map.terms.len(),
-        Op::Activation(_) | Op::RotateSum { .. } => 1,
+        Op::Activation(_) | Op::RotateSum { .. } | Op::Normalise(_) => 1,
     };
     if operands.len() != arity {
         return vec![format!(
@@ -88,6 +90,7 @@ fn check_operation(
     let mut wrong = match &node.op {
         Op::Linear(map) => check_map(map, Some(weights), MAX_SLOTS),
         Op::Activation(activation) => check_activation(activation),
+        Op::Normalise(division) => check_division(division),
         Op::Input | Op::RotateSum { .. } => Vec::new(),
     };
     if !types_are_sound {
@@ -111,10 +114,50 @@ fn check_operation(
             if node.ty.layout.period() != period {
                 wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
             }
-            if let Some(step) = steps.iter().find(|step| !(1..period).contains(*step)) {
-                wrong.push(format!("rotates by {step}; the period is {period}"));
-            }
+            wrong.extend(check_steps(steps, period));
         }
+        Op::Normalise(division) => {
+            let layout = types[0].layout;
+            if node.ty.layout != layout {
+                wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
+            }
+            if node.ty.range != 1.0 {
+                wrong.push(format!(
+                    "has the range {}, a quotient's is 1",
+                    node.ty.range
+                ));
+            }
+            wrong.extend(check_steps(&division.steps, layout.period()));
+        }
+    }
+    wrong
+}
+
+/// The first rotation of a sum that goes nowhere or too far.
+fn check_steps(steps: &[usize], period: usize) -> Option<String> {
+    let step = steps.iter().find(|step| !(1..period).contains(*step))?;
+    Some(format!("rotates by {step}; the period is {period}"))
+}
+
+fn check_division(division: &Normalisation) -> Vec<String> {
+    let names = ["numerator", "denominator", "start", "deviation"];
+    let polynomials = names.into_iter().zip(division.polynomials());
+    let mut wrong: Vec<String> = polynomials
+        .filter_map(|(name, polynomial)| {
+            let message = check_polynomial(polynomial).err()?;
+            Some(format!("its {name} {message}"))
+        })
+        .collect();
+    if !(1..=MAX_ITERATIONS).contains(&division.iterations) {
+        wrong.push(format!(
+            "has {} iterations; 1 to {MAX_ITERATIONS} are supported",
+            division.iterations
+        ));
+    }
+    if let Weighting::Exponential { rate } = division.function
+        && !(rate.is_finite() && rate > 0.0)
+    {
+        wrong.push(format!("the rate {rate} is not a positive number"));
     }
     wrong
 }

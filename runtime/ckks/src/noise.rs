@@ -277,6 +277,7 @@ mod tests {
     use crate::eval::polynomial::{ChebyshevPolynomial, evaluate};
     use crate::rig::Rig;
     use heddle_params::bootstrap::{BootstrapVariant, KeyKind, KeyUse};
+    use heddle_params::eval_mod::EvalMod;
     use heddle_params::named;
 
     const LOG_N: u32 = 11;
@@ -341,9 +342,14 @@ mod tests {
     #[test]
     fn bootstraps_have_the_errors_of_encrypted_ones() {
         let context = Context::new(named::toy(LOG_N).unwrap()).unwrap();
-        let parameters = BootstrapParameters::default();
         let model = NoiseModel::new(context.parameters());
-        for log_slots in [LOG_N - 1, LOG_N - 4] {
+        for (eval_mod, log_slots) in [
+            (EvalMod::Cosine, LOG_N - 1),
+            (EvalMod::Cosine, LOG_N - 4),
+            (EvalMod::Arcsine { degree: 3 }, LOG_N - 2),
+            (EvalMod::Arcsine { degree: 7 }, LOG_N - 4),
+        ] {
+            let parameters = BootstrapParameters::with_eval_mod(eval_mod);
             let bootstrapper =
                 Bootstrapper::new(&context, &parameters, log_slots, BootstrapVariant::Real)
                     .unwrap();
@@ -372,7 +378,7 @@ mod tests {
             let found = bits(&x, simulated.slots.into_iter());
             assert!(
                 (found - real).abs() < 1.0,
-                "2^{log_slots} slots: simulated {found:.2} bits, encrypted {real:.2}"
+                "{eval_mod}, 2^{log_slots} slots: simulated {found:.2} bits, encrypted {real:.2}"
             );
         }
     }

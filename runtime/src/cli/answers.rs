@@ -1,7 +1,7 @@
 //! One image's answer, what it is compared with, and the figures of many.
 
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::client::name_of;
@@ -9,7 +9,7 @@ use crate::Error;
 use crate::image::Picture;
 use crate::packing::class_of;
 
-/// One image's answer.
+/// One image's answer; where the plan ends in probabilities, these stand in the place of logits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub(super) image: String,
@@ -32,12 +32,13 @@ impl Answer {
         tensor: &[f32],
         logits: Vec<f64>,
         reference: Option<&Model>,
+        outcome: Outcome,
         seconds: f64,
     ) -> Result<Self, Error> {
         let reference_logits = match reference {
             Some(model) => {
                 let logits = heddle_ir::eval::nn::run(model, tensor)?;
-                Some(logits.into_iter().map(f64::from).collect::<Vec<_>>())
+                Some(outcome.of_logits(logits.into_iter().map(f64::from).collect()))
             }
             None => None,
         };
@@ -110,9 +111,10 @@ impl Answer {
                     .join(" ")
             };
             line += &format!(
-                "; plaintext says {name}, largest logit difference {difference:.6} ({bits:.1} bits)"
+                "; plaintext says {name}, largest {} difference {difference:.6} ({bits:.1} bits)",
+                plan.outcome.noun()
             );
-            line += &format!("\n  logits     {}", list(&self.logits));
+            line += &format!("\n  {:<10} {}", plan.outcome.plural(), list(&self.logits));
             if let Some(reference) = &self.reference_logits {
                 line += &format!("\n  plaintext  {}", list(reference));
             }

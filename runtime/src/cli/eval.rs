@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Access, write_atomically};
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answer, Share};
@@ -126,6 +126,8 @@ struct Report {
     seconds_per_image: f64,
     security_bits: f64,
     peak_rss_bytes: Option<u64>,
+    /// What is compared.
+    outcome: Outcome,
 }
 
 #[derive(Debug, Serialize)]
@@ -179,6 +181,7 @@ impl Eval {
         }
         let report = Report {
             security_bits: security.bits,
+            outcome: plan.outcome,
             ..Report::new(record.run, &record.answers, &ranges)
         };
         match self.json {
@@ -267,6 +270,7 @@ impl Report {
             seconds_per_image: mean(&answers.iter().map(|a| a.seconds).collect::<Vec<_>>())
                 .unwrap_or_default(),
             security_bits: 0.0,
+            outcome: Outcome::default(),
             peak_rss_bytes: peak_rss_bytes(),
         }
     }
@@ -288,14 +292,16 @@ impl std::fmt::Display for Report {
         for case in &self.disagreements {
             writeln!(
                 f,
-                "  `{}`: class {} instead of {}, whose logit leads by {:.4}{}",
+                "  `{}`: class {} instead of {}, whose {} leads by {:.4}{}",
                 case.image,
                 case.class,
                 case.reference_class,
+                self.outcome.noun(),
                 case.margin,
                 if case.margin < CLOSE { " (close)" } else { "" }
             )?;
         }
+        let noun = self.outcome.noun();
         if let (Some(largest), Some(mean), Some(worst), Some(bits)) = (
             self.largest_logit_difference,
             self.mean_logit_difference,
@@ -304,8 +310,8 @@ impl std::fmt::Display for Report {
         ) {
             writeln!(
                 f,
-                "largest logit difference of an image: {mean:.6} in the mean, {largest:.6} at most; \
-                 {bits:.1} bits of the largest logit in the mean, {worst:.1} at least"
+                "largest {noun} difference of an image: {mean:.6} in the mean, {largest:.6} at most; \
+                 {bits:.1} bits of the largest {noun} in the mean, {worst:.1} at least"
             )?;
         }
         if !self.ranges.is_empty() {

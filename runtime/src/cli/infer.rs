@@ -163,7 +163,7 @@ impl Infer {
                 .filter_map(Answer::bits)
                 .fold(f64::INFINITY, f64::min);
             lines.push(format!(
-                "agreement with the reference: {:.2} %, largest logit difference {largest:.6}, at least {bits:.1} bits of precision",
+                "agreement with the reference: {:.2} %, largest difference {largest:.6}, at least {bits:.1} bits of precision",
                 100.0 * agreement
             ));
         }

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use heddle_ckks::Context;
 use heddle_ckks::keys::KeySwitchKey;
-use heddle_ir::ckks::Op;
 use heddle_ir::file::{self, BlockReader, Kind};
 use heddle_ir::plan::{Plan, RangeRecord};
-use heddle_ir::text::summary::summary;
+use heddle_ir::text::plan_summary;
 use heddle_params::{Parameters, ParametersLiteral, Secret};
 
 use super::print;
@@ -204,7 +203,11 @@ fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
     };
     lines.line(
         "output",
-        format_args!("{classes} logits up to {:.4}; {labels}", plan.output.range),
+        format_args!(
+            "{classes} {} up to {:.4}; {labels}",
+            plan.outcome.plural(),
+            plan.output.range
+        ),
     );
     let weights: usize = plan
         .weights
@@ -215,16 +218,13 @@ fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
         "weights",
         format_args!("{} tensors, {weights} numbers", plan.weights.len()),
     );
-    if let Some(failure) = failure(&plan, &parameters) {
-        lines.line("failure", failure);
-    }
     lines.line("keys", key_sizes(&plan, parameters)?);
     for note in &plan.notes {
         lines.line("note", note);
     }
     lines.0.push('\n');
     lines.0.push_str(&activations(&plan));
-    lines.0.push_str(&summary(&plan.schedule));
+    lines.0.push_str(&plan_summary(&plan)?);
     Ok(())
 }
 
@@ -276,28 +276,6 @@ fn activations(plan: &Plan) -> String {
     }
     out.push('\n');
     out
-}
-
-/// The probability that a bootstrap's modular reduction fails, at worst and in a whole inference.
-fn failure(plan: &Plan, parameters: &Parameters) -> Option<String> {
-    let graph = &plan.schedule.graph;
-    let each: Vec<f64> = graph
-        .values()
-        .filter_map(|value| match graph.node(value).op {
-            Op::Bootstrap { variant } => Some(plan.bootstrap.failure_log2(
-                parameters,
-                graph.ty(value).log_slots,
-                variant,
-            )),
-            _ => None,
-        })
-        .collect();
-    let worst = each.iter().copied().reduce(f64::max)?;
-    let inference = each.iter().map(|log| log.exp2()).sum::<f64>().log2();
-    Some(format!(
-        "a bootstrap fails with probability 2^{worst:.1}, one of an inference's {} with 2^{inference:.1}",
-        each.len()
-    ))
 }
 
 /// Number and file size of the evaluation keys that a plan needs.

@@ -158,7 +158,7 @@ impl<'a> Runner<'a> {
             .par_iter()
             .zip(logits)
             .map(|((picture, tensor), logits)| {
-                Answer::new(picture, tensor, logits, reference, seconds)
+                Answer::new(picture, tensor, logits, reference, plan.outcome, seconds)
             })
             .collect::<Result<_, Error>>()?;
         Ok((answers, ranges))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use heddle_compiler::analysis::ranges::RangeOverride;
 use heddle_compiler::approx::sign::Degrees;
+use heddle_params::eval_mod::EvalMod;
 
 /// Compile a pretrained ONNX model to an encrypted-inference plan
 #[derive(Debug, Parser)]
@@ -60,6 +61,15 @@ pub struct Args {
     /// How bootstraps treat the imaginary part
     #[arg(long, value_enum, default_value_t = Bootstrap::Real)]
     pub bootstrap: Bootstrap,
+
+    /// How bootstraps remove multiples of the lowest modulus: cosine, or arcsine:3, arcsine:5, arcsine:7
+    /// for a cosine and an inverse sine of that degree, deeper and more precise
+    #[arg(long, value_name = "CHOICE", default_value_t = EvalMod::Cosine)]
+    pub eval_mod: EvalMod,
+
+    /// End in probabilities: softmax under encryption, so that the client does not learn the logits
+    #[arg(long)]
+    pub softmax: bool,
 
     /// INSECURE: plan for a small ring of degree 2^LOG_N, for tests only
     #[arg(long, value_name = "LOG_N")]

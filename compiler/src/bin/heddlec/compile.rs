@@ -10,7 +10,7 @@ use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -46,6 +46,11 @@ pub fn run(args: Args) -> Result<()> {
             Bootstrap::Complex => BootstrapVariant::Complex,
         },
         relu: relu_precision(&args)?,
+        eval_mod: args.eval_mod,
+        outcome: match args.softmax {
+            true => Outcome::Probabilities,
+            false => Outcome::Logits,
+        },
         explain: if args.explain {
             Explain::Graphs
         } else {
@@ -157,14 +162,15 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
         Some(Emit::Nn) => write!(out, "{}", text::print_nn(&compilation.model))?,
         Some(Emit::Slot) => write!(out, "{}", text::print_slot(&compilation.packed))?,
         Some(Emit::Ckks) => write!(out, "{}", text::print_ckks(&plan.schedule))?,
-        Some(Emit::Schedule) => write!(out, "{}", text::summary(&plan.schedule))?,
+        Some(Emit::Schedule) => write!(out, "{}", text::plan_summary(plan)?)?,
         None => {}
     }
     for note in &plan.notes {
         eprintln!("heddlec: note: {note}");
     }
     if let Some(path) = &args.output {
-        let security = plan.checked_parameters()?.security();
+        let parameters = plan.checked_parameters()?;
+        let security = parameters.security();
         eprintln!(
             "heddlec: {}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
             path.display(),
@@ -175,6 +181,10 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
         );
         if let Some(worst) = least_precise(plan) {
             eprintln!("heddlec: {worst}");
+        }
+        if let Some(failure) = plan.schedule.failure(&parameters, &plan.bootstrap) {
+            eprintln!("heddlec: EvalMod by {}", text::eval_mod(&plan.bootstrap));
+            eprintln!("heddlec: {failure}");
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use crate::encrypt::{Decryptor, SecretEncryptor};
 use crate::keys::{EvaluationKeys, KeyGenerator, SecretKey};
 use crate::precision::Precision;
 use heddle_params::bootstrap::KeyKind;
+use heddle_params::eval_mod::EvalMod;
 use heddle_params::{Insecure, Parameters, named};
 
 const LOG_N: u32 = 10;
@@ -55,7 +56,17 @@ impl Setup {
 
     /// Bootstraps with exactly the required keys and compares.
     fn run(&self, log_slots: u32, variant: BootstrapVariant, scale: f64) -> Precision {
-        let parameters = BootstrapParameters::default();
+        self.run_with(EvalMod::Cosine, log_slots, variant, scale)
+    }
+
+    fn run_with(
+        &self,
+        eval_mod: EvalMod,
+        log_slots: u32,
+        variant: BootstrapVariant,
+        scale: f64,
+    ) -> Precision {
+        let parameters = BootstrapParameters::with_eval_mod(eval_mod);
         let bootstrapper =
             Bootstrapper::new(&self.context, &parameters, log_slots, variant).unwrap();
         let keys = self.keys(&bootstrapper.required_keys().unwrap());
@@ -64,13 +75,17 @@ impl Setup {
         let refreshed = bootstrapper
             .bootstrap(&evaluator, &self.encrypt(&values, scale, 3))
             .unwrap();
-        assert_eq!((refreshed.level(), refreshed.scale()), (18, 2f64.powi(40)));
+        let level = 25 - parameters.eval_mod_depth();
+        assert_eq!(
+            (refreshed.level(), refreshed.scale()),
+            (level, 2f64.powi(40))
+        );
         assert_eq!(refreshed.log_slots(), log_slots);
         let got = Decryptor::new(&self.context, &self.secret)
             .decrypt(&refreshed)
             .unwrap();
         let precision = Precision::compare(&values, &got);
-        println!("2^{log_slots} slots, {variant:?}: {precision:?}");
+        println!("{eval_mod}, 2^{log_slots} slots, {variant:?}: {precision:?}");
         precision
     }
 }
@@ -103,6 +118,28 @@ fn complex_slots_are_refreshed() {
 fn scales_near_the_nominal_are_brought_to_it() {
     let precision = setup().run(6, BootstrapVariant::Real, 2f64.powi(40) * 1.0371);
     assert!(precision.mean_bits > 17.0, "{precision:?}");
+}
+
+/// The inverse sine leaves rescaling noise as the bound, and R = 2^8 makes that smaller than R = 2^10 does.
+#[test]
+fn an_inverse_sine_is_more_precise_than_the_sine_alone() {
+    let setup = setup();
+    let scale = 2f64.powi(40);
+    for log_slots in [5, 9] {
+        let sine = setup.run(log_slots, BootstrapVariant::Real, scale);
+        for eval_mod in EvalMod::ALL.into_iter().skip(1) {
+            for variant in [BootstrapVariant::Real, BootstrapVariant::Complex] {
+                let precision = setup.run_with(eval_mod, log_slots, variant, scale);
+                assert!(
+                    precision.worst_bits > sine.worst_bits + 1.0 && precision.mean_bits > 20.0,
+                    "{eval_mod}: {precision:?}, the sine alone: {sine:?}"
+                );
+            }
+        }
+    }
+    let eval_mod = EvalMod::Arcsine { degree: 5 };
+    let precision = setup.run_with(eval_mod, 6, BootstrapVariant::Real, scale * 1.0371);
+    assert!(precision.mean_bits > 20.0, "{precision:?}");
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! Goldschmidt's division in the schedule: every product ends at exactly the network's scale, since the factor is
+//! evaluated at the scale that the rescale behind it takes away.
+
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{CiphertextType, Op};
+use heddle_ir::slot::{Chebyshev, Normalisation};
+
+use super::Scheduler;
+
+impl Scheduler<'_> {
+    /// `g(x)/Σ g(x)`, see [`Normalisation`].
+    pub(super) fn normalise(
+        &mut self,
+        division: &Normalisation,
+        x: ValueId,
+        name: &str,
+    ) -> ValueId {
+        let numerator = self.stage(&division.numerator, x, name);
+        let denominator = match division.denominator == division.numerator {
+            true => numerator,
+            false => self.stage(&division.denominator, x, name),
+        };
+        let sum = division
+            .steps
+            .iter()
+            .fold(denominator, |sum, step| self.add_rotated(sum, *step, name));
+        let mut quotient = self.times(numerator, &division.start, sum, name);
+        // 1 + e² and e² as polynomials of e.
+        let square = Chebyshev {
+            coefficients: vec![0.5, 0.0, 0.5],
+        };
+        let (mut source, mut deviation) = (sum, division.deviation.clone());
+        for iteration in 0..division.iterations {
+            let mut factor = deviation.clone();
+            match factor.coefficients.first_mut() {
+                Some(constant) => *constant += 1.0,
+                None => factor.coefficients.push(1.0),
+            }
+            quotient = self.times(quotient, &factor, source, name);
+            if iteration + 1 < division.iterations {
+                source = self.stage(&deviation, source, name);
+                deviation = square.clone();
+            }
+        }
+        quotient
+    }
+
+    /// A polynomial at the network's scale.
+    fn stage(&mut self, polynomial: &Chebyshev, x: ValueId, name: &str) -> ValueId {
+        let level = self.graph.ty(x).level - polynomial.depth();
+        self.polynomial(polynomial.clone(), x, level, self.log_scale, name)
+    }
+
+    /// `x·p(y)`, rescaled to the network's scale.
+    fn times(&mut self, x: ValueId, polynomial: &Chebyshev, y: ValueId, name: &str) -> ValueId {
+        let factor_level = self.graph.ty(y).level - polynomial.depth();
+        let level = factor_level.min(self.graph.ty(x).level);
+        let log_scale = self.log_scale + self.log_q(level) - self.graph.ty(x).log_scale;
+        let factor = self.polynomial(polynomial.clone(), y, factor_level, log_scale, name);
+        let (x, factor) = (
+            self.drop_to(x, level, name),
+            self.drop_to(factor, level, name),
+        );
+        let ty = *self.graph.ty(x);
+        let ty = CiphertextType {
+            log_scale: ty.log_scale + log_scale,
+            ..ty
+        };
+        let product = self.graph.add(Op::Multiply, &[x, factor], ty, name);
+        self.rescale(product, name)
+    }
+}
