@@ -10,7 +10,7 @@ use heddle_params::{Parameters, named};
 use crate::analysis::ranges::{self, Ranges};
 use crate::analysis::rotations;
 use crate::approx::sign;
-use crate::compile::{Options, Ring};
+use crate::compile::{Convolution, Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
@@ -43,11 +43,14 @@ pub struct Lowered {
 /// # Errors
 /// As [`crate::compile::compile`].
 pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
-    let parameters = match options.ring {
-        Ring::Secure => Parameters::new(named::set_b_literal())?,
-        Ring::Insecure { log_n } => named::toy(log_n)?,
+    let (literal, bootstrap) = match options.convolution {
+        Convolution::SingleLevel => (named::set_b_literal(), BootstrapParameters::default()),
+        Convolution::MultiplexedParallel => (named::set_a_literal(), named::set_a_bootstrap()),
     };
-    let bootstrap = BootstrapParameters::default();
+    let parameters = match options.ring {
+        Ring::Secure => Parameters::new(literal)?,
+        Ring::Insecure { log_n } => named::over_small_ring(literal, log_n)?,
+    };
     bootstrap.check(&parameters)?;
     let slots = parameters.n() / 2;
     let mut log = PassLog::new(options.explain);
@@ -69,7 +72,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     log.nn(fold_batch_norm::NAME, changed, &model);
 
     let sign = sign::default_composite()?;
-    let packed = pack::run(&model, &ranges, &sign, slots)?;
+    let packed = pack::run(&model, &ranges, &sign, options.convolution, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
     let (packed, changed) = fuse_linear_maps::run(packed);

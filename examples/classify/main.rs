@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::compile::{Convolution, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
@@ -36,6 +36,7 @@ fn main() -> Result<()> {
         range_overrides: Vec::new(),
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
         ring: Ring::Secure,
+        convolution: Convolution::default(),
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::compile::{Convolution, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
@@ -34,6 +34,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         range_overrides: Vec::new(),
         labels: Vec::new(),
         ring: Ring::Secure,
+        convolution: Convolution::default(),
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

@@ -1,7 +1,7 @@
 //! What the compiler makes of known networks, stage by stage. A moved level, scale, rotation or
 //! bootstrap shows as a changed line.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
 use heddle_ir::preprocess::Preprocess;
@@ -21,6 +21,7 @@ fn compiled_with(model: &[u8], ring: Ring, samples: Vec<Vec<f32>>) -> Compilatio
         range_overrides: Vec::new(),
         labels: Vec::new(),
         ring,
+        convolution: Convolution::default(),
         variant: BootstrapVariant::Real,
         explain: Explain::Remarks,
     };

@@ -2,8 +2,8 @@
 //!
 //! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
 //! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
-//! sparse linear map whose output is multiplexed already, an addition a linear map of two identity
-//! terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
+//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution where
+//! those are asked for; an addition a linear map of two identity terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
 //! count the same elements in row-major order.
 
 use heddle_ir::layout::MultiplexedLayout;
@@ -13,13 +13,16 @@ use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Op, SlotGraph, SlotType
 use heddle_ir::{Graph, ValueId};
 
 use crate::analysis::ranges::Ranges;
+use crate::compile::Convolution;
 use crate::error::Error;
+
+mod parallel;
 
 /// The pass's name.
 pub const NAME: &str = "pack";
 
-/// Lowers a tensor graph; `sign` is the composition that every ReLU is evaluated with, and `slots`
-/// the number of slots of a ciphertext.
+/// Lowers a tensor graph; `sign` is the composition that every ReLU is evaluated with, `convolution`
+/// how convolutions are, and `slots` the number of slots of a ciphertext.
 ///
 /// # Errors
 /// If a feature map does not fit one ciphertext.
@@ -27,12 +30,14 @@ pub fn run(
     model: &Model,
     ranges: &Ranges,
     sign: &[Chebyshev],
+    convolution: Convolution,
     slots: usize,
 ) -> Result<SlotGraph, Error> {
     let mut packer = Packer {
         model,
         bounds: bounds(model, ranges),
         graph: Graph::new(),
+        convolution,
         slots,
     };
     let mut packed: Vec<Option<ValueId>> = Vec::with_capacity(model.graph.len());
@@ -98,6 +103,7 @@ struct Packer<'a> {
     /// The range of every tensor value.
     bounds: Vec<f64>,
     graph: SlotGraph,
+    convolution: Convolution,
     slots: usize,
 }
 
@@ -171,6 +177,15 @@ impl Packer<'_> {
             ops,
             factor,
         };
+        if let Some(map) = self.parallel_map(&term, output, value) {
+            let slots = self.slots;
+            return self.add(
+                Op::ParallelConvolution { map, slots },
+                &[operand],
+                output,
+                value,
+            );
+        }
         self.linear_map(vec![term], &[operand], output, value)
     }
 
@@ -207,6 +222,9 @@ impl Packer<'_> {
     }
 
     fn add_terms(&mut self, operands: &[ValueId], value: ValueId) -> Result<ValueId, Error> {
+        if operands.iter().any(|operand| self.is_parallel(*operand)) {
+            return self.add_in_place(operands, value);
+        }
         let bound = self.bounds[value.index()];
         let terms = operands
             .iter()

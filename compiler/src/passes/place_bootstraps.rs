@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
+use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -263,15 +264,20 @@ impl Search<'_> {
     /// to the levels whose primes match the scale.
     fn depth_and_ceiling(&self, value: ValueId) -> (usize, usize) {
         match &self.graph.node(value).op {
-            Op::Input | Op::RotateSum { .. } => (0, self.top),
+            Op::Input | Op::Add | Op::RotateSum { .. } => (0, self.top),
             Op::Linear(_) => (1, self.top),
+            Op::ParallelConvolution { .. } => (2, self.top),
             Op::Activation(activation) => (activation.depth(), self.refreshed),
         }
     }
 
     fn cost_at(&self, value: ValueId, level: usize) -> f64 {
         match &self.graph.node(value).op {
-            Op::Input => 0.0,
+            Op::Input | Op::Add => 0.0,
+            Op::ParallelConvolution { map, slots } => ParallelConvolution::of(map, *slots)
+                .map_or(f64::INFINITY, |convolution| {
+                    self.cost.parallel(level, &convolution)
+                }),
             Op::Linear(_) => {
                 let terms: Vec<_> = self.steps[value.index()].iter().map(counts).collect();
                 self.cost.linear(level, &terms)

@@ -1,14 +1,43 @@
 //! Named parameter sets.
 
+use crate::bootstrap::BootstrapParameters;
 use crate::{Error, Insecure, Parameters, ParametersLiteral, Secret};
 
-/// Bit sizes of set B's ciphertext chain, bottom first: `q0`; three primes for SlotToCoeff; fifteen for the
-/// network; seven for EvalMod; three for CoeffToSlot.
-fn chain_b() -> Vec<u32> {
-    [(1, 50), (3, 40), (15, 40), (7, 50), (3, 48)]
+/// Bit sizes of a ciphertext chain, bottom first, given as (count, bits): `q0`, then the primes for SlotToCoeff, the
+/// network, EvalMod and CoeffToSlot.
+fn chain(parts: [(usize, u32); 5]) -> Vec<u32> {
+    parts
         .into_iter()
         .flat_map(|(count, bits)| std::iter::repeat_n(bits, count))
         .collect()
+}
+
+/// The literal of set A: `N = 2^16`, dense ternary secret, log2(QP) = 1684, 128-bit secure.
+///
+/// Levels 1–3 serve SlotToCoeff, 4–20 the network at a scale of 2^42, 21–27 EvalMod and 28–30 CoeffToSlot; six special
+/// primes give five digits at the top; the encapsulation key has weight 32. Two network levels more than set B, for
+/// slower key switches.
+pub fn set_a_literal() -> ParametersLiteral {
+    ParametersLiteral {
+        log_n: 16,
+        log_q: chain([(1, 50), (3, 40), (17, 42), (7, 50), (3, 50)]),
+        log_p: vec![50; 6],
+        secret: Secret::DenseTernary,
+        encapsulation_weight: Some(32),
+    }
+}
+
+/// Set A, see [`set_a_literal`].
+pub fn set_a() -> Parameters {
+    Parameters::new(set_a_literal()).expect("the named set satisfies its own checks")
+}
+
+/// How ciphertexts under set A's chain are refreshed: as by default, at the scale 2^42 of its network primes.
+pub fn set_a_bootstrap() -> BootstrapParameters {
+    BootstrapParameters {
+        log_scale: 42,
+        ..BootstrapParameters::default()
+    }
 }
 
 /// The literal of set B: `N = 2^16`, dense ternary secret, log2(QP) = 1714, 128-bit secure.
@@ -18,7 +47,7 @@ fn chain_b() -> Vec<u32> {
 pub fn set_b_literal() -> ParametersLiteral {
     ParametersLiteral {
         log_n: 16,
-        log_q: chain_b(),
+        log_q: chain([(1, 50), (3, 40), (15, 40), (7, 50), (3, 48)]),
         log_p: vec![50; 9],
         secret: Secret::DenseTernary,
         encapsulation_weight: Some(32),
@@ -35,11 +64,20 @@ pub fn set_b() -> Parameters {
 /// # Errors
 /// When `log_n` is out of range.
 pub fn toy(log_n: u32) -> Result<Parameters, Error> {
-    let weight = 32.min(1u32.checked_shl(log_n).unwrap_or(u32::MAX) / 4);
+    over_small_ring(set_b_literal(), log_n)
+}
+
+/// The chain of `literal` over a small ring, its encapsulation weight capped at a quarter of the degree, for tests;
+/// insecure.
+///
+/// # Errors
+/// When `log_n` is out of range.
+pub fn over_small_ring(literal: ParametersLiteral, log_n: u32) -> Result<Parameters, Error> {
+    let most = 1u32.checked_shl(log_n).unwrap_or(u32::MAX) / 4;
     let literal = ParametersLiteral {
         log_n,
-        encapsulation_weight: Some(weight),
-        ..set_b_literal()
+        encapsulation_weight: literal.encapsulation_weight.map(|weight| weight.min(most)),
+        ..literal
     };
     Parameters::insecure(literal, Insecure::acknowledged())
 }
@@ -54,6 +92,20 @@ mod tests {
         assert_eq!(params.max_level(), 28);
         assert!((params.log_qp() - 1714.0).abs() < 0.01);
         assert!(params.security().bits >= 128.0 && !params.is_insecure());
+    }
+
+    #[test]
+    fn set_a_is_secure_and_has_its_stated_size() {
+        let params = set_a();
+        assert_eq!(params.max_level(), 30);
+        assert!((params.log_qp() - 1684.0).abs() < 0.01);
+        assert!(params.security().bits >= 128.0 && !params.is_insecure());
+        let bootstrap = set_a_bootstrap();
+        bootstrap.check(&params).unwrap();
+        let (input, output) = (bootstrap.input_level(), bootstrap.output_level(&params));
+        assert_eq!((input, output), (3, 20));
+        let top = params.key_switch_layout(params.max_level()).unwrap();
+        assert_eq!(top.digits.len(), 5);
     }
 
     #[test]

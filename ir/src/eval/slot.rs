@@ -26,6 +26,13 @@ pub struct SlotMachine {
     maps: Vec<Option<ExpandedMap>>,
 }
 
+/// Adds a map's bias to one period of slots.
+fn add_bias(slots: &mut [f64], map: &ExpandedMap) {
+    for (slot, bias) in slots.iter_mut().zip(map.bias.iter().flatten()) {
+        *slot += bias;
+    }
+}
+
 impl SlotMachine {
     /// Expands every linear map once; `graph` has passed its verifier with these weights.
     ///
@@ -34,6 +41,9 @@ impl SlotMachine {
     pub fn new(graph: &SlotGraph, weights: &Weights) -> Result<Self, Error> {
         let expand = |value: ValueId| match &graph.node(value).op {
             Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
+            Op::ParallelConvolution { map, slots } => {
+                ExpandedMap::parallel(map, *slots, weights).map(Some)
+            }
             _ => Ok(None),
         };
         let values: Vec<ValueId> = graph.values().collect();
@@ -75,15 +85,27 @@ impl SlotMachine {
                 }
                 Op::Linear(_) => {
                     let mut sum = vec![0.0; period];
-                    if let Some(ExpandedMap { terms, bias }) = &self.maps[value.index()] {
-                        for (index, term) in terms.iter().enumerate() {
+                    if let Some(map) = &self.maps[value.index()] {
+                        for (index, term) in map.terms.iter().enumerate() {
                             term.apply_add(operand(index), &mut sum);
                         }
-                        for (slot, bias) in sum.iter_mut().zip(bias.iter().flatten()) {
-                            *slot += bias;
-                        }
+                        add_bias(&mut sum, map);
                     }
                     sum
+                }
+                Op::ParallelConvolution { .. } => {
+                    let mut sum = vec![0.0; period];
+                    if let Some(map) = &self.maps[value.index()]
+                        && let Some(kernel) = &map.kernel
+                    {
+                        sum = kernel.apply(operand(0));
+                        add_bias(&mut sum, map);
+                    }
+                    sum
+                }
+                Op::Add => {
+                    let pairs = operand(0).iter().zip(operand(1));
+                    pairs.map(|(x, y)| x + y).collect()
                 }
                 Op::Activation(activation) => {
                     let apply = |x: &f64| match activations {

@@ -27,6 +27,11 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
             tables.maps.push(map.clone());
             json!({"linear": {"map": tables.maps.len() - 1}})
         }
+        Op::ParallelConvolution { map, slots } => {
+            tables.maps.push(map.clone());
+            let map = tables.maps.len() - 1;
+            json!({"parallel_convolution": {"map": map, "slots": slots}})
+        }
         Op::Activation(ApproximatedActivation { function, stages }) => {
             let table = &mut tables.polynomials;
             let mut id_of = |stage: &Chebyshev| {
@@ -41,7 +46,7 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
             let stages: Vec<usize> = stages.iter().map(&mut id_of).collect();
             json!({"activation": {"function": to_value(function), "stages": stages}})
         }
-        Op::Input | Op::RotateSum { .. } => to_value(op),
+        Op::Input | Op::Add | Op::RotateSum { .. } => to_value(op),
     };
     Call::of_variant(variant)
 }
@@ -49,6 +54,12 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
 #[derive(serde::Deserialize, serde::Serialize)]
 struct MapReference {
     map: usize,
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Parallel {
+    map: usize,
+    slots: usize,
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -69,6 +80,14 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
             map.cloned()
                 .map(Op::Linear)
                 .ok_or_else(|| missing('m', reference.map))
+        }
+        "parallel_convolution" => {
+            let Parallel { map, slots } =
+                cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
+            let index = map;
+            let map = tables.maps.get(index).cloned();
+            map.map(|map| Op::ParallelConvolution { map, slots })
+                .ok_or_else(|| missing('m', index))
         }
         "activation" => {
             let Stages { function, stages } =
