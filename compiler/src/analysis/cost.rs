@@ -81,9 +81,8 @@ impl<'a> CostModel<'a> {
     /// A multiplexed parallel convolution with its two rescales.
     pub fn parallel(&self, level: usize, convolution: &ParallelConvolution) -> f64 {
         let rotations = convolution.rotations();
-        let at = |down: usize, rotations: usize| {
-            self.rotate_sum(level.saturating_sub(down), rotations)
-        };
+        let at =
+            |down: usize, rotations: usize| self.rotate_sum(level.saturating_sub(down), rotations);
         let limbs = 2.0 * (level + 1) as f64;
         let rescales = limbs * (convolution.rounds() + 1) as f64;
         at(0, rotations.kernel)

@@ -89,6 +89,7 @@ pub fn run(
         refresh_from: bootstrap.input_level(),
         refreshed: bootstrap.output_level(parameters),
         top: parameters.max_level(),
+        matched: matched_level(parameters, bootstrap),
         live: live_sets(graph),
     };
     let mut best: Option<Placement> = None;
@@ -125,6 +126,17 @@ fn live_sets(graph: &SlotGraph) -> Vec<Vec<ValueId>> {
         .collect()
 }
 
+/// The lowest level above which every prime up to a refreshed ciphertext's has the size of the scale:
+/// SlotToCoeff's primes may be smaller.
+fn matched_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usize {
+    let log_scale = f64::from(bootstrap.log_scale);
+    let matches = |limb: &usize| ((parameters.q()[*limb] as f64).log2() - log_scale).abs() < 0.5;
+    let matching = (1..=bootstrap.output_level(parameters))
+        .rev()
+        .take_while(matches);
+    matching.last().map_or(0, |lowest| lowest - 1)
+}
+
 /// How a state was reached: the state before, the operation's level, the refreshed operands.
 #[derive(Clone, Debug)]
 struct Step {
@@ -146,6 +158,8 @@ struct Search<'a> {
     /// The level after a bootstrap.
     refreshed: usize,
     top: usize,
+    /// The least level that polynomials may end at.
+    matched: usize,
     live: Vec<Vec<ValueId>>,
 }
 
@@ -232,7 +246,11 @@ impl Search<'_> {
                 .min()
                 .unwrap_or(0);
             let (depth, ceiling) = self.depth_and_ceiling(value);
-            for level in depth..=reach.min(ceiling) {
+            let floor = match self.graph.node(value).op {
+                Op::Activation(_) => self.matched,
+                _ => 0,
+            };
+            for level in depth + floor..=reach.min(ceiling) {
                 let mut reached: Vec<usize> = after
                     .iter()
                     .filter(|alive| **alive != value)

@@ -79,7 +79,10 @@ pub fn run(
             }
             Op::Input
             | Op::MultiplyAccumulate { .. }
-            | Op::AddBias { .. } | Op::Add | Op::Rescale | Op::DropLevel => {}
+            | Op::AddBias { .. }
+            | Op::Add
+            | Op::Rescale
+            | Op::DropLevel => {}
         }
     }
     schedule.keys = keys

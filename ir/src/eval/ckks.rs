@@ -145,9 +145,7 @@ impl ClearMachine {
             let known = match &graph.node(value).op {
                 Op::LinearTransform { map, .. }
                 | Op::MultiplyAccumulate { map, .. }
-                | Op::AddBias { map } => {
-                    schedule.linear_map(*map).is_some()
-                }
+                | Op::AddBias { map } => schedule.linear_map(*map).is_some(),
                 Op::Polynomial { polynomial } => schedule.polynomial(*polynomial).is_some(),
                 _ => true,
             };

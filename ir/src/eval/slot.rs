@@ -142,7 +142,10 @@ mod tests {
     use super::*;
     use crate::eval::ckks::ClearMachine;
     use crate::graph::Graph;
-    use crate::test_support::{machine, schedule, slot_graph};
+    use crate::test_support::{
+        machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph,
+    };
+    use crate::verify;
 
     fn image() -> Vec<f64> {
         (0..16)
@@ -168,6 +171,28 @@ mod tests {
         }
         let exact = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         assert_ne!(exact, approximated);
+    }
+
+    #[test]
+    fn a_parallel_convolution_is_the_same_in_both_stages() {
+        let (graph, weights) = parallel_slot_graph();
+        assert_eq!(verify::slot::verify(&graph, &weights), []);
+        let packed = SlotMachine::new(&graph, &weights).unwrap();
+        let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+        let (schedule, weights) = parallel_schedule();
+        let (parameters, bootstrap) = machine();
+        let target = verify::ckks::Machine {
+            parameters: &parameters,
+            bootstrap: &bootstrap,
+        };
+        let violations = verify::ckks::verify(&schedule, target, Some(&weights));
+        assert_eq!(violations, []);
+        let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
+        let executed = clear.run(&image(), |_, _| {}).unwrap();
+        assert_eq!(executed.len(), expected.len());
+        for (a, b) in expected.iter().zip(&executed) {
+            assert!((a - b).abs() < 1e-9, "{expected:?} {executed:?}");
+        }
     }
 
     #[test]

@@ -452,7 +452,13 @@ fn pool(
 impl Window {
     /// The input index under tap `tap` of output `output` on an axis (0: height, 1: width) of
     /// `extent` elements, or `None` in the padding.
-    pub(super) fn source(&self, axis: usize, output: usize, tap: usize, extent: usize) -> Option<usize> {
+    pub(super) fn source(
+        &self,
+        axis: usize,
+        output: usize,
+        tap: usize,
+        extent: usize,
+    ) -> Option<usize> {
         (output * self.stride[axis] + tap * self.dilation[axis])
             .checked_sub(self.pads[axis])
             .filter(|index| *index < extent)

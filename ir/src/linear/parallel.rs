@@ -124,10 +124,7 @@ impl ParallelConvolution {
             return misfit("one term", format!("{} terms", map.terms.len()));
         };
         let [LinearOp::Conv { window, .. }] = term.ops.as_slice() else {
-            return misfit(
-                "one convolution",
-                format!("{} operations", term.ops.len()),
-            );
+            return misfit("one convolution", format!("{} operations", term.ops.len()));
         };
         let (input, output) = (term.input, map.output);
         let [stride, other] = window.stride;
@@ -238,7 +235,9 @@ impl ParallelConvolution {
     /// its own period: the half of the slots first, the period last.
     pub fn replication(&self) -> Vec<usize> {
         let copies = self.output.copies(self.slots);
-        (1..=copies.ilog2()).map(|step| self.slots >> step).collect()
+        (1..=copies.ilog2())
+            .map(|step| self.slots >> step)
+            .collect()
     }
 
     /// How many rotations an execution takes, those by nothing left out.
@@ -465,4 +464,31 @@ fn tensor(weights: &Weights, id: WeightId) -> Result<&crate::weights::Tensor, Er
     weights
         .try_get(id)
         .ok_or(Error::MissingWeight { weight: id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_take_the_logarithm_and_the_further_bits() {
+        for count in 1..70_usize {
+            for stride in [1, 3] {
+                let sum = SlotSum { count, stride };
+                let expected = count.ilog2() as usize + count.count_ones() as usize - 1;
+                assert_eq!(sum.steps().len(), expected, "{count}");
+                let slots: Vec<f64> = (0..512).map(f64::from).map(f64::sin).collect();
+                let found = summed(&slots, sum);
+                for (at, found) in found.iter().enumerate() {
+                    let terms = (0..count).map(|term| slots[(at + term * stride) % 512]);
+                    assert!((found - terms.sum::<f64>()).abs() < 1e-9, "{count} {at}");
+                }
+            }
+        }
+        let nothing = SlotSum {
+            count: 0,
+            stride: 1,
+        };
+        assert_eq!(nothing.steps(), []);
+    }
 }

@@ -70,7 +70,9 @@ impl Operation<'_> {
         for (operand, by) in graph.operands(self.value).into_iter().zip(rotations) {
             let of = match graph.node(operand).op {
                 _ if by.is_multiple_of(graph.ty(operand).slots()) => Some(operand),
-                Op::Rotate { by: found } if found == *by => graph.operands(operand).first().copied(),
+                Op::Rotate { by: found } if found == *by => {
+                    graph.operands(operand).first().copied()
+                }
                 _ => None,
             };
             let Some(of) = of else {
