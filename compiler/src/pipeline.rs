@@ -74,7 +74,7 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let sign = sign::default_composite()?;
     let packed = pack::run(&model, &ranges, &sign, options.convolution, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-    log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
+    log.slot(pack::NAME, Changed::Yes, &packed, pack::remarks(&packed));
     let (packed, changed) = fuse_linear_maps::run(packed);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());

@@ -71,6 +71,27 @@ pub fn run(
     Ok(graph.pruned(|op| matches!(op, Op::Input)))
 }
 
+/// How many convolutions were lowered in which way, where any is multiplexed parallel.
+pub fn remarks(packed: &SlotGraph) -> Vec<String> {
+    let (mut parallel, mut single) = (0, 0);
+    for value in packed.values() {
+        match &packed.node(value).op {
+            Op::ParallelConvolution { .. } => parallel += 1,
+            Op::Linear(map) => {
+                let mut ops = map.terms.iter().flat_map(|term| &term.ops);
+                single += usize::from(ops.any(|op| matches!(op, LinearOp::Conv { .. })));
+            }
+            Op::Input | Op::Add | Op::Activation(_) | Op::RotateSum { .. } => {}
+        }
+    }
+    if parallel == 0 {
+        return Vec::new();
+    }
+    vec![format!(
+        "{parallel} multiplexed parallel convolutions, {single} at a single level"
+    )]
+}
+
 /// The range of every tensor value: an activation's operand has the calibrated bound, its result
 /// the same; a value that only linear operations follow has the bound of what they lead to, so
 /// that fusing them changes no scale.
