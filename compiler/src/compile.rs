@@ -18,13 +18,25 @@ use crate::pipeline;
 /// The ring that a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// N = 2^16 at 128-bit security.
+    /// N = 2^16 at 128-bit security: set B, or set A where convolutions take two levels.
     Secure,
     /// The same chain of primes over a smaller ring: for tests, without security.
     Insecure {
         /// log2 of the ring's degree.
         log_n: u32,
     },
+}
+
+/// How convolutions are evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Convolution {
+    /// One sparse matrix by its diagonals, shortcut and join included: one level.
+    #[default]
+    SingleLevel,
+    /// The algorithm of Lee et al., ICML 2022, under parameter set A: two levels. A convolution
+    /// that it cannot express (strides that differ between the axes, or that the grid has no room
+    /// for) is evaluated at a single level.
+    MultiplexedParallel,
 }
 
 /// What a model is compiled with.
@@ -40,6 +52,8 @@ pub struct Options {
     pub labels: Vec<String>,
     /// The ring.
     pub ring: Ring,
+    /// How convolutions are evaluated.
+    pub convolution: Convolution,
     /// Whether bootstraps remove the imaginary part.
     pub variant: BootstrapVariant,
     /// How precisely ReLU and other piecewise functions are evaluated.
@@ -50,6 +64,25 @@ pub struct Options {
     pub outcome: Outcome,
     /// Whether the text after every pass is kept.
     pub explain: Explain,
+}
+
+impl Options {
+    /// The defaults: no samples, ranges or labels given, 128-bit security, real messages, logits.
+    pub fn new(preprocess: Preprocess) -> Self {
+        Self {
+            preprocess,
+            samples: Vec::new(),
+            range_overrides: Vec::new(),
+            labels: Vec::new(),
+            ring: Ring::Secure,
+            convolution: Convolution::default(),
+            variant: BootstrapVariant::Real,
+            relu: ReluPrecision::default(),
+            eval_mod: EvalMod::Cosine,
+            outcome: Outcome::Logits,
+            explain: Explain::default(),
+        }
+    }
 }
 
 /// A compiled model.

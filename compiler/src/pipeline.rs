@@ -11,7 +11,7 @@ use heddle_params::{Parameters, named};
 use crate::analysis::ranges::{self, Ranges};
 use crate::analysis::rotations;
 use crate::approx::activation::Approximation;
-use crate::compile::{Options, Ring};
+use crate::compile::{Convolution, Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
@@ -48,11 +48,18 @@ pub struct Lowered {
 /// # Errors
 /// As [`crate::compile::compile`].
 pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
-    let bootstrap = BootstrapParameters::with_eval_mod(options.eval_mod);
-    let depth = bootstrap.eval_mod_depth();
+    let by_default = BootstrapParameters::with_eval_mod(options.eval_mod);
+    let depth = by_default.eval_mod_depth();
+    let (literal, bootstrap) = match options.convolution {
+        Convolution::SingleLevel => (named::set_b_literal_with(depth), by_default),
+        Convolution::MultiplexedParallel => (
+            named::set_a_literal_with(depth),
+            named::set_a_bootstrap_with(options.eval_mod),
+        ),
+    };
     let parameters = match options.ring {
-        Ring::Secure => Parameters::new(named::set_b_literal_with(depth))?,
-        Ring::Insecure { log_n } => named::toy_with(log_n, depth)?,
+        Ring::Secure => Parameters::new(literal)?,
+        Ring::Insecure { log_n } => named::over_small_ring(literal, log_n)?,
     };
     bootstrap.check(&parameters)?;
     let slots = parameters.n() / 2;
@@ -94,9 +101,9 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(split_channels::NAME, split.changed, &model);
 
-    let packed = pack::run(&model, &ranges, &parts, slots)?;
+    let packed = pack::run(&model, &ranges, &parts, options.convolution, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-    log.slot(pack::NAME, Changed::Yes, &packed, Vec::new());
+    log.slot(pack::NAME, Changed::Yes, &packed, pack::remarks(&packed));
     let mut notes: Vec<String> = model.notes.iter().chain(ranges.notes()).cloned().collect();
     let packed = match options.outcome {
         Outcome::Logits => packed,

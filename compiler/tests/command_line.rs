@@ -257,3 +257,33 @@ fn the_precision_of_relu_is_a_choice() {
     let usage = folder.run(&[&common[..], &["-o", "y.plan", "--relu-degrees", "4"]].concat());
     assert_eq!(usage.status.code(), Some(2));
 }
+
+#[test]
+fn convolutions_can_be_multiplexed_and_parallel() {
+    let folder = Folder::new("convolution");
+    folder.write("net.onnx", &network(Shortcut::B));
+    let schedule = |choice: &str| {
+        let output = folder.run(&[
+            "net.onnx",
+            "--insecure-log-n",
+            "10",
+            "--convolution",
+            choice,
+            "--emit",
+            "schedule",
+        ]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{message}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // The stem, two convolutions a block, one shortcut.
+    let lines = |text: &str| {
+        text.lines()
+            .filter(|line| line.contains("  parallel  "))
+            .count()
+    };
+    assert_eq!(lines(&schedule("multiplexed-parallel")), 6);
+    assert_eq!(lines(&schedule("single-level")), 0);
+    let output = folder.run(&["net.onnx", "--convolution", "sideways", "--emit", "nn"]);
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -9,15 +9,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Explain;
+use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
-use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
@@ -34,16 +29,8 @@ fn main() -> Result<()> {
 
     let model = onnx::import(Path::new(&model_file), &onnx::ImportOptions::default())?;
     let options = Options {
-        preprocess: Preprocess::named("cifar10").expect("a built-in set"),
-        samples: Vec::new(),
-        range_overrides: Vec::new(),
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
-        ring: Ring::Secure,
-        variant: BootstrapVariant::Real,
-        relu: ReluPrecision::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("cifar10").expect("a built-in set"))
     };
     let plan = compile(model.clone(), &options)?.plan;
     let parameters = plan.checked_parameters()?;

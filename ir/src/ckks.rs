@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
 use crate::linear::LinearMap;
+use crate::linear::parallel::ParallelPart;
 use crate::slot::Chebyshev;
 
 /// The type of a ciphertext.
@@ -79,6 +80,18 @@ pub enum Op {
         /// The rotations, one entry for every term.
         steps: Vec<TransformSteps>,
     },
+    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a multiplexed parallel convolution, not
+    /// rescaled; one operand per plaintext, all at one level and scale. The plaintexts fill the
+    /// result's slots and are encoded at the scale that is the quotient of the result's and the
+    /// operands'.
+    MultiplyAccumulate {
+        /// Which convolution.
+        map: LinearMapId,
+        /// Its weights or its masks.
+        part: ParallelPart,
+        /// Which of its rounds.
+        round: usize,
+    },
     /// Adds the bias of a linear map, encoded at the operand's scale.
     AddBias {
         /// Which map's bias.
@@ -86,10 +99,12 @@ pub enum Op {
     },
     /// The operand rotated left.
     Rotate {
-        /// Distance in slots.
+        /// Distance in slots, below all those of a ciphertext, so that values of different periods
+        /// share keys; not a multiple of the operand's period.
         by: usize,
     },
-    /// The sum of two operands of one level and scale.
+    /// The sum of two operands of one level and scale. The sum of a value and its rotation by half
+    /// of its slots repeats with that half: its type has one doubling of slots less.
     Add,
     /// The product of two operands of one level, relinearised, not rescaled.
     Multiply,
@@ -154,6 +169,21 @@ impl Schedule {
             }
         }
         frees
+    }
+
+    /// Whether an addition halves the period of its operands: it adds a value and its rotation by half of
+    /// its slots.
+    pub fn halves_period(&self, value: ValueId) -> bool {
+        let graph = &self.graph;
+        let [x, y] = graph.operands(value)[..] else {
+            return false;
+        };
+        let half = graph.ty(x).slots() / 2;
+        let rotated = |of: ValueId, rotation: ValueId| {
+            matches!(graph.node(rotation).op, Op::Rotate { by } if by == half)
+                && graph.operands(rotation) == [of]
+        };
+        matches!(graph.node(value).op, Op::Add) && (rotated(x, y) || rotated(y, x))
     }
 
     /// The linear map behind an id, if there is one.

@@ -14,6 +14,7 @@ use crate::nn::LinearOp;
 use crate::weights::Weights;
 
 mod matrix;
+pub mod parallel;
 
 pub use matrix::AffineMatrix;
 

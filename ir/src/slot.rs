@@ -87,6 +87,16 @@ pub enum Op {
     Input,
     /// A linear map; one operand for every term, in order.
     Linear(LinearMap),
+    /// One convolution by the multiplexed parallel algorithm of [`crate::linear::parallel`], bias
+    /// included: what [`Op::Linear`] gives, at two levels and by that algorithm's rotations.
+    ParallelConvolution {
+        /// A map of one term that is one convolution.
+        map: LinearMap,
+        /// Slots of a ciphertext, which the operand's copies fill.
+        slots: usize,
+    },
+    /// The sum of two operands of one type. Takes no level.
+    Add,
     /// A slotwise activation of one operand.
     Activation(ApproximatedActivation),
     /// The sum of the operand rotated left by every combination of `steps`, in order:

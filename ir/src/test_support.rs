@@ -6,6 +6,7 @@ use heddle_params::{GaloisElement, Parameters, bootstrap, named};
 use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
+use crate::linear::parallel::{ParallelConvolution, ParallelPart};
 use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::{Activation, LinearOp, Window};
 use crate::slot::{self, ApproximatedActivation, Chebyshev, GatedTerm, SlotGraph, SlotType};
@@ -265,4 +266,120 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
         },
         weights,
     )
+}
+
+/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, with its
+/// weights.
+pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
+    let (graph, weights) = slot_graph();
+    let node = |value: u32| graph.node(ValueId(value));
+    let (slot::Op::Linear(conv), slot::Op::Linear(head)) = (&node(1).op, &node(5).op) else {
+        unreachable!("the graph starts and ends with linear maps");
+    };
+    let range = node(1).ty.range;
+    let mut head = head.clone();
+    head.terms[0].factor = range / node(5).ty.range;
+    let mut parallel = Graph::new();
+    let x = parallel.add(slot::Op::Input, &[], node(0).ty.clone(), "image");
+    let op = slot::Op::ParallelConvolution {
+        map: conv.clone(),
+        slots: 512,
+    };
+    let y = parallel.add(op, &[x], node(1).ty.clone(), "conv");
+    let y = parallel.add(slot::Op::Add, &[y, y], node(1).ty.clone(), "twice");
+    let out = parallel.add(slot::Op::Linear(head), &[y], node(5).ty.clone(), "fc");
+    parallel.set_outputs(vec![out]);
+    (parallel, weights)
+}
+
+/// The schedule of [`parallel_slot_graph`] on [`machine`], with the weights.
+pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
+    let (graph, weights) = parallel_slot_graph();
+    let node = |value: u32| &graph.node(ValueId(value)).op;
+    let (slot::Op::ParallelConvolution { map, slots }, slot::Op::Linear(head)) = (node(1), node(3))
+    else {
+        unreachable!("the graph is a convolution and a linear map");
+    };
+    let convolution = ParallelConvolution::of(map, *slots).expect("the map is a convolution");
+    let (parameters, _) = machine();
+    let n = parameters.n();
+    let mut b = Builder {
+        parameters,
+        graph: Graph::new(),
+    };
+    let ty = |b: &Builder, log_slots: u32, level: usize, products: bool| CiphertextType {
+        log_slots,
+        level,
+        log_scale: match products {
+            true => 40.0 + (b.parameters.q()[level] as f64).log2(),
+            false => 40.0,
+        },
+    };
+    let mut rotations = Vec::new();
+    let mut rotate = |b: &mut Builder, x: ValueId, by: usize| {
+        let ty = *b.graph.ty(x);
+        if by == 0 {
+            return x;
+        }
+        rotations.push((by, ty.level));
+        b.add(Op::Rotate { by }, &[x], ty, "conv")
+    };
+    let id = LinearMapId(0);
+    let input = ty(&b, 4, 4, false);
+    let x = b.add(Op::Input, &[], input, "image");
+    let taps: Vec<ValueId> = (convolution.kernel_rotations().into_iter())
+        .map(|by| rotate(&mut b, x, by))
+        .collect();
+    // One channel and gap 1: nothing is summed.
+    let mut y = x;
+    for (part, level) in [(ParallelPart::Kernel, 4), (ParallelPart::Selection, 3)] {
+        let operands = match part {
+            ParallelPart::Kernel => taps.clone(),
+            ParallelPart::Selection => (0..2)
+                .map(|channel| rotate(&mut b, y, convolution.selection_rotation(channel)))
+                .collect(),
+        };
+        let op = Op::MultiplyAccumulate {
+            map: id,
+            part,
+            round: 0,
+        };
+        let (product, rescaled) = (ty(&b, 9, level, true), ty(&b, 9, level - 1, false));
+        y = b.add(op, &operands, product, "conv");
+        y = b.add(Op::Rescale, &[y], rescaled, "conv");
+    }
+    for (by, log_slots) in convolution.replication().into_iter().zip([8, 7, 6, 5]) {
+        let rotated = rotate(&mut b, y, by);
+        let halved = ty(&b, log_slots, 2, false);
+        y = b.add(Op::Add, &[y, rotated], halved, "conv");
+    }
+    let replicated = ty(&b, 5, 2, false);
+    y = b.add(Op::AddBias { map: id }, &[y], replicated, "conv");
+    y = b.add(Op::Add, &[y, y], replicated, "twice");
+    let diagonals = head.diagonals(0, &weights).expect("the map fits");
+    let steps = TransformSteps {
+        diagonals: diagonals.entries.len(),
+        baby: vec![0, 1, 2, 3],
+        giant: (0..diagonals.input_period).step_by(4).collect(),
+    };
+    let used: Vec<usize> = steps.baby.iter().chain(&steps.giant).copied().collect();
+    rotations.extend(used.into_iter().filter(|by| *by != 0).map(|by| (by, 2)));
+    let out = b.linear(1, &[y], 2, vec![steps]);
+    b.graph.set_outputs(vec![out]);
+    let mut keys: Vec<KeyUse> = rotations
+        .into_iter()
+        .map(|(by, level)| KeyUse {
+            kind: KeyKind::Galois(GaloisElement::rotation(by as i64, n)),
+            level,
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let schedule = Schedule {
+        graph: b.graph,
+        linear_maps: vec![map.clone(), head.clone()],
+        polynomials: Vec::new(),
+        keys,
+    };
+    (schedule, weights)
 }

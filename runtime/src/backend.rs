@@ -18,7 +18,8 @@ pub trait Backend {
     /// A value of the schedule.
     type Value;
 
-    /// A linear map by its diagonals, one operand a term, not rescaled.
+    /// A linear map by its diagonals, one operand a term, or the products of a part of a multiplexed parallel
+    /// convolution, one operand a plaintext; not rescaled.
     ///
     /// # Errors
     /// If the backend holds no such map, or the operands do not fit.

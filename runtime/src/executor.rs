@@ -62,7 +62,11 @@ pub fn execute<B: Backend>(
                         input.ok_or_else(|| malformed(&step, "there is a second input"))?,
                     )
                 }
-                (Op::LinearTransform { map, .. }, [_, ..], Some(rescale)) => {
+                (
+                    Op::LinearTransform { map, .. } | Op::MultiplyAccumulate { map, .. },
+                    [_, ..],
+                    Some(rescale),
+                ) => {
                     let then = step_of(schedule, rescale);
                     (
                         rescale,
@@ -128,7 +132,7 @@ fn apply<B: Backend>(
     operands: &[&B::Value],
 ) -> Result<B::Value, Error> {
     match (step.op, operands) {
-        (Op::LinearTransform { map, .. }, [_, ..]) => {
+        (Op::LinearTransform { map, .. } | Op::MultiplyAccumulate { map, .. }, [_, ..]) => {
             backend.linear_transform(step, *map, operands)
         }
         (Op::AddBias { map }, [x]) => backend.add_bias(step, *map, x),

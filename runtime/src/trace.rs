@@ -212,6 +212,7 @@ pub fn op_name(op: &Op) -> &'static str {
     match op {
         Op::Input => "input",
         Op::LinearTransform { .. } => "linear_transform",
+        Op::MultiplyAccumulate { .. } => "multiply_accumulate",
         Op::AddBias { .. } => "add_bias",
         Op::Rotate { .. } => "rotate",
         Op::Add => "add",

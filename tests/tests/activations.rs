@@ -1,16 +1,12 @@
 //! Every activation from ONNX to an encrypted run, over a ring of degree 2^11.
 
-use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
-use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
 use heddle_ir::ckks::Op;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
@@ -120,16 +116,9 @@ fn import(bytes: &[u8]) -> Model {
 
 fn compiled(model: &Model) -> Compilation {
     let options = Options {
-        preprocess: Preprocess::named("unit").unwrap(),
         samples: images(8),
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
         ring: Ring::Insecure { log_n: 11 },
-        variant: BootstrapVariant::Real,
-        relu: ReluPrecision::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("unit").unwrap())
     };
     compile(model.clone(), &options).unwrap()
 }

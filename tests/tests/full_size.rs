@@ -3,15 +3,11 @@
 
 use std::path::PathBuf;
 
-use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Explain;
+use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
@@ -30,18 +26,7 @@ fn demo(name: &str) -> PathBuf {
 fn the_demo_network_classifies_a_picture_under_encryption() {
     let model_path = demo("resnet20_cifar10.onnx");
     let model = onnx::import(&model_path, &onnx::ImportOptions::default()).unwrap();
-    let options = Options {
-        preprocess: Preprocess::named("cifar10").unwrap(),
-        samples: Vec::new(),
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
-        ring: Ring::Secure,
-        variant: BootstrapVariant::Real,
-        relu: ReluPrecision::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        explain: Explain::Remarks,
-    };
+    let options = Options::new(Preprocess::named("cifar10").unwrap());
     let compilation = compile(model.clone(), &options).unwrap();
     // What is executed is what a reader of the file gets.
     let mut bytes = Vec::new();

@@ -3,13 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Explain;
+use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::preprocess::{Channels, Preprocess};
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::packing::{class_of, pack, unpack};
 
 /// Compiles a model and runs `images` through its schedule; `expected` are its logits for them.
@@ -23,16 +20,8 @@ fn check(
     let name = path.display();
     let model = onnx::import(path, &onnx::ImportOptions::default()).unwrap();
     let options = Options {
-        preprocess,
         samples,
-        range_overrides: Vec::new(),
-        relu: Default::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        labels: Vec::new(),
-        ring: Ring::Secure,
-        variant: BootstrapVariant::Real,
-        explain: Explain::Remarks,
+        ..Options::new(preprocess)
     };
     let plan = compile(model.clone(), &options).unwrap().plan;
     let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();

@@ -1,15 +1,10 @@
 //! What the compiler makes of known networks, stage by stage. A moved level, scale, rotation or
 //! bootstrap shows as a changed line.
 
-use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
-use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
-use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use heddle_tests::resnet::{self, Shortcut, Spec};
 
@@ -19,16 +14,9 @@ fn compiled(model: &[u8], ring: Ring) -> Compilation {
 
 fn compiled_with(model: &[u8], ring: Ring, samples: Vec<Vec<f32>>) -> Compilation {
     let options = Options {
-        preprocess: Preprocess::named("unit").unwrap(),
         samples,
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
         ring,
-        variant: BootstrapVariant::Real,
-        relu: ReluPrecision::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("unit").unwrap())
     };
     compile(
         onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap(),

@@ -2,13 +2,9 @@
 //! numbers: sizes that are no powers of two throughout.
 
 use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::Preprocess;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use rand::{Rng, SeedableRng};
@@ -95,16 +91,9 @@ impl Net {
                 .collect()
         };
         let options = Options {
-            preprocess: Preprocess::named("unit").unwrap(),
             samples: (0..20).map(|_| image()).collect(),
-            range_overrides: Vec::new(),
-            relu: Default::default(),
-            eval_mod: EvalMod::Cosine,
-            outcome: Outcome::Logits,
-            labels: Vec::new(),
             ring: Ring::Insecure { log_n },
-            variant: BootstrapVariant::Real,
-            explain: Explain::Remarks,
+            ..Options::new(Preprocess::named("unit").unwrap())
         };
         let plan = compile(model.clone(), &options).unwrap().plan;
         let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();

@@ -3,6 +3,7 @@
 //! The figures steer choices between schedules; only their ratios matter. The unit is one
 //! number-theoretic transform of one limb.
 
+use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::slot::{ApproximatedActivation, Chebyshev, Normalisation};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -75,6 +76,20 @@ impl<'a> CostModel<'a> {
             })
             .sum();
         terms + 2.0 * self.key_switch(level)
+    }
+
+    /// A multiplexed parallel convolution with its two rescales.
+    pub fn parallel(&self, level: usize, convolution: &ParallelConvolution) -> f64 {
+        let rotations = convolution.rotations();
+        let at =
+            |down: usize, rotations: usize| self.rotate_sum(level.saturating_sub(down), rotations);
+        let limbs = 2.0 * (level + 1) as f64;
+        let rescales = limbs * (convolution.rounds() + 1) as f64;
+        at(0, rotations.kernel)
+            + at(1, rotations.sums + rotations.selection)
+            + at(2, rotations.replication)
+            + ACCUMULATE * limbs * convolution.products() as f64
+            + rescales
     }
 
     /// Rotations with additions.

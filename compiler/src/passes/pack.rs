@@ -2,8 +2,8 @@
 //!
 //! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
 //! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
-//! sparse linear map whose output is multiplexed already, an addition a linear map of two identity
-//! terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
+//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution where
+//! those are asked for; an addition a linear map of two identity terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
 //! count the same elements in row-major order.
 
 use heddle_ir::layout::MultiplexedLayout;
@@ -14,13 +14,16 @@ use heddle_ir::{Graph, ValueId};
 
 use crate::analysis::ranges::Ranges;
 use crate::approx::activation::Approximation;
+use crate::compile::Convolution;
 use crate::error::Error;
+
+mod parallel;
 
 /// The pass's name.
 pub const NAME: &str = "pack";
 
-/// Lowers a tensor graph; `approximations` are those of its activations, in order, and `slots` is the
-/// number of slots of a ciphertext.
+/// Lowers a tensor graph; `approximations` are those of its activations, in order, `convolution` how
+/// convolutions are evaluated, and `slots` is the number of slots of a ciphertext.
 ///
 /// # Errors
 /// If a feature map does not fit one ciphertext.
@@ -31,12 +34,14 @@ pub fn run(
     model: &Model,
     ranges: &Ranges,
     approximations: &[Approximation],
+    convolution: Convolution,
     slots: usize,
 ) -> Result<SlotGraph, Error> {
     let mut packer = Packer {
         model,
         bounds: bounds(model, ranges, approximations),
         graph: Graph::new(),
+        convolution,
         slots,
     };
     let mut approximations = approximations.iter();
@@ -79,6 +84,27 @@ pub fn run(
     Ok(graph.pruned(|op| matches!(op, Op::Input)))
 }
 
+/// How many convolutions were lowered in which way, where any is multiplexed parallel.
+pub fn remarks(packed: &SlotGraph) -> Vec<String> {
+    let (mut parallel, mut single) = (0, 0);
+    for value in packed.values() {
+        match &packed.node(value).op {
+            Op::ParallelConvolution { .. } => parallel += 1,
+            Op::Linear(map) => {
+                let mut ops = map.terms.iter().flat_map(|term| &term.ops);
+                single += usize::from(ops.any(|op| matches!(op, LinearOp::Conv { .. })));
+            }
+            Op::Input | Op::Add | Op::Activation(_) | Op::RotateSum { .. } | Op::Normalise(_) => {}
+        }
+    }
+    if parallel == 0 {
+        return Vec::new();
+    }
+    vec![format!(
+        "{parallel} multiplexed parallel convolutions, {single} at a single level"
+    )]
+}
+
 /// The range of every tensor value: an activation's operand has the calibrated bound, its result
 /// what follows from it; a value that only linear operations follow has the bound of what they lead
 /// to, so that fusing them changes no scale.
@@ -111,6 +137,7 @@ struct Packer<'a> {
     /// The range of every tensor value.
     bounds: Vec<f64>,
     graph: SlotGraph,
+    convolution: Convolution,
     slots: usize,
 }
 
@@ -169,6 +196,15 @@ impl Packer<'_> {
             ops,
             factor,
         };
+        if let Some(map) = self.parallel_map(&term, output, value) {
+            let slots = self.slots;
+            return self.add(
+                Op::ParallelConvolution { map, slots },
+                &[operand],
+                output,
+                value,
+            );
+        }
         self.linear_map(vec![term], &[operand], output, value)
     }
 
@@ -205,6 +241,9 @@ impl Packer<'_> {
     }
 
     fn add_terms(&mut self, operands: &[ValueId], value: ValueId) -> Result<ValueId, Error> {
+        if operands.iter().any(|operand| self.is_parallel(*operand)) {
+            return self.add_in_place(operands, value);
+        }
         let bound = self.bounds[value.index()];
         let terms = operands
             .iter()

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
 use heddle_ir::linear::LinearMap;
+use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
@@ -90,6 +91,7 @@ pub fn run(
         refresh_from: bootstrap.input_level(),
         refreshed: bootstrap.output_level(parameters),
         top: parameters.max_level(),
+        matched: matched_level(parameters, bootstrap),
         live: live_sets(graph),
         siblings: siblings(graph),
     };
@@ -160,6 +162,17 @@ fn siblings(graph: &SlotGraph) -> Vec<Option<ValueId>> {
     siblings
 }
 
+/// The lowest level above which every prime up to a refreshed ciphertext's has the size of the scale:
+/// SlotToCoeff's primes may be smaller.
+fn matched_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usize {
+    let log_scale = f64::from(bootstrap.log_scale);
+    let matches = |limb: &usize| ((parameters.q()[*limb] as f64).log2() - log_scale).abs() < 0.5;
+    let matching = (1..=bootstrap.output_level(parameters))
+        .rev()
+        .take_while(matches);
+    matching.last().map_or(0, |lowest| lowest - 1)
+}
+
 /// How a state was reached: the state before, the operation's level, the refreshed operands.
 #[derive(Clone, Debug)]
 struct Step {
@@ -181,6 +194,8 @@ struct Search<'a> {
     /// The level after a bootstrap.
     refreshed: usize,
     top: usize,
+    /// The least level that polynomials may end at.
+    matched: usize,
     live: Vec<Vec<ValueId>>,
     /// By value: the part of the same feature map that comes before it.
     siblings: Vec<Option<ValueId>>,
@@ -281,7 +296,11 @@ impl Search<'_> {
                 .min()
                 .unwrap_or(0);
             let (depth, ceiling) = self.depth_and_ceiling(value);
-            for level in depth..=reach.min(ceiling) {
+            let floor = match self.graph.node(value).op {
+                Op::Activation(_) => self.matched,
+                _ => 0,
+            };
+            for level in depth + floor..=reach.min(ceiling) {
                 if required.is_some_and(|required| required != level) {
                     continue;
                 }
@@ -319,8 +338,9 @@ impl Search<'_> {
     /// to the levels whose primes match the scale.
     fn depth_and_ceiling(&self, value: ValueId) -> (usize, usize) {
         match &self.graph.node(value).op {
-            Op::Input | Op::RotateSum { .. } => (0, self.top),
+            Op::Input | Op::Add | Op::RotateSum { .. } => (0, self.top),
             Op::Linear(_) => (1, self.top),
+            Op::ParallelConvolution { .. } => (2, self.top),
             Op::Activation(activation) => (activation.depth(), self.refreshed),
             Op::Normalise(division) => (division.depth(), self.refreshed),
         }
@@ -328,7 +348,11 @@ impl Search<'_> {
 
     fn cost_at(&self, value: ValueId, level: usize) -> f64 {
         match &self.graph.node(value).op {
-            Op::Input => 0.0,
+            Op::Input | Op::Add => 0.0,
+            Op::ParallelConvolution { map, slots } => ParallelConvolution::of(map, *slots)
+                .map_or(f64::INFINITY, |convolution| {
+                    self.cost.parallel(level, &convolution)
+                }),
             Op::Linear(_) => {
                 let terms: Vec<_> = self.steps[value.index()].iter().map(counts).collect();
                 self.cost.linear(level, &terms)

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::passes::place_bootstraps::Placement;
 
 mod normalise;
+mod parallel;
 
 /// The pass's name.
 pub const NAME: &str = "schedule";
@@ -77,6 +78,13 @@ pub fn run(
             SlotOp::Linear(map) => {
                 let steps = steps[value.index()].clone();
                 scheduler.linear(map, steps, &operands, weights, &node.name)?
+            }
+            SlotOp::ParallelConvolution { map, slots } => {
+                scheduler.parallel_convolution(map, *slots, operands[0], weights, &node.name)?
+            }
+            SlotOp::Add => {
+                let ty = *scheduler.graph.ty(operands[0]);
+                scheduler.graph.add(Op::Add, &operands, ty, &node.name)
             }
             SlotOp::Activation(activation) => {
                 scheduler.activation(activation, operands[0], &node.name)
@@ -174,19 +182,42 @@ impl Scheduler<'_> {
             .graph
             .add(Op::LinearTransform { map: id, steps }, operands, ty, name);
         let rescaled = self.rescale(sum, name);
+        self.add_bias(id, map, rescaled, weights, name)
+    }
+
+    /// The value with a map's bias, where the map has one.
+    fn add_bias(
+        &mut self,
+        id: LinearMapId,
+        map: &LinearMap,
+        value: ValueId,
+        weights: &Weights,
+        name: &str,
+    ) -> Result<ValueId, Error> {
         if map.bias(weights)?.is_none() {
-            return Ok(rescaled);
+            return Ok(value);
         }
-        let ty = *self.graph.ty(rescaled);
-        Ok(self
-            .graph
-            .add(Op::AddBias { map: id }, &[rescaled], ty, name))
+        let ty = *self.graph.ty(value);
+        Ok(self.graph.add(Op::AddBias { map: id }, &[value], ty, name))
     }
 
     fn add_rotated(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {
+        let rotated = self.rotate(value, by, name);
+        self.sum(value, rotated, name)
+    }
+
+    /// The value rotated; itself where its period makes that nothing.
+    fn rotate(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {
         let ty = *self.graph.ty(value);
-        let rotated = self.graph.add(Op::Rotate { by }, &[value], ty, name);
-        self.graph.add(Op::Add, &[value, rotated], ty, name)
+        if by.is_multiple_of(ty.slots()) {
+            return value;
+        }
+        self.graph.add(Op::Rotate { by }, &[value], ty, name)
+    }
+
+    fn sum(&mut self, x: ValueId, y: ValueId, name: &str) -> ValueId {
+        let ty = *self.graph.ty(x);
+        self.graph.add(Op::Add, &[x, y], ty, name)
     }
 
     /// The free polynomial and the gated terms, each as low as it can run, summed where the deepest

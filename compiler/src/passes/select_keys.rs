@@ -77,7 +77,12 @@ pub fn run(
                     add(used)?;
                 }
             }
-            Op::Input | Op::AddBias { .. } | Op::Add | Op::Rescale | Op::DropLevel => {}
+            Op::Input
+            | Op::MultiplyAccumulate { .. }
+            | Op::AddBias { .. }
+            | Op::Add
+            | Op::Rescale
+            | Op::DropLevel => {}
         }
     }
     schedule.keys = keys

@@ -2,6 +2,7 @@
 
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
+use heddle_compiler::compile::Convolution;
 use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
 use heddle_ir::eval::slot::{Activations, SlotMachine};
@@ -24,7 +25,14 @@ fn fused(model: Model) -> SlotGraph {
     let ranges = calibrate(&model, &samples, &[], 1.0).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
     let approximations = approximate_activations::run(&model, &ranges, &sign);
-    let packed = pack::run(&model, &ranges, &approximations, 1 << 12).unwrap();
+    let packed = pack::run(
+        &model,
+        &ranges,
+        &approximations,
+        Convolution::default(),
+        1 << 12,
+    )
+    .unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone());
     assert_eq!(changed == Changed::No, fused == packed);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());

@@ -4,6 +4,7 @@ mod build;
 mod fusion;
 mod max_pool;
 mod names;
+mod parallel;
 mod passes;
 mod ranges;
 mod real_models;

@@ -1,14 +1,10 @@
 //! Names of nodes play no part in what is compiled.
 
 use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Explain;
 use heddle_ir::ckks::Schedule;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Outcome;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 
 use crate::build::{images, residual};
 
@@ -23,16 +19,9 @@ fn renamed(mut model: Model) -> Model {
 
 fn plan(model: Model) -> Plan {
     let options = Options {
-        preprocess: Preprocess::named("unit").unwrap(),
         samples: images(10, 192),
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
         ring: Ring::Insecure { log_n: 10 },
-        relu: Default::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        variant: BootstrapVariant::Real,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("unit").unwrap())
     };
     compile(model, &options).unwrap().plan
 }

@@ -1,16 +1,13 @@
 //! Feature maps that one ciphertext cannot hold.
 
 use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::{Changed, Explain};
+use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::split_channels::{self, Split};
 use heddle_ir::ValueId;
 use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
-use heddle_ir::plan::Outcome;
 use heddle_ir::preprocess::Preprocess;
-use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::eval_mod::EvalMod;
 
 use crate::build::{Builder, images, residual};
 use crate::passes::assert_same;
@@ -105,16 +102,9 @@ fn a_split_model_compiles_and_runs() {
     let model = wide();
     let samples = images(20, 3 * 64);
     let options = Options {
-        preprocess: Preprocess::named("unit").unwrap(),
         samples: samples.clone(),
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
         ring: Ring::Insecure { log_n: 9 },
-        relu: Default::default(),
-        eval_mod: EvalMod::Cosine,
-        outcome: Outcome::Logits,
-        variant: BootstrapVariant::Real,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("unit").unwrap())
     };
     let compilation = compile(model.clone(), &options).unwrap();
     let plan = &compilation.plan;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
 use crate::graph::ValueId;
+use crate::linear::parallel::ParallelKernel;
 use crate::linear::{AffineMatrix, LinearMap};
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
@@ -33,10 +34,11 @@ pub struct ClearMachine {
     reduction: Reduction,
 }
 
-/// The matrices and the bias of a linear map.
+/// The matrices or the kernel of a linear map, whichever its operations use, and its bias.
 #[derive(Clone, Debug)]
 pub(super) struct ExpandedMap {
     pub(super) terms: Vec<AffineMatrix>,
+    pub(super) kernel: Option<ParallelKernel>,
     pub(super) bias: Option<Vec<f64>>,
 }
 
@@ -47,9 +49,37 @@ impl ExpandedMap {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             terms,
+            kernel: None,
             bias: map.bias(weights)?,
         })
     }
+
+    /// A map that is a multiplexed parallel convolution in ciphertexts of `slots` slots.
+    pub(super) fn parallel(
+        map: &LinearMap,
+        slots: usize,
+        weights: &Weights,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            terms: Vec::new(),
+            kernel: Some(ParallelKernel::new(map, slots, weights)?),
+            bias: map.bias(weights)?,
+        })
+    }
+}
+
+/// For every map, the slots of the multiplexed parallel convolution that it is used as.
+fn parallel_slots(schedule: &Schedule) -> Vec<Option<usize>> {
+    let mut slots = vec![None; schedule.linear_maps.len()];
+    let graph = &schedule.graph;
+    for value in graph.values() {
+        if let Op::MultiplyAccumulate { map, .. } = &graph.node(value).op
+            && let Some(slots) = slots.get_mut(map.0 as usize)
+        {
+            *slots = Some(graph.ty(value).slots());
+        }
+    }
+    slots
 }
 
 /// How far the slots before one non-linear function stay from its interval's ends.
@@ -114,9 +144,9 @@ impl ClearMachine {
         let graph = &schedule.graph;
         for value in graph.values() {
             let known = match &graph.node(value).op {
-                Op::LinearTransform { map, .. } | Op::AddBias { map } => {
-                    schedule.linear_map(*map).is_some()
-                }
+                Op::LinearTransform { map, .. }
+                | Op::MultiplyAccumulate { map, .. }
+                | Op::AddBias { map } => schedule.linear_map(*map).is_some(),
                 Op::Polynomial { polynomial } => schedule.polynomial(*polynomial).is_some(),
                 _ => true,
             };
@@ -131,7 +161,11 @@ impl ClearMachine {
         let maps = schedule
             .linear_maps
             .par_iter()
-            .map(|map| ExpandedMap::new(map, weights))
+            .zip(parallel_slots(schedule))
+            .map(|(map, slots)| match slots {
+                Some(slots) => ExpandedMap::parallel(map, slots, weights),
+                None => ExpandedMap::new(map, weights),
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             maps,
@@ -323,11 +357,22 @@ impl ClearMachine {
             Op::Input | Op::Rescale | Op::DropLevel => operands[0].to_vec(),
             Op::LinearTransform { map, .. } => {
                 let terms = &self.expanded(*map).terms;
-                let mut sum = vec![[0.0; L]; terms[0].rows()];
+                let rows = terms.first().map_or(1, AffineMatrix::rows);
+                let mut sum = vec![[0.0; L]; rows];
                 for (term, operand) in terms.iter().zip(operands) {
                     term.apply_add_lanes(&operand[..term.columns()], &mut sum);
                 }
                 repeated(sum, node.ty.slots())
+            }
+            Op::MultiplyAccumulate { map, part, round } => {
+                let mut sum = vec![[0.0; L]; node.ty.slots()];
+                if let Some(kernel) = &self.expanded(*map).kernel {
+                    let plaintexts = kernel.plaintexts(*part, *round);
+                    for (plaintext, operand) in plaintexts.iter().zip(operands) {
+                        multiply_add(&mut sum, plaintext, operand);
+                    }
+                }
+                sum
             }
             Op::AddBias { map } => {
                 let mut sum = operands[0].to_vec();
@@ -344,7 +389,11 @@ impl ClearMachine {
                 rotated.rotate_left(by);
                 rotated
             }
-            Op::Add => elementwise(|a, b| a + b),
+            Op::Add => {
+                let mut sum = elementwise(|a, b| a + b);
+                sum.truncate(node.ty.slots());
+                sum
+            }
             Op::Multiply => elementwise(|a, b| a * b),
             Op::Polynomial { polynomial } => {
                 let mut slots = operands[0].to_vec();
@@ -358,6 +407,19 @@ impl ClearMachine {
                     .iter()
                     .map(|slot| slot.each_ref().map(reduced))
                     .collect()
+            }
+        }
+    }
+}
+
+/// `sum += plaintext·operand` slot by slot, the operand repeated.
+fn multiply_add<const L: usize>(sum: &mut [[f64; L]], plaintext: &[f64], operand: &[[f64; L]]) {
+    let periods = sum.chunks_mut(operand.len().max(1));
+    let weights = plaintext.chunks(operand.len().max(1));
+    for (sum, weights) in periods.zip(weights) {
+        for ((sum, weight), operand) in sum.iter_mut().zip(weights).zip(operand) {
+            for lane in 0..L {
+                sum[lane] += weight * operand[lane];
             }
         }
     }
@@ -404,7 +466,7 @@ fn watched(schedule: &Schedule) -> Vec<ValueId> {
                 }
                 inside[value.index()] = true;
             }
-            Op::Input | Op::LinearTransform { .. } => {}
+            Op::Input | Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. } => {}
             _ => inside[value.index()] = follows,
         }
     }

@@ -26,6 +26,13 @@ pub struct SlotMachine {
     maps: Vec<Option<ExpandedMap>>,
 }
 
+/// Adds a map's bias to one period of slots.
+fn add_bias(slots: &mut [f64], map: &ExpandedMap) {
+    for (slot, bias) in slots.iter_mut().zip(map.bias.iter().flatten()) {
+        *slot += bias;
+    }
+}
+
 impl SlotMachine {
     /// Expands every linear map once; `graph` has passed its verifier with these weights.
     ///
@@ -34,6 +41,9 @@ impl SlotMachine {
     pub fn new(graph: &SlotGraph, weights: &Weights) -> Result<Self, Error> {
         let expand = |value: ValueId| match &graph.node(value).op {
             Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
+            Op::ParallelConvolution { map, slots } => {
+                ExpandedMap::parallel(map, *slots, weights).map(Some)
+            }
             _ => Ok(None),
         };
         let values: Vec<ValueId> = graph.values().collect();
@@ -75,15 +85,27 @@ impl SlotMachine {
                 }
                 Op::Linear(_) => {
                     let mut sum = vec![0.0; period];
-                    if let Some(ExpandedMap { terms, bias }) = &self.maps[value.index()] {
-                        for (index, term) in terms.iter().enumerate() {
+                    if let Some(map) = &self.maps[value.index()] {
+                        for (index, term) in map.terms.iter().enumerate() {
                             term.apply_add(operand(index), &mut sum);
                         }
-                        for (slot, bias) in sum.iter_mut().zip(bias.iter().flatten()) {
-                            *slot += bias;
-                        }
+                        add_bias(&mut sum, map);
                     }
                     sum
+                }
+                Op::ParallelConvolution { .. } => {
+                    let mut sum = vec![0.0; period];
+                    if let Some(map) = &self.maps[value.index()]
+                        && let Some(kernel) = &map.kernel
+                    {
+                        sum = kernel.apply(operand(0));
+                        add_bias(&mut sum, map);
+                    }
+                    sum
+                }
+                Op::Add => {
+                    let pairs = operand(0).iter().zip(operand(1));
+                    pairs.map(|(x, y)| x + y).collect()
                 }
                 Op::Activation(activation) => {
                     let bound = self.graph.ty(operands[0]).range;
@@ -115,7 +137,10 @@ mod tests {
     use super::*;
     use crate::eval::ckks::ClearMachine;
     use crate::graph::Graph;
-    use crate::test_support::{machine, schedule, slot_graph};
+    use crate::test_support::{
+        machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph,
+    };
+    use crate::verify;
 
     fn image() -> Vec<f64> {
         (0..16)
@@ -141,6 +166,28 @@ mod tests {
         }
         let exact = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         assert_ne!(exact, approximated);
+    }
+
+    #[test]
+    fn a_parallel_convolution_is_the_same_in_both_stages() {
+        let (graph, weights) = parallel_slot_graph();
+        assert_eq!(verify::slot::verify(&graph, &weights), []);
+        let packed = SlotMachine::new(&graph, &weights).unwrap();
+        let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+        let (schedule, weights) = parallel_schedule();
+        let (parameters, bootstrap) = machine();
+        let target = verify::ckks::Machine {
+            parameters: &parameters,
+            bootstrap: &bootstrap,
+        };
+        let violations = verify::ckks::verify(&schedule, target, Some(&weights));
+        assert_eq!(violations, []);
+        let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
+        let executed = clear.run(&image(), |_, _| {}).unwrap();
+        assert_eq!(executed.len(), expected.len());
+        for (a, b) in expected.iter().zip(&executed) {
+            assert!((a - b).abs() < 1e-9, "{expected:?} {executed:?}");
+        }
     }
 
     #[test]

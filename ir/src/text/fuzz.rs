@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{parse_ckks, parse_nn, parse_slot, print_ckks, print_slot, summary};
-use crate::test_support::{machine, schedule, slot_graph};
+use crate::test_support::{machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph};
 use crate::verify;
 use crate::weights::Weights;
 
@@ -48,9 +48,10 @@ proptest! {
 
     #[test]
     fn damaged_schedules_do_not_panic(edits in prop::collection::vec(edit(), 1..4)) {
-        let (schedule, weights) = schedule();
         let (parameters, bootstrap) = machine();
-        if let Ok(parsed) = parse_ckks(&edited(&print_ckks(&schedule), &edits)) {
+        for (schedule, weights) in [schedule(), parallel_schedule()] {
+            let text = edited(&print_ckks(&schedule), &edits);
+            let Ok(parsed) = parse_ckks(&text) else { continue };
             let machine = verify::ckks::Machine { parameters: &parameters, bootstrap: &bootstrap };
             let violations = verify::ckks::verify(&parsed, machine, Some(&weights));
             if violations.is_empty() {
@@ -63,9 +64,10 @@ proptest! {
 
     #[test]
     fn damaged_packed_graphs_do_not_panic(edits in prop::collection::vec(edit(), 1..4)) {
-        let (graph, weights) = slot_graph();
-        if let Ok(parsed) = parse_slot(&edited(&print_slot(&graph), &edits)) {
-            verify::slot::verify(&parsed, &weights);
+        for (graph, weights) in [slot_graph(), parallel_slot_graph()] {
+            if let Ok(parsed) = parse_slot(&edited(&print_slot(&graph), &edits)) {
+                verify::slot::verify(&parsed, &weights);
+            }
         }
     }
 

@@ -47,7 +47,13 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
             };
             json!({"normalise": to_value(&fields)})
         }
+        Op::ParallelConvolution { map, slots } => {
+            tables.maps.push(map.clone());
+            let map = tables.maps.len() - 1;
+            json!({"parallel_convolution": {"map": map, "slots": slots}})
+        }
         Op::Input => json!("input"),
+        Op::Add => json!("add"),
         Op::RotateSum { steps } => json!({"rotate_sum": {"steps": steps}}),
     };
     Call::of_variant(variant)
@@ -65,6 +71,12 @@ fn id_of(table: &mut Vec<Chebyshev>, polynomial: &Chebyshev) -> usize {
 #[derive(serde::Deserialize, serde::Serialize)]
 struct MapReference {
     map: usize,
+}
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Parallel {
+    map: usize,
+    slots: usize,
 }
 
 #[derive(serde::Deserialize, serde::Serialize)]
@@ -155,6 +167,14 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
                 .map(Op::Linear)
                 .ok_or_else(|| missing('m', reference.map))
         }
+        "parallel_convolution" => {
+            let Parallel { map, slots } =
+                cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
+            let index = map;
+            let map = tables.maps.get(index).cloned();
+            map.map(|map| Op::ParallelConvolution { map, slots })
+                .ok_or_else(|| missing('m', index))
+        }
         "activation" => {
             let call: ActivationCall =
                 cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
@@ -184,6 +204,7 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
             Ok(Op::RotateSum { steps })
         }
         "input" => Ok(Op::Input),
+        "add" => Ok(Op::Add),
         _ => Err(cursor.error(format!("{what} is no operation of a packed graph"))),
     }
 }

@@ -10,6 +10,7 @@ use heddle_params::eval_mod::{Reduction, SineFit};
 use crate::ckks::{Op, Schedule, TransformSteps};
 use crate::error::Error;
 use crate::graph::ValueId;
+use crate::linear::parallel::{ParallelPart, ParallelRotations};
 use crate::plan::Plan;
 
 /// What one line of the table stands for.
@@ -17,6 +18,7 @@ use crate::plan::Plan;
 enum Kind {
     Input,
     Linear,
+    Parallel,
     RotateSum,
     Activation,
     Bootstrap,
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Input => "input",
             Self::Linear => "linear",
+            Self::Parallel => "parallel",
             Self::RotateSum => "rotate-sum",
             Self::Activation => "activation",
             Self::Bootstrap => "bootstrap",
@@ -44,6 +47,8 @@ struct Step<'a> {
     diagonals: usize,
     baby: usize,
     giant: usize,
+    /// Of a multiplexed parallel convolution.
+    parallel: ParallelRotations,
     degrees: Vec<String>,
 }
 
@@ -59,15 +64,75 @@ impl Step<'_> {
             self.giant += term.giant.iter().filter(is_rotation).count();
         }
     }
+
+    /// Counts a rotation by what becomes of its result.
+    fn count_rotation(&mut self, schedule: &Schedule, rotation: ValueId) {
+        let graph = &schedule.graph;
+        let users = graph.users(rotation);
+        let part = users.iter().find_map(|user| match graph.node(*user).op {
+            Op::MultiplyAccumulate { part, .. } => Some(part),
+            _ => None,
+        });
+        let slots = graph.ty(rotation).slots();
+        let halves = |user: &ValueId| graph.ty(*user).slots() < slots;
+        match (self.kind, part) {
+            (Kind::Parallel, Some(ParallelPart::Kernel)) => self.parallel.kernel += 1,
+            (Kind::Parallel, Some(ParallelPart::Selection)) => self.parallel.selection += 1,
+            (Kind::Parallel, None) if users.iter().any(halves) => self.parallel.replication += 1,
+            (Kind::Parallel, None) => self.parallel.sums += 1,
+            _ => self.giant += 1,
+        }
+    }
+
+    /// Rotations: baby + giant of a transform; kernel + sums + selection + replication of a
+    /// multiplexed parallel convolution; the number alone of a rotate-and-sum.
+    fn rotations(&self) -> String {
+        let ParallelRotations {
+            kernel,
+            sums,
+            selection,
+            replication,
+        } = self.parallel;
+        match (self.baby, self.giant, self.parallel.total()) {
+            (0, 0, 0) => String::new(),
+            (0, giant, 0) => giant.to_string(),
+            (baby, giant, 0) => format!("{baby}+{giant}"),
+            _ => format!("{kernel}+{sums}+{selection}+{replication}"),
+        }
+    }
+}
+
+/// By value: whether an operation is part of a multiplexed parallel convolution.
+fn parallel_operations(schedule: &Schedule) -> Vec<bool> {
+    let graph = &schedule.graph;
+    let mut parallel = vec![false; graph.len()];
+    for value in graph.values() {
+        let node = graph.node(value);
+        let of = |user: &ValueId| matches!(graph.node(*user).op, Op::MultiplyAccumulate { .. });
+        let follows = || {
+            graph.operands(value).first().is_some_and(|operand| {
+                parallel[operand.index()] && graph.node(*operand).name == node.name
+            })
+        };
+        parallel[value.index()] = match node.op {
+            Op::MultiplyAccumulate { .. } => true,
+            Op::Rotate { .. } => follows() || graph.users(value).iter().any(of),
+            Op::Add | Op::Rescale | Op::AddBias { .. } => follows(),
+            _ => false,
+        };
+    }
+    parallel
 }
 
 /// Groups the operations of a schedule into steps.
 fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
     let graph = &schedule.graph;
+    let parallel = parallel_operations(schedule);
     let mut steps: Vec<Step<'_>> = Vec::new();
     for value in graph.values() {
         let node = graph.node(value);
         let starts = match &node.op {
+            _ if parallel[value.index()] => Some(Kind::Parallel),
             Op::Input => Some(Kind::Input),
             Op::LinearTransform { .. } => Some(Kind::Linear),
             Op::Bootstrap { .. } => Some(Kind::Bootstrap),
@@ -75,10 +140,17 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             Op::Polynomial { .. } => Some(Kind::Activation),
             // What drops levels belongs to whoever needs the lower level; the gap shows it.
             Op::DropLevel => continue,
-            Op::AddBias { .. } | Op::Add | Op::Multiply | Op::Rescale => None,
+            Op::MultiplyAccumulate { .. }
+            | Op::AddBias { .. }
+            | Op::Add
+            | Op::Multiply
+            | Op::Rescale => None,
         };
         let continues = |step: &Step<'_>| {
-            let grows = matches!(step.kind, Kind::Activation | Kind::RotateSum);
+            let grows = matches!(
+                step.kind,
+                Kind::Activation | Kind::RotateSum | Kind::Parallel
+            );
             starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
         };
         if !steps.last().is_some_and(continues) {
@@ -91,6 +163,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
                 diagonals: 0,
                 baby: 0,
                 giant: 0,
+                parallel: ParallelRotations::default(),
                 degrees: Vec::new(),
             });
         }
@@ -100,7 +173,8 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
         step.last = value;
         match &node.op {
             Op::LinearTransform { steps, .. } => step.count_rotations(steps),
-            Op::Rotate { .. } => step.giant += 1,
+            Op::MultiplyAccumulate { .. } => step.diagonals += graph.operands(value).len(),
+            Op::Rotate { .. } => step.count_rotation(schedule, value),
             Op::Polynomial { polynomial } => {
                 let degree = schedule
                     .polynomial(*polynomial)
@@ -114,8 +188,9 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
 }
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
-/// result's scale and slots, the diagonals and rotations (baby + giant) of a linear map or the
-/// degrees of an activation's polynomials; then totals, and the evaluation keys by level.
+/// result's scale and slots, the diagonals and rotations (baby + giant) of a linear map, the
+/// plaintext products and rotations (kernel + sums + selection + replication) of a multiplexed
+/// parallel convolution, or the degrees of an activation's polynomials; then totals, and the evaluation keys by level.
 pub fn summary(schedule: &Schedule) -> String {
     let steps = steps(schedule);
     let header = [
@@ -136,14 +211,9 @@ pub fn summary(schedule: &Schedule) -> String {
             count.to_string()
         }
     };
-    let (mut consumed, mut baby, mut giant) = (0, 0, 0);
+    let (mut consumed, mut baby, mut giant, mut parallel) = (0, 0, 0, 0);
     for step in &steps {
         let ty = schedule.graph.ty(step.last);
-        let rotations = match (step.baby, step.giant) {
-            (0, 0) => String::new(),
-            (0, giant) => giant.to_string(),
-            (baby, giant) => format!("{baby}+{giant}"),
-        };
         rows.push([
             step.name.to_owned(),
             step.kind.name().to_owned(),
@@ -154,22 +224,27 @@ pub fn summary(schedule: &Schedule) -> String {
             format!("2^{:.2}", ty.log_scale),
             format!("2^{}", ty.log_slots),
             optional(step.diagonals),
-            rotations,
+            step.rotations(),
             step.degrees.join(","),
         ]);
         consumed += step.level_in.saturating_sub(ty.level);
         baby += step.baby;
         giant += step.giant;
+        parallel += step.parallel.total();
     }
+    let parallel_note = match parallel {
+        0 => String::new(),
+        count => format!(", {count} in parallel convolutions"),
+    };
     let mut out = table(&rows);
     let bootstraps = schedule.bootstraps();
     let _ = writeln!(
         out,
         "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
-         {} rotations ({baby} baby, {giant} giant) outside them",
+         {} rotations ({baby} baby, {giant} giant{parallel_note}) outside them",
         steps.len(),
         schedule.graph.len(),
-        baby + giant,
+        baby + giant + parallel,
     );
     let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
     for key in &schedule.keys {

@@ -13,6 +13,7 @@ use crate::linear::LinearMap;
 use crate::weights::Weights;
 
 mod diagonals;
+mod parallel;
 
 pub use diagonals::verify_diagonals;
 
@@ -79,6 +80,7 @@ pub fn verify(
             wrong.is_ok()
         })
         .collect();
+    violations.extend(parallel::check_uses(schedule));
     let keys = Keys::of(schedule, machine);
     for value in graph.values() {
         let operands = graph.operands(value);
@@ -183,6 +185,7 @@ impl Keys {
 
 /// One operation with what its rule depends on.
 struct Operation<'a> {
+    value: ValueId,
     schedule: &'a Schedule,
     machine: Machine<'a>,
     keys: &'a Keys,
@@ -207,6 +210,7 @@ impl<'a> Operation<'a> {
         let node = graph.node(value);
         let operands = operands.iter().map(|operand| *graph.ty(*operand)).collect();
         Self {
+            value,
             schedule,
             machine,
             keys,
@@ -217,7 +221,10 @@ impl<'a> Operation<'a> {
     }
 
     fn check(&self) -> Vec<String> {
-        if let Op::LinearTransform { map, .. } | Op::AddBias { map } = self.op {
+        if let Op::LinearTransform { map, .. }
+        | Op::MultiplyAccumulate { map, .. }
+        | Op::AddBias { map } = self.op
+        {
             match self.schedule.linear_map(*map) {
                 // Reported with the map itself; its periods cannot be computed.
                 Some(map) if !layouts_are_sound(map, self.machine.parameters.n() / 2) => {
@@ -227,6 +234,9 @@ impl<'a> Operation<'a> {
                 None => return vec![format!("m{} is not defined", map.0)],
             }
         }
+        if let Op::MultiplyAccumulate { map, part, round } = self.op {
+            return self.check_products(*map, *part, *round);
+        }
         let arity = match self.op {
             Op::Input => 0,
             Op::LinearTransform { map, .. } => self
@@ -234,7 +244,8 @@ impl<'a> Operation<'a> {
                 .linear_map(*map)
                 .map_or(0, |map| map.terms.len()),
             Op::Add | Op::Multiply => 2,
-            Op::AddBias { .. }
+            Op::MultiplyAccumulate { .. }
+            | Op::AddBias { .. }
             | Op::Rotate { .. }
             | Op::Rescale
             | Op::DropLevel
@@ -253,7 +264,7 @@ impl<'a> Operation<'a> {
             return wrong;
         }
         match self.op {
-            Op::Input => {}
+            Op::Input | Op::MultiplyAccumulate { .. } => {}
             Op::LinearTransform { map, steps } => self.check_transform(*map, steps, &mut wrong),
             Op::AddBias { map } => {
                 self.expect(self.operands[0], &mut wrong);
@@ -263,12 +274,21 @@ impl<'a> Operation<'a> {
             }
             Op::Rotate { by } => {
                 self.expect(self.operands[0], &mut wrong);
-                if !(1..self.result.slots()).contains(by) {
+                let all = self.machine.parameters.n() / 2;
+                if *by >= all || by.is_multiple_of(self.result.slots()) {
                     wrong.push(format!("rotates {} slots by {by}", self.result.slots()));
                 }
                 self.require_rotation(*by, &mut wrong);
             }
-            Op::Add => self.expect(self.operands[0], &mut wrong),
+            Op::Add => {
+                let mut expected = self.operands[0];
+                if self.result.log_slots < expected.log_slots
+                    && self.schedule.halves_period(self.value)
+                {
+                    expected.log_slots -= 1;
+                }
+                self.expect(expected, &mut wrong);
+            }
             Op::Multiply => {
                 let log_scale = self.operands.iter().map(|operand| operand.log_scale).sum();
                 self.expect(
@@ -381,8 +401,10 @@ impl<'a> Operation<'a> {
             let agrees = first.level == other.level
                 && (matches!(self.op, Op::Multiply)
                     || same_scale(first.log_scale, other.log_scale))
-                && (matches!(self.op, Op::LinearTransform { .. })
-                    || first.log_slots == other.log_slots);
+                && (matches!(
+                    self.op,
+                    Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. }
+                ) || first.log_slots == other.log_slots);
             (!agrees).then(|| format!("operands of type {first} and {other}"))
         })
     }

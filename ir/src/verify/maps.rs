@@ -1,6 +1,7 @@
 //! What holds for linear maps and layouts in both the packed graph and the schedule.
 
 use crate::layout::MultiplexedLayout;
+use crate::linear::parallel::ParallelConvolution;
 use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::{LinearOp, Op, TensorType};
 use crate::slot::Chebyshev;
@@ -90,6 +91,25 @@ pub(super) fn check_map(
         {
             complain(message);
         }
+    }
+    wrong
+}
+
+/// Everything that is wrong with a map that is to be a multiplexed parallel convolution in
+/// ciphertexts of `slots` slots.
+pub(super) fn check_parallel(
+    map: &LinearMap,
+    weights: Option<&Weights>,
+    slots: usize,
+) -> Vec<String> {
+    if slots > MAX_SLOTS {
+        return vec![format!("{slots} slots are above {MAX_SLOTS}")];
+    }
+    let mut wrong = check_map(map, weights, slots);
+    if wrong.is_empty()
+        && let Err(error) = ParallelConvolution::of(map, slots)
+    {
+        wrong.push(error.to_string());
     }
     wrong
 }

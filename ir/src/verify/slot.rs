@@ -1,6 +1,6 @@
 //! Verification of the packed graph.
 
-use super::maps::{MAX_SLOTS, check_layout, check_map, check_polynomial};
+use super::maps::{MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial};
 use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
@@ -68,6 +68,11 @@ fn close(found: f64, expected: f64) -> bool {
     (found - expected).abs() <= FACTOR_TOLERANCE * expected.abs()
 }
 
+/// Whether two types agree, ranges up to rounding.
+fn same_type(a: &SlotType, b: &SlotType) -> bool {
+    a.layout == b.layout && close(a.range, b.range)
+}
+
 fn check_operation(
     graph: &SlotGraph,
     value: ValueId,
@@ -79,7 +84,11 @@ fn check_operation(
     let arity = match &node.op {
         Op::Input => 0,
         Op::Linear(map) => map.terms.len(),
-        Op::Activation(_) | Op::RotateSum { .. } | Op::Normalise(_) => 1,
+        Op::Activation(_)
+        | Op::RotateSum { .. }
+        | Op::Normalise(_)
+        | Op::ParallelConvolution { .. } => 1,
+        Op::Add => 2,
     };
     if operands.len() != arity {
         return vec![format!(
@@ -89,9 +98,10 @@ fn check_operation(
     }
     let mut wrong = match &node.op {
         Op::Linear(map) => check_map(map, Some(weights), MAX_SLOTS),
+        Op::ParallelConvolution { map, slots } => check_parallel(map, Some(weights), *slots),
         Op::Activation(activation) => check_activation(activation),
         Op::Normalise(division) => check_division(division),
-        Op::Input | Op::RotateSum { .. } => Vec::new(),
+        Op::Input | Op::Add | Op::RotateSum { .. } => Vec::new(),
     };
     if !types_are_sound {
         return wrong;
@@ -99,7 +109,14 @@ fn check_operation(
     let types: Vec<&SlotType> = operands.iter().map(|operand| graph.ty(*operand)).collect();
     match &node.op {
         Op::Input => {}
-        Op::Linear(map) => wrong.extend(check_linear(map, &types, &node.ty)),
+        Op::Linear(map) | Op::ParallelConvolution { map, .. } => {
+            wrong.extend(check_linear(map, &types, &node.ty));
+        }
+        Op::Add => {
+            if let Some(other) = types.iter().find(|ty| !same_type(ty, &node.ty)) {
+                wrong.push(format!("has type {}, an operand {other}", node.ty));
+            }
+        }
         Op::Activation(activation) => {
             if types[0].layout != node.ty.layout {
                 let (found, expected) = (node.ty.layout, types[0].layout);

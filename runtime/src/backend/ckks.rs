@@ -200,7 +200,9 @@ fn work(schedule: &Schedule) -> (Vec<Work>, Vec<Work>) {
     }
     for value in graph.values() {
         match graph.node(value).op {
-            Op::LinearTransform { .. } => weights.push(Work::Map(value)),
+            Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. } => {
+                weights.push(Work::Map(value));
+            }
             Op::AddBias { map } => weights.push(Work::Bias(value, map)),
             _ => {}
         }

@@ -123,15 +123,21 @@ impl Backend for NoisyBackend<'_> {
         operands: &[&Vec<f64>],
     ) -> Result<Vec<f64>, Error> {
         let model = self.simulator.model();
-        let Op::LinearTransform { steps, .. } = step.op else {
-            return self.disturbed(step, operands, 0.0);
+        // For every operand, its diagonals and the rotations that switch keys here.
+        let counts: Vec<(usize, usize)> = match step.op {
+            Op::LinearTransform { steps, .. } => steps
+                .iter()
+                .map(|steps| (steps.diagonals, steps.baby.len() + steps.giant.len()))
+                .collect(),
+            Op::MultiplyAccumulate { .. } => vec![(1, 0); operands.len()],
+            _ => return self.disturbed(step, operands, 0.0),
         };
         let (mut encoded, mut switched) = (0.0, 0.0);
-        for (steps, operand) in steps.iter().zip(operands) {
+        for ((diagonals, rotations), operand) in counts.into_iter().zip(operands) {
             let square = operand.iter().map(|x| x * x).sum::<f64>() / operand.len().max(1) as f64;
             let slots = step.ty.slots().max(operand.len());
-            encoded += steps.diagonals as f64 * square * model.encoding(slots).powi(2);
-            switched += (steps.baby.len() + steps.giant.len()) as f64;
+            encoded += diagonals as f64 * square * model.encoding(slots).powi(2);
+            switched += rotations as f64;
         }
         let diagonals = step.ty.scale() / step.operand.scale();
         let rounded = model

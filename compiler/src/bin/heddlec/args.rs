@@ -58,6 +58,10 @@ pub struct Args {
     #[arg(long, value_name = "DEGREES")]
     pub relu_degrees: Option<Degrees>,
 
+    /// How convolutions are evaluated
+    #[arg(long, value_enum, default_value_t = Convolution::SingleLevel)]
+    pub convolution: Convolution,
+
     /// How bootstraps treat the imaginary part
     #[arg(long, value_enum, default_value_t = Bootstrap::Real)]
     pub bootstrap: Bootstrap,
@@ -87,6 +91,16 @@ pub enum Emit {
     Ckks,
     /// The schedule's summary: levels, rotations, bootstraps
     Schedule,
+}
+
+/// What `--convolution` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Convolution {
+    /// As one sparse matrix by its diagonals: one level
+    SingleLevel,
+    /// By rotations of the whole ciphertext, sums and selection (Lee et al., ICML 2022): two levels,
+    /// parameter set A
+    MultiplexedParallel,
 }
 
 /// What `--bootstrap` chooses.

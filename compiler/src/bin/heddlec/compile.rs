@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::compile::{self, Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::nn::Model;
@@ -16,7 +16,7 @@ use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::{Args, Bootstrap, Emit};
+use crate::args::{Args, Bootstrap, Convolution, Emit};
 
 /// Compiles as the arguments say.
 pub fn run(args: Args) -> Result<()> {
@@ -41,6 +41,10 @@ pub fn run(args: Args) -> Result<()> {
         ring: args
             .insecure_log_n
             .map_or(Ring::Secure, |log_n| Ring::Insecure { log_n }),
+        convolution: match args.convolution {
+            Convolution::SingleLevel => compile::Convolution::SingleLevel,
+            Convolution::MultiplexedParallel => compile::Convolution::MultiplexedParallel,
+        },
         variant: match args.bootstrap {
             Bootstrap::Real => BootstrapVariant::Real,
             Bootstrap::Complex => BootstrapVariant::Complex,

@@ -7,6 +7,7 @@ use heddle_ckks::eval::Evaluator;
 use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
+use heddle_ir::linear::parallel::{ParallelKernel, ParallelPart};
 use heddle_ir::linear::{Diagonals, LinearMap};
 use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
@@ -33,6 +34,9 @@ impl EncodedMap {
             node: node.name.clone(),
             message,
         };
+        if let Op::MultiplyAccumulate { map, part, round } = &node.op {
+            return Self::products(plan, value, *map, (*part, *round), evaluator);
+        }
         let Op::LinearTransform { map, steps } = &node.op else {
             return Err(fail("it is no linear transform".into()));
         };
@@ -79,6 +83,58 @@ impl EncodedMap {
         Ok(Self { terms })
     }
 
+    /// The plaintexts of a part of a multiplexed parallel convolution, each as a transform by its main diagonal.
+    fn products(
+        plan: &Plan,
+        value: ValueId,
+        map: LinearMapId,
+        (part, round): (ParallelPart, usize),
+        evaluator: &Evaluator,
+    ) -> Result<Self, Error> {
+        let graph = &plan.schedule.graph;
+        let node = graph.node(value);
+        let fail = |message: String| Error::Schedule {
+            value,
+            node: node.name.clone(),
+            message,
+        };
+        let map = linear_map(plan, map).ok_or_else(|| fail("its linear map is missing".into()))?;
+        let kernel = ParallelKernel::new(map, node.ty.slots(), &plan.weights)?;
+        let plaintexts = kernel.plaintexts(part, round);
+        let operands = graph.operands(value);
+        if operands.is_empty() || operands.len() != plaintexts.len() {
+            let (plaintexts, operands) = (plaintexts.len(), operands.len());
+            return Err(fail(format!(
+                "it has {operands} operands for {plaintexts} plaintexts"
+            )));
+        }
+        let scale = node.ty.scale() / graph.ty(operands[0]).scale();
+        let bsgs = BsgsPlan {
+            period: evaluator.context().n() / 2,
+            baby: vec![0],
+            giants: vec![Giant {
+                shift: 0,
+                diagonals: vec![(0, 0)],
+            }],
+        };
+        let encode = |plaintext: &Vec<f64>| {
+            LinearTransform::new_real(
+                evaluator.encoder(),
+                bsgs.clone(),
+                node.ty.log_slots,
+                scale,
+                |_| plaintext.clone(),
+            )
+        };
+        let terms = plaintexts.iter().map(encode).collect::<Result<_, _>>();
+        let terms = terms.map_err(|source| Error::Operation {
+            value,
+            node: node.name.clone(),
+            source,
+        })?;
+        Ok(Self { terms })
+    }
+
     /// Every operand with the transform that it goes through.
     pub fn with<'a>(
         &'a self,
@@ -91,10 +147,13 @@ impl EncodedMap {
     pub fn bytes_of(plan: &Plan, value: ValueId) -> u64 {
         let graph = &plan.schedule.graph;
         let node = graph.node(value);
+        let operands = graph.operands(value);
+        if let Op::MultiplyAccumulate { .. } = &node.op {
+            return operands.len() as u64 * (16 << node.ty.log_slots);
+        }
         let Op::LinearTransform { steps, .. } = &node.op else {
             return 0;
         };
-        let operands = graph.operands(value);
         let terms = steps.iter().zip(operands).map(|(steps, operand)| {
             let log_slots = node.ty.log_slots.max(graph.ty(operand).log_slots);
             (steps.diagonals as u64).div_ceil(2) * (16 << log_slots)

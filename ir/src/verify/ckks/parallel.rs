@@ -1,0 +1,113 @@
+//! The rules of multiplexed parallel convolutions: operands are the rotations that the algorithm
+//! multiplies by each part's plaintexts.
+
+use crate::ckks::{LinearMapId, Op, Schedule};
+use crate::linear::parallel::{ParallelConvolution, ParallelPart};
+use crate::verify::{Violation, at};
+
+use super::Operation;
+
+impl Operation<'_> {
+    /// Checks a sum of products; the map exists and its layouts are sound.
+    pub(super) fn check_products(
+        &self,
+        id: LinearMapId,
+        part: ParallelPart,
+        round: usize,
+    ) -> Vec<String> {
+        let Some(map) = self.schedule.linear_map(id) else {
+            return Vec::new();
+        };
+        let convolution = match ParallelConvolution::of(map, self.result.slots()) {
+            Ok(convolution) => convolution,
+            Err(error) => return vec![format!("m{}: {error}", id.0)],
+        };
+        if round >= convolution.rounds() {
+            let rounds = convolution.rounds();
+            return vec![format!("round {round} of a convolution of {rounds}")];
+        }
+        let arity = convolution.operands(part, round);
+        if self.operands.len() != arity {
+            let found = self.operands.len();
+            return vec![format!("expected {arity} operands, found {found}")];
+        }
+        let mut wrong = Vec::new();
+        if let Some(message) = self.operands_disagree() {
+            return vec![message];
+        }
+        let Some(operand) = self.operands.first() else {
+            return wrong;
+        };
+        let (level, log_scale) = (self.result.level, self.result.log_scale);
+        if level != operand.level {
+            wrong.push(format!("level {level} for operands at {}", operand.level));
+        }
+        if log_scale <= operand.log_scale {
+            wrong.push(format!(
+                "scale 2^{log_scale} leaves none for the plaintexts"
+            ));
+        }
+        let (least, most) = match part {
+            ParallelPart::Kernel => (map.terms[0].input.period(), self.result.slots()),
+            ParallelPart::Selection => (self.result.slots(), self.result.slots()),
+        };
+        for operand in &self.operands {
+            if !(least..=most).contains(&operand.slots()) {
+                let slots = operand.slots();
+                wrong.push(format!(
+                    "an operand of {slots} slots; expected {least} to {most}"
+                ));
+            }
+        }
+        wrong.extend(self.check_rotations(&convolution.operand_rotations(part, round)));
+        wrong
+    }
+
+    /// Every operand is one value rotated by what its plaintext is made for.
+    fn check_rotations(&self, rotations: &[usize]) -> Option<String> {
+        let graph = &self.schedule.graph;
+        let mut source = None;
+        for (operand, by) in graph.operands(self.value).into_iter().zip(rotations) {
+            let of = match graph.node(operand).op {
+                _ if by.is_multiple_of(graph.ty(operand).slots()) => Some(operand),
+                Op::Rotate { by: found } if found == *by => {
+                    graph.operands(operand).first().copied()
+                }
+                _ => None,
+            };
+            let Some(of) = of else {
+                return Some(format!("{operand} is not rotated by {by}"));
+            };
+            let source = *source.get_or_insert(of);
+            if of != source {
+                return Some(format!("{operand} rotates {of}, others {source}"));
+            }
+        }
+        None
+    }
+}
+
+/// Every map is used as a transform alone, or as a convolution in ciphertexts of one size alone.
+pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
+    let graph = &schedule.graph;
+    // By map: the slots of its convolution, or none for a transform.
+    let mut uses: Vec<Option<Option<usize>>> = vec![None; schedule.linear_maps.len()];
+    let mut violations = Vec::new();
+    for value in graph.values() {
+        let (map, found): (&LinearMapId, _) = match &graph.node(value).op {
+            Op::LinearTransform { map, .. } => (map, None),
+            Op::MultiplyAccumulate { map, .. } => {
+                (map, 1_usize.checked_shl(graph.ty(value).log_slots))
+            }
+            _ => continue,
+        };
+        let Some(used) = uses.get_mut(map.0 as usize) else {
+            continue;
+        };
+        if *used.get_or_insert(found) != found {
+            let message = format!("m{} is used in another way elsewhere", map.0);
+            violations.push(at(graph, value, &message));
+        }
+    }
+    violations
+}
