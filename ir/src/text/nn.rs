@@ -287,4 +287,49 @@ mod tests {
         let short = text.replace("weight w1", "# w1");
         assert!(parse_nn(&short, model.weights).is_err());
     }
+
+    #[test]
+    fn activations_round_trip_with_their_parameters() {
+        let clip = |low, high| Activation::Clip { low, high };
+        let activations = [
+            Activation::Relu,
+            Activation::LeakyRelu { slope: 0.1 },
+            clip(Some(0.0), Some(6.0)),
+            clip(None, Some(1.5)),
+            clip(None, None),
+            Activation::HardSigmoid {
+                alpha: 0.2,
+                beta: 0.5,
+            },
+            Activation::HardSwish,
+            Activation::Sigmoid,
+            Activation::Tanh,
+            Activation::Silu,
+            Activation::Gelu {
+                form: crate::nn::GeluForm::Tanh,
+            },
+            Activation::Square,
+        ];
+        let mut graph = Graph::new();
+        let ty = TensorType::new([2, 4, 4]);
+        let mut last = graph.add(Op::Input, &[], ty.clone(), "x");
+        for activation in activations {
+            last = graph.add(Op::Activation(activation), &[last], ty.clone(), "a");
+        }
+        graph.set_outputs(vec![last]);
+        let model = Model {
+            name: "m".into(),
+            digest: [0; 32],
+            graph,
+            weights: Weights::default(),
+            input_order: AxisOrder::Chw,
+            notes: Vec::new(),
+        };
+        let text = print_nn(&model);
+        assert!(text.contains("clip %2 {high=6.0, low=0.0}"), "{text}");
+        assert_eq!(parse_nn(&text, Weights::default()).unwrap(), model);
+        let odd = text.replace("slope=", "tilt=");
+        let message = parse_nn(&odd, Weights::default()).unwrap_err().to_string();
+        assert!(message.contains("`leaky_relu`"), "{message}");
+    }
 }

@@ -262,4 +262,31 @@ mod tests {
         let message = parse_slot(&text).unwrap_err().to_string();
         assert!(message.starts_with("line ") && message.ends_with("m9 is not defined"));
     }
+
+    #[test]
+    fn activations_of_several_summands_round_trip() {
+        use crate::graph::ValueId;
+        let (mut graph, _) = slot_graph();
+        if let Op::Activation(activation) = &mut graph.node_mut(ValueId(2)).op {
+            activation.function = Activation::Clip {
+                low: Some(-1.0),
+                high: None,
+            };
+            let mut second = activation.terms[0].clone();
+            second.factor.coefficients = vec![0.25, -1.0];
+            activation.terms.push(second);
+            activation.free = Some(Chebyshev {
+                coefficients: vec![0.5],
+            });
+        }
+        let text = print_slot(&graph);
+        assert!(text.contains("function={clip={low=-1.0}}"), "{text}");
+        assert_eq!(parse_slot(&text).unwrap(), graph);
+        // The free polynomial is the table's last.
+        let last = text.lines().filter(|l| l.starts_with("polynomial")).count() - 1;
+        let message = parse_slot(&text.replace(&format!("free=p{last}"), "free=p99"))
+            .unwrap_err()
+            .to_string();
+        assert!(message.ends_with("p99 is not defined"), "{message}");
+    }
 }
