@@ -53,6 +53,10 @@ fn check(
                 );
             }
         }
+        assert!(
+            found.iter().all(|logit| logit.is_finite()),
+            "{name}, image {index}: a value left its range: {found:?}"
+        );
         let difference = |(found, logit): (&f64, &f64)| (found - logit).abs();
         let largest = found
             .iter()
