@@ -109,11 +109,11 @@ class SmallResNet(nn.Sequential):
 
 
 def smooth(shape):
-    """Images of [0, 1] with larger structures, as photographs have."""
+    """Normalised images with larger structures, as photographs have."""
     coarse = torch.rand(IMAGES, shape[0], shape[1] // 4 + 1, shape[2] // 4 + 1)
     fine = 0.2 * torch.rand(IMAGES, *shape)
     images = nn.functional.interpolate(coarse, size=shape[1:], mode="bilinear")
-    return (0.8 * images + fine).clamp(0, 1)
+    return ((0.8 * images + fine).clamp(0, 1) - 0.5) / 0.2
 
 
 def main():
@@ -125,6 +125,9 @@ def main():
         images = smooth(network.image)
         with torch.no_grad():
             for layer in model.modules():
+                if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                    # The default is so small that logits would hardly depend on the image.
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 if isinstance(layer, nn.BatchNorm2d):
                     layer.momentum = None
                     layer.weight.uniform_(0.7, 1.3)
