@@ -43,7 +43,7 @@ impl Case {
         let op = LinearOp::Conv {
             weight: b.weight("w", &[self.outputs, per_group, rows, columns], 0.0, 0.3),
             bias: Some(b.weight("b", &[self.outputs], 0.0, 0.5)),
-            window: self.window.clone(),
+            window: self.window,
             groups: self.groups,
         };
         let [rows, columns] = self.window.output(height, width).unwrap();

@@ -152,7 +152,7 @@ impl ParallelConvolution {
             slots,
             input,
             output,
-            window: window.clone(),
+            window: *window,
         })
     }
 
