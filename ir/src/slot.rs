@@ -16,7 +16,7 @@ use crate::nn::Activation;
 mod normalisation;
 
 pub(crate) use normalisation::rotate_sum;
-pub use normalisation::{Normalisation, Weighting};
+pub use normalisation::{Normalisation, Weighting, is_square};
 
 /// The type of a packed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
