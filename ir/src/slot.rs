@@ -19,7 +19,7 @@ pub use activation::{ApproximatedActivation, GatedTerm, sample_points};
 mod normalisation;
 
 pub(crate) use normalisation::rotate_sum;
-pub use normalisation::{Normalisation, Weighting};
+pub use normalisation::{Normalisation, Weighting, is_square};
 
 /// The type of a packed value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -77,14 +77,18 @@ impl Normalisation {
             .collect()
     }
 
-    /// Levels that an evaluation consumes.
+    /// Levels that an evaluation consumes. A square is one product; a factor `1 + e²` is a polynomial of `e`, whose
+    /// constant takes a second level.
     pub fn depth(&self) -> usize {
-        let sum = self.denominator.depth();
-        let mut quotient = self.numerator.depth().max(sum + self.start.depth()) + 1;
-        let mut factor = sum + self.deviation.depth();
-        for _ in 0..self.iterations {
-            quotient = quotient.max(factor) + 1;
-            factor += 1;
+        let stage = |polynomial: &Chebyshev| match is_square(polynomial) {
+            true => 1,
+            false => polynomial.depth(),
+        };
+        let sum = stage(&self.denominator);
+        let mut quotient = stage(&self.numerator).max(sum + self.start.depth()) + 1;
+        for iteration in 0..self.iterations {
+            let behind = if iteration == 0 { 0 } else { iteration + 1 };
+            quotient = quotient.max(sum + self.deviation.depth() + behind) + 1;
         }
         quotient
     }
@@ -98,6 +102,11 @@ impl Normalisation {
             &self.deviation,
         ]
     }
+}
+
+/// Whether a polynomial is `x²`, which takes one product.
+pub fn is_square(polynomial: &Chebyshev) -> bool {
+    polynomial.coefficients == [0.5, 0.0, 0.5]
 }
 
 /// `y ← y + rotate(y, step)` for each step.
@@ -158,11 +167,17 @@ mod tests {
 
     #[test]
     fn depth_counts_the_longest_chain() {
-        // Square 1, e 2, six products of which the first waits for 1 + e.
-        assert_eq!(square().depth(), 1 + 2 + 6);
-        let mut once = square();
-        once.iterations = 0;
-        assert_eq!(once.depth(), 1 + 1 + 1);
+        // The square 1; e and 1 + e 2; e² one more and 1 + e² two more; products from the second on wait for these.
+        let depths = [3, 4, 6, 7, 8, 9, 10];
+        for (iterations, depth) in depths.into_iter().enumerate() {
+            let mut division = square();
+            division.iterations = iterations;
+            assert_eq!(division.depth(), depth, "{iterations}");
+        }
+        let mut general = square();
+        general.numerator.coefficients[0] = 0.25;
+        general.denominator = general.numerator.clone();
+        assert_eq!(general.depth(), 11);
         let tiny = Weighting::Exponential { rate: 2.0 };
         assert_eq!(tiny.apply(1.0), 1.0);
     }

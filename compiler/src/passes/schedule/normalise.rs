@@ -1,9 +1,10 @@
-//! Goldschmidt's division in the schedule: every product ends at exactly the network's scale, since the factor is
-//! evaluated at the scale that the rescale behind it takes away.
+//! Goldschmidt's division in the schedule. Every product of the quotient ends at exactly the network's scale, since the
+//! factor is evaluated at the scale that the rescale behind it takes away; squares of the deviation drift by the
+//! little that primes differ, and types say so.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, Op};
-use heddle_ir::slot::{Chebyshev, Normalisation};
+use heddle_ir::slot::{Chebyshev, Normalisation, is_square};
 
 use super::Scheduler;
 
@@ -25,30 +26,48 @@ impl Scheduler<'_> {
             .iter()
             .fold(denominator, |sum, step| self.add_rotated(sum, *step, name));
         let mut quotient = self.times(numerator, &division.start, sum, name);
-        // 1 + e² and e² as polynomials of e.
-        let square = Chebyshev {
-            coefficients: vec![0.5, 0.0, 0.5],
-        };
-        let (mut source, mut deviation) = (sum, division.deviation.clone());
+        let mut factor = division.deviation.clone();
+        match factor.coefficients.first_mut() {
+            Some(constant) => *constant += 1.0,
+            None => factor.coefficients.push(1.0),
+        }
+        // What the factor is a polynomial of: the sum, then e, e², e⁴ …
+        let mut source = sum;
         for iteration in 0..division.iterations {
-            let mut factor = deviation.clone();
-            match factor.coefficients.first_mut() {
-                Some(constant) => *constant += 1.0,
-                None => factor.coefficients.push(1.0),
-            }
             quotient = self.times(quotient, &factor, source, name);
-            if iteration + 1 < division.iterations {
-                source = self.stage(&deviation, source, name);
-                deviation = square.clone();
+            if iteration + 1 == division.iterations {
+                break;
             }
+            source = match iteration {
+                0 => self.stage(&division.deviation, sum, name),
+                _ => self.square(source, name),
+            };
+            factor.coefficients = vec![1.5, 0.0, 0.5];
         }
         quotient
     }
 
-    /// A polynomial at the network's scale.
+    /// A polynomial, at the network's scale unless it is a square.
     fn stage(&mut self, polynomial: &Chebyshev, x: ValueId, name: &str) -> ValueId {
+        if is_square(polynomial) {
+            return self.square(x, name);
+        }
         let level = self.graph.ty(x).level - polynomial.depth();
         self.polynomial(polynomial.clone(), x, level, self.log_scale, name)
+    }
+
+    /// `x²` at the scale that the rescale leaves, close to the network's.
+    fn square(&mut self, x: ValueId, name: &str) -> ValueId {
+        let ty = *self.graph.ty(x);
+        let log_scale = 2.0 * ty.log_scale;
+        let product = CiphertextType { log_scale, ..ty };
+        let product = self.graph.add(Op::Multiply, &[x, x], product, name);
+        let ty = CiphertextType {
+            level: ty.level - 1,
+            log_scale: log_scale - self.log_q(ty.level),
+            ..ty
+        };
+        self.graph.add(Op::Rescale, &[product], ty, name)
     }
 
     /// `x·p(y)`, rescaled to the network's scale.

@@ -1,0 +1,267 @@
+//! Plans that end in probabilities: on plain numbers and encrypted, at a small ring.
+
+use heddle_ckks::Context;
+use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::pass::Explain;
+use heddle_frontends::onnx;
+use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::nn;
+use heddle_ir::eval::slot::{Activations, SlotMachine};
+use heddle_ir::nn::Model;
+use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::preprocess::Preprocess;
+use heddle_ir::slot::Op;
+use heddle_ir::text;
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::eval_mod::EvalMod;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::memory::Memory;
+use heddle_runtime::packing::{pack, unpack};
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+use heddle_tests::resnet::{Shortcut, Spec};
+
+/// How far a probability may be from the exact one.
+const TOLERANCE: f64 = 1.0 / 1024.0;
+
+fn image(seed: usize) -> Vec<f32> {
+    (0..3 * 64)
+        .map(|i| ((i * 29 + seed * 131 + i * i * (seed + 3)) % 97) as f32 / 96.0)
+        .collect()
+}
+
+fn network(classes: usize) -> Model {
+    let spec = Spec {
+        blocks_per_stage: 1,
+        stages: 2,
+        width: 4,
+        image: [3, 8, 8],
+        classes,
+        shortcut: Shortcut::A,
+        seed: 5,
+    };
+    let options = onnx::ImportOptions::default();
+    onnx::import_bytes("model", &spec.build(), &options).unwrap()
+}
+
+fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
+    let options = Options {
+        preprocess: Preprocess::named("unit").unwrap(),
+        samples: (0..40).map(image).collect(),
+        range_overrides: Vec::new(),
+        labels: Vec::new(),
+        ring: Ring::Insecure { log_n: 11 },
+        variant: BootstrapVariant::Real,
+        eval_mod,
+        outcome,
+        explain: Explain::Remarks,
+    };
+    compile(model, &options).unwrap()
+}
+
+fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let packed = pack(plan, "image", image).unwrap();
+    let batch = machine.run_batch(&[packed]).unwrap();
+    assert!(
+        batch.ranges.iter().all(|range| range.overflows == 0),
+        "{:?}",
+        batch.ranges
+    );
+    let output = &batch.outputs[0];
+    let layout = &plan.output.layout;
+    let kept = layout.slots();
+    for (slot, value) in output.iter().enumerate() {
+        assert!(
+            kept.contains(&slot) || *value == 0.0,
+            "slot {slot} holds {value}"
+        );
+    }
+    unpack(plan, output).unwrap()
+}
+
+fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    let context = Context::new(plan.checked_parameters().unwrap()).unwrap();
+    let client = Client::generate(plan, &context).unwrap();
+    let keys = client.evaluation_keys(Show::Nothing).unwrap();
+    let server = Server::load(plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let answer = |image: &Vec<f32>| {
+        let image = client.encrypt("image", image).unwrap().expand(&context);
+        let (output, _) = server.run(image, Show::Nothing).unwrap();
+        client.decrypt(&output, Share::Private).unwrap()
+    };
+    images.iter().map(answer).collect()
+}
+
+fn probabilities(logits: Vec<f64>) -> Vec<f64> {
+    Outcome::Probabilities.of_logits(logits)
+}
+
+fn furthest(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f64::max)
+}
+
+#[test]
+fn probabilities_are_the_softmax_of_the_logits() {
+    for classes in [4, 10] {
+        let model = network(classes);
+        let logits = compiled(model.clone(), Outcome::Logits, EvalMod::Cosine).plan;
+        let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+        assert_eq!(
+            (plan.outcome, plan.output.range),
+            (Outcome::Probabilities, 1.0)
+        );
+        let mut bytes = Vec::new();
+        plan.write(&mut bytes, "plan").unwrap();
+        assert_eq!(Plan::read(&*bytes, "plan").unwrap(), plan);
+        for seed in 100..106 {
+            let image = image(seed);
+            let found = clear(&plan, &image);
+            let approximated = probabilities(clear(&logits, &image));
+            let plain = nn::run(&model, &image).unwrap();
+            let exact = probabilities(plain.into_iter().map(f64::from).collect());
+            let (own, all) = (furthest(&found, &approximated), furthest(&found, &exact));
+            println!(
+                "{classes} classes: 2^{:.1} off the logits' softmax, 2^{:.1} off the network's",
+                own.log2(),
+                all.log2()
+            );
+            assert!(own < TOLERANCE && all < TOLERANCE, "{found:?} {exact:?}");
+        }
+    }
+}
+
+#[test]
+fn the_exact_packed_graph_is_exact_softmax() {
+    let model = network(10);
+    let compilation = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine);
+    let (plan, graph) = (&compilation.plan, &compilation.packed);
+    let machine = SlotMachine::new(graph, &plan.weights).unwrap();
+    let image = image(7);
+    let packed = pack(plan, "image", &image).unwrap();
+    let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
+    let plain = nn::run(&model, &image).unwrap();
+    let expected = probabilities(plain.into_iter().map(f64::from).collect());
+    // Slots without a class take part by less than 2^-17.
+    assert!(furthest(&unpack(plan, &exact).unwrap(), &expected) < 1e-5);
+    let text = text::print_slot(graph);
+    assert_eq!(&text::parse_slot(&text).unwrap(), graph);
+    let divisions = graph
+        .values()
+        .filter(|value| matches!(graph.node(*value).op, Op::Normalise(_)));
+    assert!(
+        divisions.count() >= 3 && text.contains("normalise %"),
+        "{text}"
+    );
+}
+
+#[test]
+fn encrypted_probabilities_are_those_of_the_clear_backend() {
+    let model = network(10);
+    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let images = [image(100), image(103)];
+    for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
+        let expected = clear(&plan, image);
+        let plain = nn::run(&model, image).unwrap();
+        let exact = probabilities(plain.into_iter().map(f64::from).collect());
+        println!(
+            "2^{:.1} off clear, 2^{:.1} off exact: {found:.4?}",
+            furthest(&found, &expected).log2(),
+            furthest(&found, &exact).log2()
+        );
+        assert!(
+            furthest(&found, &expected) < TOLERANCE,
+            "{found:?} {expected:?}"
+        );
+        assert!(furthest(&found, &exact) < TOLERANCE, "{found:?} {exact:?}");
+    }
+}
+
+/// A plan with an inverse sine takes more levels for EvalMod and leaves the network as many; its logits are closer to
+/// those of a bootstrap without error.
+#[test]
+fn an_inverse_sine_brings_logits_closer() {
+    let model = network(4);
+    let images = [image(101), image(102)];
+    let mut errors = Vec::new();
+    for eval_mod in [EvalMod::Cosine, EvalMod::Arcsine { degree: 5 }] {
+        let Compilation { plan, packed, .. } = compiled(model.clone(), Outcome::Logits, eval_mod);
+        let parameters = plan.checked_parameters().unwrap();
+        assert_eq!(plan.bootstrap.eval_mod, eval_mod);
+        assert_eq!(plan.bootstrap.output_level(&parameters), 18);
+        let summary = text::plan_summary(&plan).unwrap();
+        assert!(
+            summary.contains(&format!("EvalMod by {eval_mod}: cosine of degree")),
+            "{summary}"
+        );
+        assert!(
+            summary.contains("a bootstrap fails with probability 2^-"),
+            "{summary}"
+        );
+        let machine = SlotMachine::new(&packed, &plan.weights).unwrap();
+        let mut worst = 0.0_f64;
+        for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
+            let slots = pack(&plan, "image", image).unwrap();
+            let ideal = machine
+                .run(&slots, Activations::Approximated, |_, _| {})
+                .unwrap();
+            let ideal = unpack(&plan, &ideal).unwrap();
+            assert!(furthest(&found, &clear(&plan, image)) < 1e-3);
+            worst = worst.max(furthest(&found, &ideal));
+        }
+        println!("{eval_mod}: logits off by 2^{:.1}", worst.log2());
+        errors.push(worst);
+    }
+    assert!(errors[1] < errors[0] / 4.0, "{errors:?}");
+}
+
+#[test]
+fn a_cut_softmax_is_put_back_and_the_notes_say_so() {
+    let mut onnx = OnnxBuilder::new(13);
+    onnx.input("image", &[1_i64, 3, 8, 8]);
+    onnx.floats(
+        "kernel",
+        &[5, 3, 1, 1],
+        &[
+            0.5, -0.25, 0.75, 1.0, -1.0, 0.3, 0.2, 0.9, -0.7, 0.1, 0.4, -0.6, 0.8, -0.3, 0.6,
+        ],
+    );
+    onnx.node("Conv", &["image", "kernel"], "conv", &[]);
+    onnx.node("GlobalAveragePool", &["conv"], "pool", &[]);
+    onnx.node("Flatten", &["pool"], "logits", &[]);
+    onnx.node(
+        "Softmax",
+        &["logits"],
+        "softmax",
+        &[("axis", Attr::Int(-1))],
+    );
+    onnx.output("softmax");
+    let model = onnx::import_bytes("m", &onnx.build(), &onnx::ImportOptions::default()).unwrap();
+    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let notes = plan.notes.join("\n");
+    assert!(
+        notes.contains("the final Softmax `softmax` is replaced by softmax under encryption"),
+        "{notes}"
+    );
+    assert!(
+        notes.contains("results are probabilities") && !notes.contains("logits"),
+        "{notes}"
+    );
+    let image = image(3);
+    let exact = nn::run(&model, &image)
+        .unwrap()
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    assert!(furthest(&clear(&plan, &image), &probabilities(exact)) < TOLERANCE);
+    let logits = compiled(model, Outcome::Logits, EvalMod::Cosine).plan;
+    assert!(
+        logits
+            .notes
+            .iter()
+            .any(|note| note.ends_with("results are logits"))
+    );
+}
