@@ -2,7 +2,6 @@
 
 use heddle_ckks::Context;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
-use heddle_compiler::pass::Explain;
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn;
@@ -12,7 +11,6 @@ use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op;
 use heddle_ir::text;
-use heddle_params::bootstrap::BootstrapVariant;
 use heddle_params::eval_mod::EvalMod;
 use heddle_runtime::client::{Client, Share};
 use heddle_runtime::memory::Memory;
@@ -47,15 +45,11 @@ fn network(classes: usize) -> Model {
 
 fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
     let options = Options {
-        preprocess: Preprocess::named("unit").unwrap(),
         samples: (0..40).map(image).collect(),
-        range_overrides: Vec::new(),
-        labels: Vec::new(),
         ring: Ring::Insecure { log_n: 11 },
-        variant: BootstrapVariant::Real,
         eval_mod,
         outcome,
-        explain: Explain::Remarks,
+        ..Options::new(Preprocess::named("unit").unwrap())
     };
     compile(model, &options).unwrap()
 }

@@ -53,16 +53,11 @@ impl Answer {
         })
     }
 
-    /// The largest difference between the logits and the reference's.
+    /// The largest difference between the logits and the reference's; no number where one of them is none.
     pub(super) fn difference(&self) -> Option<f64> {
         let reference = self.reference_logits.as_ref()?;
-        Some(
-            self.logits
-                .iter()
-                .zip(reference)
-                .map(|(a, b)| (a - b).abs())
-                .fold(0.0, f64::max),
-        )
+        let differences = self.logits.iter().zip(reference);
+        Some(largest(differences.map(|(a, b)| (a - b).abs())))
     }
 
     /// Whether the class is the reference's.
@@ -123,10 +118,25 @@ impl Answer {
     }
 }
 
-/// Bits of precision of a value of the given size; 53, those of a double, are the most.
+/// The largest of some magnitudes, 0 of none; unlike [`f64::max`], no number when one of them is none.
+pub(super) fn largest(magnitudes: impl Iterator<Item = f64>) -> f64 {
+    magnitudes.fold(0.0, |largest, x| {
+        if x > largest || x.is_nan() {
+            x
+        } else {
+            largest
+        }
+    })
+}
+
+/// Bits of precision of a value of the given size; 53, those of a double, are the most, and a difference that is no
+/// number leaves none.
 fn bits(difference: f64, size: f64) -> f64 {
     let ratio = difference / size.max(f64::MIN_POSITIVE);
-    (-ratio.log2()).clamp(0.0, 53.0)
+    match ratio.is_nan() {
+        true => 0.0,
+        false => (-ratio.log2()).clamp(0.0, 53.0),
+    }
 }
 
 /// How often something happened, with the interval that holds its probability 95 times in 100 (Wilson, JASA 1927).
@@ -197,6 +207,11 @@ mod tests {
         assert_eq!(bits(0.25, 8.0), 5.0);
         assert_eq!(bits(0.0, 8.0), 53.0);
         assert_eq!(bits(9.0, 8.0), 0.0);
+        assert_eq!(bits(f64::NAN, 8.0), 0.0);
+        assert!(largest([1.0, f64::NAN, 2.0].into_iter()).is_nan());
+        assert_eq!(largest([1.0, 3.0, 2.0].into_iter()), 3.0);
+        let broken = answer(&[f64::NAN, 1.0], &[2.0, 1.0]);
+        assert!(broken.difference().is_some_and(f64::is_nan) && broken.bits() == Some(0.0));
         let answer = answer(&[1.0, -7.75, 3.5], &[1.0, -8.0, 3.5]);
         assert_eq!(
             (answer.difference(), answer.bits()),

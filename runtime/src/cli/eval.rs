@@ -7,7 +7,7 @@ use heddle_ir::file::{Access, write_atomically};
 use heddle_ir::plan::{Outcome, Plan};
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Answer, Share};
+use super::answers::{Answer, Share, largest};
 use super::client::warn_insecure;
 use super::machine::peak_rss_bytes;
 use super::runner::{BackendKind, Runner, merge, reference};
@@ -261,7 +261,8 @@ impl Report {
             reference_accuracy: count(&|a| Some(a.label? == a.reference_class?)),
             agreement: count(&Answer::agrees),
             disagreements: disagreements.collect(),
-            largest_logit_difference: differences.iter().copied().reduce(f64::max),
+            largest_logit_difference: (!differences.is_empty())
+                .then(|| largest(differences.iter().copied())),
             mean_logit_difference: mean(&differences),
             worst_bits: bits.iter().copied().reduce(f64::min),
             mean_bits: mean(&ratios).map(|ratio| -ratio.log2()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use heddle_ir::plan::Plan;
 use serde::Serialize;
 
-use super::answers::Answer;
+use super::answers::{Answer, largest};
 use super::client::warn_insecure;
 use super::machine::peak_rss_bytes;
 use super::runner::{BackendKind, Runner, merge, reference};
@@ -152,11 +152,7 @@ impl Infer {
             ));
         }
         if let Some(agreement) = report.agreement {
-            let largest = report
-                .images
-                .iter()
-                .filter_map(Answer::difference)
-                .fold(0.0, f64::max);
+            let largest = largest(report.images.iter().filter_map(Answer::difference));
             let bits = report
                 .images
                 .iter()
