@@ -262,6 +262,12 @@ fn what_the_algorithm_cannot_express_is_refused() {
         }
     });
     assert!(strides.contains("equal strides"), "{strides}");
+    let taps = refused(1 << 10, |map| {
+        if let LinearOp::Conv { window, .. } = &mut map.terms[0].ops[0] {
+            window.kernel = [usize::MAX, 3];
+        }
+    });
+    assert!(taps.contains("at most 1024 taps"), "{taps}");
     let grid = refused(1 << 10, |map| map.output.grid_width = 16);
     assert!(grid.contains("one grid"), "{grid}");
 }

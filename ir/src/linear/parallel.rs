@@ -110,8 +110,8 @@ impl ParallelConvolution {
     ///
     /// # Errors
     /// [`Error::Shape`] if the map is not one convolution alone, its strides differ, its result's
-    /// gap is not the operand's times the stride, the grids differ, or `slots` is no power of two
-    /// that holds both.
+    /// gap is not the operand's times the stride, the grids differ, the kernel has more taps than
+    /// there are slots, or `slots` is no power of two that holds both.
     pub fn of(map: &LinearMap, slots: usize) -> Result<Self, Error> {
         let misfit = |expected: &str, found: String| {
             Err(Error::Shape {
@@ -140,6 +140,13 @@ impl ParallelConvolution {
         }
         if [input.grid_height, input.grid_width] != [output.grid_height, output.grid_width] {
             return misfit("one grid", format!("{input} and {output}"));
+        }
+        let [rows, columns] = window.kernel;
+        if rows.saturating_mul(columns) > slots {
+            return misfit(
+                &format!("a kernel of at most {slots} taps"),
+                format!("{rows}x{columns}"),
+            );
         }
         let period = input.period().max(output.period());
         if !slots.is_power_of_two() || slots < period {
@@ -197,7 +204,7 @@ impl ParallelConvolution {
                 .wrapping_mul(dilation[axis] as i64)
                 .wrapping_sub(pads[axis] as i64)
         };
-        let mut rotations = Vec::with_capacity(kernel[0].saturating_mul(kernel[1]).min(1 << 20));
+        let mut rotations = Vec::with_capacity(kernel[0] * kernel[1]);
         for ky in 0..kernel[0] {
             for kx in 0..kernel[1] {
                 let by = row

@@ -111,3 +111,55 @@ pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
     }
     violations
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Machine, verify};
+    use super::*;
+    use crate::nn::LinearOp;
+    use crate::test_support::{machine, parallel_schedule};
+
+    /// What the verifier says of the schedule after an edit.
+    fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
+        let (mut schedule, weights) = parallel_schedule();
+        edit(&mut schedule);
+        let (parameters, bootstrap) = machine();
+        let machine = Machine {
+            parameters: &parameters,
+            bootstrap: &bootstrap,
+        };
+        let violations = verify(&schedule, machine, Some(&weights));
+        violations.iter().map(Violation::to_string).collect()
+    }
+
+    #[test]
+    fn a_kernel_of_any_size_takes_no_memory() {
+        for kernel in [[1 << 40, 1], [usize::MAX, usize::MAX], [1 << 9, 1 << 9]] {
+            let messages = after(|schedule| {
+                if let LinearOp::Conv { window, .. } = &mut schedule.linear_maps[0].terms[0].ops[0]
+                {
+                    window.kernel = kernel;
+                }
+            });
+            let refused = messages.iter().any(|message| message.contains("taps"));
+            assert!(refused, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn operands_rotate_one_value() {
+        assert_eq!(after(|_| {}), [""; 0]);
+        let messages = after(|schedule| {
+            let rotation = schedule
+                .graph
+                .values()
+                .find(|value| matches!(schedule.graph.node(*value).op, Op::Rotate { .. }));
+            let rotation = rotation.expect("the kernel rotates");
+            schedule.graph.node_mut(rotation).op = Op::DropLevel;
+        });
+        let found = messages
+            .iter()
+            .any(|message| message.contains("is not rotated by"));
+        assert!(found, "{messages:?}");
+    }
+}
