@@ -140,6 +140,69 @@ fn a_plan_is_written_and_every_stage_is_printed() {
 }
 
 #[test]
+fn eval_mod_and_softmax_are_chosen_and_stated() {
+    let folder = Folder::new("choices");
+    folder.write("model.onnx", &network(Shortcut::B));
+    let run = |more: &[&str]| {
+        let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
+        let output = folder.run(&[&["model.onnx", "-o", "x.plan"][..], &ring, more].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said + &String::from_utf8(output.stdout).unwrap()
+    };
+    for (choice, signs) in [
+        (
+            "cosine",
+            [
+                "degree 62",
+                "7 levels; error 2^-30.1 of q0",
+                "2^10 is off by 2^-17.3",
+            ],
+        ),
+        (
+            "arcsine",
+            ["degree 63", "9 levels; error 2^-3", "2^8 is off by 2^-29.1"],
+        ),
+        (
+            "arcsine:5",
+            [
+                "degree 63",
+                "10 levels; error 2^-3",
+                "2^8 is off by 2^-42.6",
+            ],
+        ),
+        (
+            "arcsine:7",
+            ["degree 63", "10 levels; error 2^-3", "2^8 is off by 2^-"],
+        ),
+    ] {
+        let said = run(&["--eval-mod", choice]);
+        for sign in signs
+            .into_iter()
+            .chain(["a bootstrap fails with probability 2^-"])
+        {
+            assert!(said.contains(sign), "{choice}: no `{sign}` in {said}");
+        }
+    }
+    let summary = run(&["--softmax", "--emit", "schedule"]);
+    for sign in [
+        "softmax.exponential",
+        "softmax.square",
+        "results are probabilities",
+        "EvalMod by",
+    ] {
+        assert!(summary.contains(sign), "no `{sign}` in {summary}");
+    }
+    let wrong = folder.run(&["model.onnx", "-o", "y.plan", "--eval-mod", "arcsine:4"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(
+        message.contains("cosine, arcsine:3, arcsine:5, arcsine:7"),
+        "{message}"
+    );
+}
+
+#[test]
 fn bad_models_are_refused() {
     let folder = Folder::new("models");
     let model = network(Shortcut::A);

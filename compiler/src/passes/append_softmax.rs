@@ -5,6 +5,7 @@
 //! rotations, and go through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot a class and
 //! zeroes every other.
 
+use heddle_ir::ValueId;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
 use heddle_ir::nn::{LinearOp, Model, Op as NnOp, TensorType};
@@ -51,9 +52,7 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     let wide = range.max(LEAST_RANGE);
     let softmax = softmax::design(classes, wide);
     // The period of what the last map reads: with a shorter one it would be evaluated for every repetition.
-    let read = graph.operands(logits).into_iter();
-    let periods = read.map(|operand| graph.ty(operand).layout.period());
-    let period = periods.fold(slots, usize::max);
+    let period = read_period(&graph, logits).max(slots);
     let row = MultiplexedLayout {
         gap: 1,
         channels: 1,
@@ -114,6 +113,16 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     let output = graph.add(self::map(row, ops, kept, 1.0, 1.0), &[value], ty, NODE);
     graph.set_outputs(vec![output]);
     (graph, softmax)
+}
+
+/// The longest period of what a value's linear maps read once they are fused.
+fn read_period(graph: &SlotGraph, value: ValueId) -> usize {
+    if !matches!(graph.node(value).op, Op::Linear(_)) {
+        return graph.ty(value).layout.period();
+    }
+    let operands = graph.operands(value).into_iter();
+    let periods = operands.map(|operand| read_period(graph, operand));
+    periods.max().unwrap_or(1)
 }
 
 /// Tells the user what the results are now, and takes back what import said of them.

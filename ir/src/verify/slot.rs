@@ -243,7 +243,10 @@ fn check_linear(map: &LinearMap, operands: &[&SlotType], result: &SlotType) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Graph;
+    use crate::slot::Chebyshev;
     use crate::test_support::slot_graph;
+    use crate::text::{parse_slot, print_slot};
 
     /// The messages after one edit of the valid graph.
     fn after(edit: impl FnOnce(&mut SlotGraph)) -> Vec<String> {
@@ -378,5 +381,68 @@ mod tests {
                 .iter()
                 .any(|m| m.contains("output %99 does not exist"))
         );
+    }
+
+    /// The valid graph with a division behind its second activation.
+    fn with_division(edit: impl FnOnce(&mut Normalisation, &mut SlotType)) -> Vec<String> {
+        let (graph, weights) = slot_graph();
+        let square = Chebyshev {
+            coefficients: vec![0.5, 0.0, 0.5],
+        };
+        let mut division = Normalisation {
+            function: Weighting::Square,
+            numerator: square.clone(),
+            denominator: square.clone(),
+            steps: vec![1, 2, 4, 8],
+            start: square.clone(),
+            deviation: square,
+            iterations: 3,
+        };
+        let mut ty = graph.ty(ValueId(4)).clone();
+        ty.range = 1.0;
+        edit(&mut division, &mut ty);
+        let mut divided = Graph::new();
+        for value in graph.values().take(5) {
+            let node = graph.node(value);
+            let operands = graph.operands(value);
+            divided.add(node.op.clone(), &operands, node.ty.clone(), &node.name);
+        }
+        let quotient = divided.add(Op::Normalise(division), &[ValueId(4)], ty, "quotient");
+        let fc = graph.node(ValueId(5));
+        let Op::Linear(mut map) = fc.op.clone() else {
+            panic!("the graph ends in a linear map");
+        };
+        map.terms[0].factor = 1.0 / fc.ty.range;
+        let out = divided.add(Op::Linear(map), &[quotient], fc.ty.clone(), "fc");
+        divided.set_outputs(vec![out]);
+        let text = print_slot(&divided);
+        let printed = parse_slot(&text).map(|parsed| print_slot(&parsed));
+        assert_eq!(printed.unwrap(), text);
+        let violations = verify(&divided, &weights);
+        violations.iter().map(Violation::to_string).collect()
+    }
+
+    #[test]
+    fn divisions_are_checked_and_print_and_parse_back() {
+        assert_eq!(with_division(|_, _| {}), [""; 0]);
+        assert_only(&with_division(|d, _| d.iterations = 0), "has 0 iterations");
+        assert_only(
+            &with_division(|d, _| d.steps[0] = 32),
+            "rotates by 32; the period is 32",
+        );
+        let empty = |d: &mut Normalisation, _: &mut SlotType| d.start.coefficients.clear();
+        assert_only(&with_division(empty), "its start has no coefficients");
+        let rate = Weighting::Exponential { rate: -1.0 };
+        assert_only(
+            &with_division(|d, _| d.function = rate),
+            "the rate -1 is not",
+        );
+        let messages = with_division(|_, ty| ty.range = 2.0);
+        assert!(
+            messages[0].contains("has the range 2, a quotient's is 1"),
+            "{messages:#?}"
+        );
+        let messages = with_division(|_, ty| ty.layout.channels = 1);
+        assert!(messages[0].contains("has type"), "{messages:#?}");
     }
 }
