@@ -1,4 +1,4 @@
-//! The passes, one file each, in the order in which the pipeline runs them.
+//! The passes, one file each; [`crate::pipeline`] has their order.
 
 pub mod append_softmax;
 pub mod approximate_activations;

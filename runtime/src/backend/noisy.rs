@@ -114,8 +114,8 @@ impl NoisyBackend<'_> {
 impl Backend for NoisyBackend<'_> {
     type Value = Vec<f64>;
 
-    /// What a bootstrap leaves behind is exact to [`heddle_ckks::noise`]; here, the rounded coefficients of all diagonals and
-    /// the keys of the giant steps count, each relative to the product's scale.
+    /// Adds the errors of the diagonals' rounded coefficients, which grow with the operands, and those of the key switches
+    /// and of dividing their special primes away, which do not: both relative to the product's scale.
     fn linear_transform(
         &self,
         step: &Step<'_>,
