@@ -8,6 +8,7 @@ use heddle_ir::verify;
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::{Parameters, named};
 
+use crate::analysis::cost::CostModel;
 use crate::analysis::ranges::{self, Ranges};
 use crate::analysis::rotations;
 use crate::approx::activation::Approximation;
@@ -17,7 +18,8 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, pack, place_bootstraps, remove_identity, schedule, select_keys, split_channels,
+    lower_max_pool, pack, place_bootstraps, remove_identity, schedule, select_keys, share_sums,
+    split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -123,6 +125,17 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let (packed, changed) = fuse_linear_maps::run(packed);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());
+    let cost = CostModel::new(&parameters, &bootstrap);
+    // Linear maps run where an activation has used up its levels, one above what bootstraps take.
+    let level = bootstrap.input_level() + 1;
+    let (packed, changed) = share_sums::run(packed, &model.weights, cost, level, slots)?;
+    verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
+    log.slot(
+        share_sums::NAME,
+        changed,
+        &packed,
+        share_sums::remarks(&packed),
+    );
     let steps = rotations::steps(&packed, &model.weights, slots)?;
     let placement = place_bootstraps::run(&packed, &steps, &parameters, &bootstrap)?;
     log.slot(

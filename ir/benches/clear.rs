@@ -58,6 +58,7 @@ impl Builder {
             terms,
             output,
             bias_factor: 1.0,
+            doublings: 0,
         });
         self.add(
             Op::LinearTransform {

@@ -3,6 +3,12 @@
 //! A map is a sum of terms, one for every operand; a term is a chain of the tensor graph's affine
 //! operations between two layouts. The weights are referred to, not copied: matrices and diagonals
 //! are expanded where they are needed, by compiler and runtime alike.
+//!
+//! Where the result's period is shorter than an operand's, every copy of the result could be computed
+//! from diagonals of its own. It is cheaper to give each copy a share of every sum and to add the
+//! copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan, "GAZELLE",
+//! USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal `(c - r) mod P`, where
+//! `P` is the result's period, so that there are `P` diagonals at most.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +44,10 @@ pub struct LinearMap {
     pub output: MultiplexedLayout,
     /// Multiplies the bias: one over the result's range.
     pub bias_factor: f64,
+    /// How often the shares of a sum are doubled: the terms give a value of `2^doublings` times the
+    /// result's period, which the result is after as many additions of its rotation by half its
+    /// period. The bias is added at the end.
+    pub doublings: u32,
 }
 
 /// The non-zero diagonals of one term; the main one of a term that is zero throughout.
@@ -45,8 +55,7 @@ pub struct LinearMap {
 pub struct Diagonals {
     /// Period of the operand: the index of a diagonal counts modulo this.
     pub input_period: usize,
-    /// Period of the diagonals and of the partial sums: the larger of the operand's and the
-    /// result's.
+    /// Period of the diagonals and of what they sum to: the larger of the operand's and the shares'.
     pub work_period: usize,
     /// `entries[d][i]` multiplies slot `i + d` of the operand on its way to slot `i` of the result.
     pub entries: BTreeMap<usize, Vec<f64>>,
@@ -105,6 +114,35 @@ impl LinearMap {
         ))
     }
 
+    /// The period of the shares of the sums, in slots; the result's where there are no doublings.
+    pub fn shared_period(&self) -> usize {
+        self.output.period() << self.doublings
+    }
+
+    /// The period of one term's shares: a short operand repeats within [`Self::shared_period`], and
+    /// so does what it contributes.
+    fn term_period(&self, term: usize) -> usize {
+        let (least, most) = (self.output.period(), self.shared_period());
+        self.terms[term].input.period().clamp(least, most)
+    }
+
+    /// A term as a matrix from the operand's slots to the slots that hold its shares of the sums;
+    /// [`Self::slot_matrix`] where there are no doublings. It has as many rows as the term's shares
+    /// have slots, which divides [`Self::shared_period`] and repeats in it.
+    ///
+    /// # Errors
+    /// If a weight is missing or its shape does not fit.
+    pub fn share_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
+        let whole = self.slot_matrix(term, weights)?;
+        if self.doublings == 0 {
+            return Ok(whole);
+        }
+        let period = self.term_period(term);
+        // What repeats is added as often as it repeats.
+        let factor = period as f64 / self.shared_period() as f64;
+        Ok(whole.in_shares(period, factor))
+    }
+
     /// The bias in one period of the result's slots, or `None` where it is zero throughout.
     ///
     /// # Errors
@@ -123,19 +161,19 @@ impl LinearMap {
 
     /// The non-zero diagonals of a term.
     ///
-    /// The result repeats with its own period, so every copy of it within the work period takes
+    /// The shares repeat with their own period, so every copy of them within the work period takes
     /// its inputs from the diagonals that reach them.
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn diagonals(&self, term: usize, weights: &Weights) -> Result<Diagonals, Error> {
-        let matrix = self.slot_matrix(term, weights)?;
+        let matrix = self.share_matrix(term, weights)?;
         let input_period = self.terms[term].input.period();
-        let output_period = self.output.period();
-        let work_period = input_period.max(output_period);
+        let share_period = matrix.rows();
+        let work_period = input_period.max(share_period);
         let mut by_index: Vec<Option<Vec<f64>>> = vec![None; input_period];
-        for copy in (0..work_period).step_by(output_period) {
-            for row in 0..output_period {
+        for copy in (0..work_period).step_by(share_period) {
+            for row in 0..share_period {
                 let slot = copy + row;
                 for (column, value) in matrix.row(row) {
                     let diagonal = (column + work_period - slot) % input_period;
@@ -156,6 +194,29 @@ impl LinearMap {
             work_period,
             entries,
         })
+    }
+
+    /// The indices of [`Self::diagonals`], ascending, without their entries.
+    ///
+    /// # Errors
+    /// If a weight is missing or its shape does not fit.
+    pub fn diagonal_indices(&self, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
+        let matrix = self.share_matrix(term, weights)?;
+        let period = self.terms[term].input.period();
+        let share_period = matrix.rows();
+        // Within the work period, a copy of the shares shifts every diagonal by their period.
+        let copies = period.div_ceil(share_period);
+        let mut present = vec![false; period];
+        for row in 0..share_period {
+            for (column, _) in matrix.row(row) {
+                for copy in 0..copies {
+                    let slot = (copy * share_period + row) % period;
+                    present[(column + period - slot) % period] = true;
+                }
+            }
+        }
+        present[0] |= !present.contains(&true);
+        Ok((0..period).filter(|diagonal| present[*diagonal]).collect())
     }
 }
 
@@ -189,26 +250,104 @@ mod tests {
         }
     }
 
-    /// Diagonals, applied as the encrypted machine applies them, agree with the matrix.
+    /// Diagonals, applied and added up as the encrypted machine does it, agree with the matrix. Returns how many there are.
     fn check(map: &LinearMap, weights: &Weights) -> usize {
-        let diagonals = map.diagonals(0, weights).unwrap();
-        let matrix = map.slot_matrix(0, weights).unwrap();
-        let packed: Vec<f64> = ramp(diagonals.input_period, 3)
-            .into_iter()
-            .map(f64::from)
+        let operands: Vec<Vec<f64>> = (map.terms.iter().enumerate())
+            .map(|(index, term)| ramp(term.input.period(), 3 + index))
+            .map(|slots| slots.into_iter().map(f64::from).collect())
             .collect();
-        let mut result = vec![0.0; diagonals.work_period];
-        for (diagonal, entries) in &diagonals.entries {
-            for (slot, entry) in entries.iter().enumerate() {
-                result[slot] += entry * packed[(slot + diagonal) % diagonals.input_period];
+        let mut result = vec![0.0; map.shared_period()];
+        let mut expected = vec![0.0; map.output.period()];
+        let mut count = 0;
+        for (term, packed) in operands.iter().enumerate() {
+            let matrix = map.slot_matrix(term, weights).unwrap();
+            matrix.apply_add(packed, &mut expected);
+            let diagonals = map.diagonals(term, weights).unwrap();
+            let indices: Vec<usize> = diagonals.entries.keys().copied().collect();
+            assert_eq!(map.diagonal_indices(term, weights).unwrap(), indices);
+            count += indices.len();
+            // A sum that repeats with less than the work period is the same in every copy of it.
+            let mut sum = vec![0.0; diagonals.work_period];
+            for (diagonal, entries) in &diagonals.entries {
+                for (slot, entry) in entries.iter().enumerate() {
+                    sum[slot] += entry * packed[(slot + diagonal) % diagonals.input_period];
+                }
+            }
+            let slots = result.len().max(sum.len());
+            for slot in 0..slots {
+                let share = sum[slot % sum.len()];
+                match slot < result.len() {
+                    true => result[slot] += share,
+                    false => assert!((share - sum[slot % result.len()]).abs() < 1e-9),
+                }
             }
         }
-        let mut expected = vec![0.0; map.output.period()];
-        matrix.apply_add(&packed, &mut expected);
-        for (slot, value) in result.iter().enumerate() {
-            assert!((value - expected[slot % expected.len()]).abs() < 1e-9);
+        for _ in 0..map.doublings {
+            let rotated = result.split_off(result.len() / 2);
+            result
+                .iter_mut()
+                .zip(rotated)
+                .for_each(|(sum, share)| *sum += share);
         }
-        diagonals.entries.len()
+        for (value, expected) in result.iter().zip(&expected) {
+            assert!((value - expected).abs() < 1e-9);
+        }
+        count
+    }
+
+    /// The number of diagonals at every number of doublings, each checked.
+    fn counts(map: &LinearMap, weights: &Weights) -> Vec<usize> {
+        let longest = map.terms.iter().map(|term| term.input.period()).max();
+        let ratio = longest.unwrap() / map.output.period();
+        let shared = |doublings| LinearMap {
+            doublings,
+            ..map.clone()
+        };
+        (0..=ratio.max(1).ilog2())
+            .map(|doublings| check(&shared(doublings), weights))
+            .collect()
+    }
+
+    #[test]
+    fn shares_take_as_many_diagonals_as_the_result_has_slots_at_most() {
+        let input = MultiplexedLayout::dense(8, 8, 8);
+        let output = MultiplexedLayout::dense(10, 1, 1);
+        let mut weights = Weights::default();
+        let weight = weights.push(Tensor::new("weight", vec![10, 512], ramp(5120, 5)));
+        let term = LinearTerm {
+            input,
+            ops: vec![LinearOp::Flatten, LinearOp::Gemm { weight, bias: None }],
+            factor: 0.25,
+        };
+        let map = LinearMap {
+            terms: vec![term],
+            output,
+            bias_factor: 1.0,
+            doublings: 0,
+        };
+        let counts = counts(&map, &weights);
+        assert_eq!((counts[0], counts[5]), (512, 16));
+    }
+
+    #[test]
+    fn terms_of_different_periods_share_their_sums() {
+        let wide = MultiplexedLayout::dense(4, 8, 8);
+        let output = wide.on_same_grid(2, 4, 4, 4);
+        let vector = MultiplexedLayout::dense(4, 1, 1);
+        let mut weights = Weights::default();
+        let op = conv(&mut weights, 4, 4, 2);
+        let weight = weights.push(Tensor::new("weight", vec![64, 4], ramp(256, 7)));
+        let term = |input, ops, factor| LinearTerm { input, ops, factor };
+        let gemm = LinearOp::Gemm { weight, bias: None };
+        for other in [term(output, Vec::new(), 0.5), term(vector, vec![gemm], 2.0)] {
+            let map = LinearMap {
+                terms: vec![term(wide, vec![op.clone()], 0.75), other],
+                output,
+                bias_factor: 1.0,
+                doublings: 0,
+            };
+            assert_eq!(counts(&map, &weights).len(), 3);
+        }
     }
 
     #[test]
@@ -217,11 +356,11 @@ mod tests {
         let middle = image.on_same_grid(2, 32, 16, 16);
         let small = image.on_same_grid(4, 64, 8, 8);
         for (input, output, stride, expected) in [
-            (image, image, 1, 144),
-            (image, middle, 2, 256),
-            (middle, middle, 1, 392),
-            (middle, small, 2, 648),
-            (small, small, 1, 900),
+            (image, image, 1, vec![144]),
+            (image, middle, 2, vec![256, 128]),
+            (middle, middle, 1, vec![392]),
+            (middle, small, 2, vec![648, 324]),
+            (small, small, 1, vec![900]),
         ] {
             let mut weights = Weights::default();
             let op = conv(&mut weights, output.channels, input.channels, stride);
@@ -234,8 +373,9 @@ mod tests {
                 terms: vec![term],
                 output,
                 bias_factor: 1.0,
+                doublings: 0,
             };
-            assert_eq!(check(&map, &weights), expected);
+            assert_eq!(counts(&map, &weights), expected);
         }
     }
 
@@ -262,6 +402,7 @@ mod tests {
             terms: vec![term],
             output: layout,
             bias_factor: 1.0,
+            doublings: 0,
         };
         assert_eq!(check(&map, &weights), 1);
     }
@@ -281,6 +422,7 @@ mod tests {
             terms: vec![term],
             output,
             bias_factor: 1.0,
+            doublings: 0,
         };
         assert_eq!(check(&map, &weights), 36);
     }

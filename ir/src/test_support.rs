@@ -89,6 +89,7 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
             terms,
             output,
             bias_factor: 1.0 / range,
+            doublings: 0,
         })
     };
     let activation = || slot::Op::Activation(relu());
@@ -128,29 +129,35 @@ impl Builder {
         self.graph.add(op, operands, ty, name)
     }
 
-    /// A linear map, the rescale behind it and its bias.
+    /// A linear map, the rescale behind it, the doublings of its shares and its bias; the result has `2^log_slots` slots.
     fn linear(
         &mut self,
         map: u32,
         operands: &[ValueId],
-        log_slots: u32,
+        (log_slots, doublings): (u32, u32),
         steps: Vec<TransformSteps>,
     ) -> ValueId {
         let map = LinearMapId(map);
         let operand = *self.graph.ty(operands[0]);
         let log_q = (self.parameters.q()[operand.level] as f64).log2();
         let ty = CiphertextType {
-            log_slots,
+            log_slots: log_slots + doublings,
             level: operand.level,
             log_scale: 40.0 + log_q,
         };
         let y = self.add(Op::LinearTransform { map, steps }, operands, ty, "linear");
-        let ty = CiphertextType {
+        let mut ty = CiphertextType {
             level: ty.level - 1,
             log_scale: 40.0,
             ..ty
         };
-        let y = self.add(Op::Rescale, &[y], ty, "linear");
+        let mut y = self.add(Op::Rescale, &[y], ty, "linear");
+        for doubling in (0..doublings).rev() {
+            let by = 1 << (log_slots + doubling);
+            let rotated = self.add(Op::Rotate { by }, &[y], ty, "linear");
+            ty.log_slots -= 1;
+            y = self.add(Op::Add, &[y, rotated], ty, "linear");
+        }
         self.add(Op::AddBias { map }, &[y], ty, "linear")
     }
 
@@ -234,11 +241,11 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
         log_scale: 40.0,
     };
     let x = b.add(Op::Input, &[], ty, "image");
-    let y = b.linear(0, &[x], 5, vec![steps(0, 0)]);
+    let y = b.linear(0, &[x], (5, 0), vec![steps(0, 0)]);
     let y = b.relu(y);
-    let z = b.linear(1, &[y, y], 5, vec![steps(1, 0), steps(1, 1)]);
+    let z = b.linear(1, &[y, y], (5, 0), vec![steps(1, 0), steps(1, 1)]);
     let z = b.relu(z);
-    let out = b.linear(2, &[z], 2, vec![steps(2, 0)]);
+    let out = b.linear(2, &[z], (2, 0), vec![steps(2, 0)]);
     b.graph.set_outputs(vec![out]);
 
     let n = b.parameters.n();
@@ -268,8 +275,8 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
     )
 }
 
-/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, with its
-/// weights.
+/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, in four shares, with
+/// its weights.
 pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     let (graph, weights) = slot_graph();
     let node = |value: u32| graph.node(ValueId(value));
@@ -279,6 +286,7 @@ pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     let range = node(1).ty.range;
     let mut head = head.clone();
     head.terms[0].factor = range / node(5).ty.range;
+    head.doublings = 2;
     let mut parallel = Graph::new();
     let x = parallel.add(slot::Op::Input, &[], node(0).ty.clone(), "image");
     let op = slot::Op::ParallelConvolution {
@@ -364,7 +372,9 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     };
     let used: Vec<usize> = steps.baby.iter().chain(&steps.giant).copied().collect();
     rotations.extend(used.into_iter().filter(|by| *by != 0).map(|by| (by, 2)));
-    let out = b.linear(1, &[y], 2, vec![steps]);
+    // Behind the rescale.
+    rotations.extend([(8, 1), (4, 1)]);
+    let out = b.linear(1, &[y], (2, head.doublings), vec![steps]);
     b.graph.set_outputs(vec![out]);
     let mut keys: Vec<KeyUse> = rotations
         .into_iter()

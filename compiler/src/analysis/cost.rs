@@ -60,8 +60,8 @@ impl<'a> CostModel<'a> {
         self.key_switch(level) + 4.0 * ACCUMULATE * limbs + 2.0 * limbs
     }
 
-    /// A double-hoisted linear transform with its rescale.
-    pub fn linear(&self, level: usize, terms: &[TransformCounts]) -> f64 {
+    /// A double-hoisted linear transform with its rescale, and the doublings of its shares behind that.
+    pub fn linear(&self, level: usize, terms: &[TransformCounts], doublings: u32) -> f64 {
         let Ok(layout) = self.parameters.key_switch_layout(level) else {
             return f64::INFINITY;
         };
@@ -75,7 +75,8 @@ impl<'a> CostModel<'a> {
                 products + babies + giants
             })
             .sum();
-        terms + 2.0 * self.key_switch(level)
+        let sums = self.rotate_sum(level.saturating_sub(1), doublings as usize);
+        terms + 2.0 * self.key_switch(level) + sums
     }
 
     /// A multiplexed parallel convolution with its two rescales.

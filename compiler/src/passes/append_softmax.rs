@@ -1,11 +1,9 @@
 //! Softmax behind the logits, so that a client learns probabilities.
 //!
 //! The logits are centred first, as part of the last linear map: softmax does not change, and the mean of their
-//! exponentials is at least 1. Behind the map they lie in neighbouring slots, are repeated through the whole period by
-//! rotations, and go through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot a class and
-//! zeroes every other.
+//! exponentials is at least 1. Behind the map they lie in neighbouring slots and go through the steps of
+//! [`crate::approx::softmax`]. A last linear map keeps one slot a class and zeroes every other.
 
-use heddle_ir::ValueId;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
 use heddle_ir::nn::{LinearOp, Model, Op as NnOp, TensorType};
@@ -51,15 +49,13 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     let slots = classes.next_power_of_two();
     let wide = range.max(LEAST_RANGE);
     let softmax = softmax::design(classes, wide);
-    // The period of what the last map reads: with a shorter one it would be evaluated for every repetition.
-    let period = read_period(&graph, logits).max(slots);
     let row = MultiplexedLayout {
         gap: 1,
         channels: 1,
         height: 1,
         width: slots,
         grid_height: 1,
-        grid_width: period,
+        grid_width: slots,
     };
 
     let mut ops = Vec::new();
@@ -79,13 +75,7 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
         range: wide,
     };
     let map = map(layout, ops, row, range / wide, 1.0 / wide);
-    let mut value = graph.add(map, &[logits], ty.clone(), NODE);
-    let steps: Vec<usize> = (slots.trailing_zeros()..period.trailing_zeros())
-        .map(|bit| 1 << bit)
-        .collect();
-    if !steps.is_empty() {
-        value = graph.add(Op::RotateSum { steps }, &[value], ty, NODE);
-    }
+    let mut value = graph.add(map, &[logits], ty, NODE);
     for (index, step) in softmax.steps.iter().enumerate() {
         let name = match index {
             0 => format!("{NODE}.exponential"),
@@ -115,16 +105,6 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     (graph, softmax)
 }
 
-/// The longest period of what a value's linear maps read once they are fused.
-fn read_period(graph: &SlotGraph, value: ValueId) -> usize {
-    if !matches!(graph.node(value).op, Op::Linear(_)) {
-        return graph.ty(value).layout.period();
-    }
-    let operands = graph.operands(value).into_iter();
-    let periods = operands.map(|operand| read_period(graph, operand));
-    periods.max().unwrap_or(1)
-}
-
 /// Tells the user what the results are now, and takes back what import said of them.
 pub fn note(softmax: &Softmax, notes: &mut Vec<String>) {
     const LOGITS: &str = " is cut off: results are logits";
@@ -149,5 +129,6 @@ fn map(
         terms: vec![LinearTerm { input, ops, factor }],
         output,
         bias_factor,
+        doublings: 0,
     })
 }

@@ -128,6 +128,7 @@ fn substitute(
         terms,
         output: map.output,
         bias_factor: map.bias_factor,
+        doublings: map.doublings,
     };
     (Op::Linear(fused), operands)
 }

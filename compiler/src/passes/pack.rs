@@ -220,6 +220,7 @@ impl Packer<'_> {
             terms,
             output,
             bias_factor,
+            doublings: 0,
         };
         self.add(Op::Linear(map), operands, output, value)
     }
@@ -313,15 +314,8 @@ pub(super) fn output_layout(
     [channels, height, width]: [usize; 3],
 ) -> MultiplexedLayout {
     match op {
-        // A vector spreads over the smallest cell that holds it.
-        LinearOp::Gemm { .. } => {
-            let gap = (channels as f64).sqrt().ceil() as usize;
-            let gap = gap
-                .next_power_of_two()
-                .min(layout.grid_height)
-                .min(layout.grid_width);
-            layout.on_same_grid(gap, channels, 1, 1)
-        }
+        // A vector leaves the grid: the shorter its period, the fewer diagonals lead to it.
+        LinearOp::Gemm { .. } => MultiplexedLayout::dense(channels, 1, 1),
         _ => {
             let room = (layout.grid_height / height).min(layout.grid_width / width);
             let gap = (layout.gap * stride(op)).min(room.max(1));

@@ -353,9 +353,9 @@ impl Search<'_> {
                 .map_or(f64::INFINITY, |convolution| {
                     self.cost.parallel(level, &convolution)
                 }),
-            Op::Linear(_) => {
+            Op::Linear(map) => {
                 let terms: Vec<_> = self.steps[value.index()].iter().map(counts).collect();
-                self.cost.linear(level, &terms)
+                self.cost.linear(level, &terms, map.doublings)
             }
             Op::Activation(activation) => self.cost.activation(level, activation),
             Op::RotateSum { steps } => self.cost.rotate_sum(level, steps.len()),

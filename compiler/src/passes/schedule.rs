@@ -174,15 +174,18 @@ impl Scheduler<'_> {
         self.linear_maps.push(map.clone());
         let level = self.graph.ty(operands[0]).level;
         let ty = CiphertextType {
-            log_slots: map.output.period().trailing_zeros(),
+            log_slots: map.shared_period().trailing_zeros(),
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
         let sum = self
             .graph
             .add(Op::LinearTransform { map: id, steps }, operands, ty, name);
-        let rescaled = self.rescale(sum, name);
-        self.add_bias(id, map, rescaled, weights, name)
+        let mut sum = self.rescale(sum, name);
+        for doubling in (0..map.doublings).rev() {
+            sum = self.halve_period(sum, map.output.period() << doubling, name);
+        }
+        self.add_bias(id, map, sum, weights, name)
     }
 
     /// The value with a map's bias, where the map has one.
@@ -199,6 +202,13 @@ impl Scheduler<'_> {
         }
         let ty = *self.graph.ty(value);
         Ok(self.graph.add(Op::AddBias { map: id }, &[value], ty, name))
+    }
+
+    /// The value plus its rotation by half of its slots, which repeats with that half.
+    fn halve_period(&mut self, value: ValueId, half: usize, name: &str) -> ValueId {
+        let sum = self.add_rotated(value, half, name);
+        self.graph.node_mut(sum).ty.log_slots -= 1;
+        sum
     }
 
     fn add_rotated(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {

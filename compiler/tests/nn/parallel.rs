@@ -73,6 +73,7 @@ impl Case {
             terms: vec![term(self.input, vec![op], before / after)],
             output,
             bias_factor: 1.0 / after,
+            doublings: 0,
         };
         let slots = self.slots;
         let op = Op::ParallelConvolution { map, slots };
@@ -82,6 +83,7 @@ impl Case {
             terms: vec![term(output, Vec::new(), 1.0)],
             output,
             bias_factor: 1.0 / after,
+            doublings: 0,
         };
         let y = graph.add(Op::Linear(mask), &[y], ty(output, after), "mask");
         graph.set_outputs(vec![y]);

@@ -44,8 +44,21 @@ pub(super) struct ExpandedMap {
 
 impl ExpandedMap {
     pub(super) fn new(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
+        Self::of(map, weights, LinearMap::slot_matrix)
+    }
+
+    /// A map by the shares of its sums.
+    fn in_shares(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
+        Self::of(map, weights, LinearMap::share_matrix)
+    }
+
+    fn of(
+        map: &LinearMap,
+        weights: &Weights,
+        matrix: fn(&LinearMap, usize, &Weights) -> Result<AffineMatrix, Error>,
+    ) -> Result<Self, Error> {
         let terms = (0..map.terms.len())
-            .map(|term| map.slot_matrix(term, weights))
+            .map(|term| matrix(map, term, weights))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             terms,
@@ -164,7 +177,7 @@ impl ClearMachine {
             .zip(parallel_slots(schedule))
             .map(|(map, slots)| match slots {
                 Some(slots) => ExpandedMap::parallel(map, slots, weights),
-                None => ExpandedMap::new(map, weights),
+                None => ExpandedMap::in_shares(map, weights),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -357,10 +370,21 @@ impl ClearMachine {
             Op::Input | Op::Rescale | Op::DropLevel => operands[0].to_vec(),
             Op::LinearTransform { map, .. } => {
                 let terms = &self.expanded(*map).terms;
-                let rows = terms.first().map_or(1, AffineMatrix::rows);
+                let rows = terms.iter().map(AffineMatrix::rows).max().unwrap_or(1);
                 let mut sum = vec![[0.0; L]; rows];
                 for (term, operand) in terms.iter().zip(operands) {
-                    term.apply_add_lanes(&operand[..term.columns()], &mut sum);
+                    let operand = &operand[..term.columns()];
+                    if term.rows() == rows {
+                        term.apply_add_lanes(operand, &mut sum);
+                        continue;
+                    }
+                    let mut shares = vec![[0.0; L]; term.rows()];
+                    term.apply_add_lanes(operand, &mut shares);
+                    for (sum, share) in sum.iter_mut().zip(shares.iter().cycle()) {
+                        sum.iter_mut()
+                            .zip(share)
+                            .for_each(|(sum, share)| *sum += share);
+                    }
                 }
                 repeated(sum, node.ty.slots())
             }

@@ -176,6 +176,33 @@ impl AffineMatrix {
         moved
     }
 
+    /// The matrix with each row spread over the rows `row, row + P, …` below `period`, where `P` is the
+    /// number of rows now and divides `period`: the entry of a column goes where column less row is
+    /// nearest to zero modulo `P`. Entries are multiplied by `factor`; the bias is dropped.
+    pub(super) fn in_shares(&self, period: usize, factor: f64) -> Self {
+        let of_result = self.rows();
+        let mut rows = vec![Vec::new(); period];
+        for row in 0..of_result {
+            for (column, value) in self.row(row) {
+                let ahead = (column + of_result - row % of_result) % of_result;
+                // Up to half of the result's period ahead, less than half behind.
+                let slot = match 2 * ahead <= of_result {
+                    true => column + period - ahead,
+                    false => column + of_result - ahead,
+                };
+                rows[slot % period].push((column, factor * value));
+            }
+        }
+        let mut shared = Self::with_columns(self.columns);
+        for entries in rows {
+            for (column, value) in entries {
+                shared.push(column, value);
+            }
+            shared.end_row(0.0);
+        }
+        shared
+    }
+
     /// A chain of operations, first to last, on a row-major `C, H, W` operand.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ struct Step<'a> {
     diagonals: usize,
     baby: usize,
     giant: usize,
+    /// Additions of rotations that complete a linear map's shares.
+    doublings: usize,
     /// Of a multiplexed parallel convolution.
     parallel: ParallelRotations,
     degrees: Vec<String>,
@@ -73,18 +75,18 @@ impl Step<'_> {
             Op::MultiplyAccumulate { part, .. } => Some(part),
             _ => None,
         });
-        let slots = graph.ty(rotation).slots();
-        let halves = |user: &ValueId| graph.ty(*user).slots() < slots;
+        let halves = halves_period(schedule, rotation);
         match (self.kind, part) {
             (Kind::Parallel, Some(ParallelPart::Kernel)) => self.parallel.kernel += 1,
             (Kind::Parallel, Some(ParallelPart::Selection)) => self.parallel.selection += 1,
-            (Kind::Parallel, None) if users.iter().any(halves) => self.parallel.replication += 1,
+            (Kind::Parallel, None) if halves => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
+            (Kind::Linear, _) => self.doublings += 1,
             _ => self.giant += 1,
         }
     }
 
-    /// Rotations: baby + giant of a transform; kernel + sums + selection + replication of a
+    /// Rotations: baby + giant of a transform, + doublings where there are any; kernel + sums + selection + replication of a
     /// multiplexed parallel convolution; the number alone of a rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
@@ -94,12 +96,23 @@ impl Step<'_> {
             replication,
         } = self.parallel;
         match (self.baby, self.giant, self.parallel.total()) {
-            (0, 0, 0) => String::new(),
+            (0, 0, 0) if self.doublings == 0 => String::new(),
+            (baby, giant, 0) if self.doublings > 0 => {
+                format!("{baby}+{giant}+{}", self.doublings)
+            }
             (0, giant, 0) => giant.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
             _ => format!("{kernel}+{sums}+{selection}+{replication}"),
         }
     }
+}
+
+/// Whether a rotation's sum with what it rotates repeats with half the period.
+fn halves_period(schedule: &Schedule, rotation: ValueId) -> bool {
+    let graph = &schedule.graph;
+    let slots = graph.ty(rotation).slots();
+    let mut users = graph.users(rotation).into_iter();
+    users.any(|user| graph.ty(user).slots() < slots)
 }
 
 /// By value: whether an operation is part of a multiplexed parallel convolution.
@@ -136,6 +149,8 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             Op::Input => Some(Kind::Input),
             Op::LinearTransform { .. } => Some(Kind::Linear),
             Op::Bootstrap { .. } => Some(Kind::Bootstrap),
+            // Shares of a linear map's sums.
+            Op::Rotate { .. } if halves_period(schedule, value) => None,
             Op::Rotate { .. } => Some(Kind::RotateSum),
             Op::Polynomial { .. } => Some(Kind::Activation),
             // What drops levels belongs to whoever needs the lower level; the gap shows it.
@@ -163,6 +178,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
                 diagonals: 0,
                 baby: 0,
                 giant: 0,
+                doublings: 0,
                 parallel: ParallelRotations::default(),
                 degrees: Vec::new(),
             });
@@ -188,7 +204,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
 }
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
-/// result's scale and slots, the diagonals and rotations (baby + giant) of a linear map, the
+/// result's scale and slots, the diagonals and rotations (baby + giant + doublings of shares) of a linear map, the
 /// plaintext products and rotations (kernel + sums + selection + replication) of a multiplexed
 /// parallel convolution, or the degrees of an activation's polynomials; then totals, and the evaluation keys by level.
 pub fn summary(schedule: &Schedule) -> String {
@@ -211,7 +227,7 @@ pub fn summary(schedule: &Schedule) -> String {
             count.to_string()
         }
     };
-    let (mut consumed, mut baby, mut giant, mut parallel) = (0, 0, 0, 0);
+    let (mut consumed, mut baby, mut giant, mut doublings, mut parallel) = (0, 0, 0, 0, 0);
     for step in &steps {
         let ty = schedule.graph.ty(step.last);
         rows.push([
@@ -230,8 +246,13 @@ pub fn summary(schedule: &Schedule) -> String {
         consumed += step.level_in.saturating_sub(ty.level);
         baby += step.baby;
         giant += step.giant;
+        doublings += step.doublings;
         parallel += step.parallel.total();
     }
+    let shares_note = match doublings {
+        0 => String::new(),
+        count => format!(", {count} doublings of shares"),
+    };
     let parallel_note = match parallel {
         0 => String::new(),
         count => format!(", {count} in parallel convolutions"),
@@ -241,10 +262,10 @@ pub fn summary(schedule: &Schedule) -> String {
     let _ = writeln!(
         out,
         "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
-         {} rotations ({baby} baby, {giant} giant{parallel_note}) outside them",
+         {} rotations ({baby} baby, {giant} giant{shares_note}{parallel_note}) outside them",
         steps.len(),
         schedule.graph.len(),
-        baby + giant + parallel,
+        baby + giant + doublings + parallel,
     );
     let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
     for key in &schedule.keys {

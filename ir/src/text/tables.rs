@@ -1,7 +1,7 @@
 //! The tables that operations refer into: linear maps and polynomials; and layouts.
 //!
 //! ```text
-//! map m0 : multiplexed<16x32x32, gap=1, grid=32x32> {bias_factor=0.125}
+//! map m0 : multiplexed<16x32x32, gap=1, grid=32x32> {bias_factor=0.125, doublings=1}
 //!   term multiplexed<3x32x32, gap=1, grid=32x32> {factor=0.25} conv {groups=1, weight=w0, …}
 //! polynomial p0 = [0.0, 1.25, 0.0, -0.25]
 //! ```
@@ -26,11 +26,15 @@ pub(super) struct Tables {
 pub(super) fn print_maps(maps: &[LinearMap], out: &mut String) {
     for (index, map) in maps.iter().enumerate() {
         let bias_factor = float(map.bias_factor);
-        let _ = writeln!(
+        let _ = write!(
             out,
-            "map m{index} : {} {{bias_factor={bias_factor}}}",
+            "map m{index} : {} {{bias_factor={bias_factor}",
             map.output
         );
+        if map.doublings > 0 {
+            let _ = write!(out, ", doublings={}", map.doublings);
+        }
+        out.push_str("}\n");
         for term in &map.terms {
             let _ = write!(
                 out,
@@ -65,15 +69,26 @@ impl Tables {
             expect_next(cursor, 'm', self.maps.len())?;
             cursor.expect(":")?;
             let output = parse_layout(cursor)?;
+            cursor.expect("{")?;
             let bias_factor = parse_factor(cursor, "bias_factor")?;
+            let mut doublings = 0;
+            if cursor.eat(",") {
+                cursor.keyword("doublings")?;
+                cursor.expect("=")?;
+                doublings = cursor.unsigned()?;
+            }
+            cursor.expect("}")?;
             self.maps.push(LinearMap {
                 terms: Vec::new(),
                 output,
                 bias_factor,
+                doublings,
             });
         } else if cursor.keyword("term").is_ok() {
             let input = parse_layout(cursor)?;
+            cursor.expect("{")?;
             let factor = parse_factor(cursor, "factor")?;
+            cursor.expect("}")?;
             let mut ops = Vec::new();
             while !cursor.at_end() {
                 if !ops.is_empty() {
@@ -122,12 +137,9 @@ fn expect_next(cursor: &mut Cursor<'_>, prefix: char, next: usize) -> Result<(),
 }
 
 fn parse_factor(cursor: &mut Cursor<'_>, name: &str) -> Result<f64, Error> {
-    cursor.expect("{")?;
     cursor.keyword(name)?;
     cursor.expect("=")?;
-    let factor = cursor.float()?;
-    cursor.expect("}")?;
-    Ok(factor)
+    cursor.float()
 }
 
 /// An affine operation as a word and attributes.

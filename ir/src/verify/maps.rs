@@ -55,12 +55,26 @@ pub(super) fn check_layout(layout: &MultiplexedLayout, max_slots: usize) -> Resu
     Ok(())
 }
 
-/// Whether all layouts of a map pass [`check_layout`].
+/// Whether all layouts of a map pass [`check_layout`], and its doublings [`check_doublings`].
 pub(super) fn layouts_are_sound(map: &LinearMap, max_slots: usize) -> bool {
     let inputs = map.terms.iter().map(|term| &term.input);
-    inputs
-        .chain([&map.output])
-        .all(|layout| check_layout(layout, max_slots).is_ok())
+    let mut layouts = inputs.chain([&map.output]);
+    layouts.all(|layout| check_layout(layout, max_slots).is_ok())
+        && check_doublings(map, max_slots).is_ok()
+}
+
+/// What is wrong with the number of shares of a map whose layouts are sound.
+fn check_doublings(map: &LinearMap, max_slots: usize) -> Result<(), String> {
+    let shares = 1usize.checked_shl(map.doublings);
+    let period = shares.and_then(|shares| shares.checked_mul(map.output.period()));
+    match period {
+        Some(period) if period <= max_slots => Ok(()),
+        _ => Err(format!(
+            "{} doublings of {} slots; there are {max_slots}",
+            map.doublings,
+            map.output.period()
+        )),
+    }
 }
 
 /// Everything that is wrong with a map; chains are followed only when the weights are given.
@@ -78,7 +92,10 @@ pub(super) fn check_map(
     }
     let output = check_layout(&map.output, max_slots);
     let output_fits = output.is_ok();
-    wrong.extend(output.err().map(|message| format!("result: {message}")));
+    match output {
+        Ok(()) => wrong.extend(check_doublings(map, max_slots).err()),
+        Err(message) => wrong.push(format!("result: {message}")),
+    }
     for (index, term) in map.terms.iter().enumerate() {
         let mut complain = |message: String| wrong.push(format!("term {index}: {message}"));
         if !term.factor.is_finite() {
@@ -106,6 +123,9 @@ pub(super) fn check_parallel(
         return vec![format!("{slots} slots are above {MAX_SLOTS}")];
     }
     let mut wrong = check_map(map, weights, slots);
+    if map.doublings > 0 {
+        wrong.push(format!("has {} doublings", map.doublings));
+    }
     if wrong.is_empty()
         && let Err(error) = ParallelConvolution::of(map, slots)
     {

@@ -231,6 +231,7 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
         terms: vec![term],
         output,
         bias_factor: 1.0,
+        doublings: 0,
     }
 }
 

@@ -49,10 +49,7 @@ impl Scheduler<'_> {
         let total = total.unwrap_or(operand);
         let mut result = self.rescale(total, name);
         for by in convolution.replication() {
-            let rotated = self.rotate(result, by, name);
-            let sum = self.sum(result, rotated, name);
-            self.graph.node_mut(sum).ty.log_slots -= 1;
-            result = sum;
+            result = self.halve_period(result, by, name);
         }
         self.add_bias(id, map, result, weights, name)
     }

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use crate::ckks::{LinearMapId, Op, Schedule, TransformSteps};
-use crate::error::Error;
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
 use crate::verify::{Violation, at};
@@ -41,7 +40,9 @@ fn missed(
     weights: &Weights,
     steps: &TransformSteps,
 ) -> Result<(), String> {
-    let diagonals = diagonal_indices(map, term, weights).map_err(|error| error.to_string())?;
+    let diagonals = map
+        .diagonal_indices(term, weights)
+        .map_err(|error| error.to_string())?;
     let period = map.terms[term].input.period();
     let mut reached = vec![false; period];
     for giant in &steps.giant {
@@ -60,43 +61,5 @@ fn missed(
             diagonals.len(),
             steps.diagonals
         ))
-    }
-}
-
-/// The indices of a term's non-zero diagonals, ascending; the main one of a term that is zero throughout.
-fn diagonal_indices(map: &LinearMap, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
-    let matrix = map.slot_matrix(term, weights)?;
-    let period = map.terms[term].input.period();
-    let output_period = map.output.period();
-    let mut present = vec![false; period];
-    // Within the work period, a copy of the result shifts every diagonal by the result's period.
-    let copies = period.div_ceil(output_period);
-    for row in 0..output_period {
-        for (column, _) in matrix.row(row) {
-            for copy in 0..copies {
-                let slot = (copy * output_period + row) % period;
-                present[(column + period - slot) % period] = true;
-            }
-        }
-    }
-    present[0] |= !present.contains(&true);
-    Ok((0..period).filter(|diagonal| present[*diagonal]).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_support::schedule;
-
-    #[test]
-    fn indices_agree_with_the_diagonals() {
-        let (schedule, weights) = schedule();
-        for map in &schedule.linear_maps {
-            for term in 0..map.terms.len() {
-                let diagonals = map.diagonals(term, &weights).unwrap();
-                let expected: Vec<usize> = diagonals.entries.keys().copied().collect();
-                assert_eq!(diagonal_indices(map, term, &weights).unwrap(), expected);
-            }
-        }
     }
 }
