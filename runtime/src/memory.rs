@@ -5,6 +5,7 @@
 
 use heddle_ckks::Context;
 use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
+use heddle_ckks::eval::linear::GROUP_BYTES;
 
 use crate::Error;
 
@@ -32,11 +33,17 @@ pub(crate) struct Room {
 
 impl Memory {
     /// Divides the memory among what must be there, `keys` and `transforms` bytes of it, and the rest, and bounds the
-    /// engine's pool of buffers accordingly.
+    /// engine's pool of buffers accordingly. The largest linear map takes `largest_map` bytes encoded.
     ///
     /// # Errors
     /// [`Error::Memory`] when the limit is below what must be there.
-    pub(crate) fn room(self, context: &Context, keys: u64, transforms: u64) -> Result<Room, Error> {
+    pub(crate) fn room(
+        self,
+        context: &Context,
+        keys: u64,
+        transforms: u64,
+        largest_map: u64,
+    ) -> Result<Room, Error> {
         let Self::AtMost(limit) = self else {
             set_pool_limit(POOL_LIMIT);
             return Ok(Room { left: None });
@@ -45,7 +52,11 @@ impl Memory {
         let limbs = parameters.q().len() + parameters.p().len();
         let polynomial = (8 * limbs * context.n()) as u64;
         let working = WORKING * polynomial;
-        let needed = FIXED + keys + transforms + working;
+        // A map without a place is made for each use, and of its diagonals, two of which are kept as one, those of one
+        // group are transformed in every thread.
+        let transformed = (2 * largest_map).min(GROUP_BYTES as u64);
+        let map = largest_map + transformed * rayon::current_num_threads() as u64;
+        let needed = FIXED + keys + transforms + working + map;
         let Some(left) = limit.checked_sub(needed) else {
             return Err(Error::Memory {
                 limit,
@@ -113,13 +124,15 @@ mod tests {
     #[test]
     fn a_limit_leaves_room_or_says_what_is_needed() {
         let context = Context::new(named::toy(6).unwrap()).unwrap();
-        let mut free = Memory::FullSpeed.room(&context, 1 << 40, 0).unwrap();
+        let mut free = Memory::FullSpeed.room(&context, 1 << 40, 0, 0).unwrap();
         assert!(free.take(1 << 50));
         let mut room = Memory::AtMost(1 << 30)
-            .room(&context, 100 << 20, 0)
+            .room(&context, 100 << 20, 0, 0)
             .unwrap();
         assert!(room.take(100 << 20) && !room.take(1 << 30) && room.take(100 << 20));
-        let error = Memory::AtMost(1 << 30).room(&context, 1 << 30, 5);
+        let error = Memory::AtMost(1 << 30).room(&context, 1 << 30, 5, 0);
+        assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
+        let error = Memory::AtMost(1 << 30).room(&context, 0, 0, 1 << 30);
         assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
         set_pool_limit(POOL_LIMIT);
     }

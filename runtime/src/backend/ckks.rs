@@ -85,7 +85,12 @@ impl<'p> CkksBackend<'p> {
             }
         }
         let transforms = parts.iter().map(Part::transform_bytes).sum();
-        let mut room = memory.room(context, key_bytes, transforms)?;
+        let largest = second.iter().map(|work| match work {
+            Work::Map(value) => EncodedMap::bytes_of(plan, *value),
+            Work::Bias(..) | Work::Bootstrapper(..) => 0,
+        });
+        let largest = largest.max().unwrap_or(0);
+        let mut room = memory.room(context, key_bytes, transforms, largest)?;
         let fitting = second.into_iter().filter(|work| match work {
             Work::Map(value) => room.take(EncodedMap::bytes_of(plan, *value)),
             Work::Bias(..) | Work::Bootstrapper(..) => true,

@@ -31,7 +31,8 @@ use crate::keyswitch::{
 use crate::poly::{Automorphism, CompactPoly, Eval, RnsPoly, for_each_limb_pair};
 use crate::rns::{mod_down, mod_down_rescale};
 use diagonals::Stored;
-use products::partial_sums;
+pub use products::GROUP_BYTES;
+use products::{groups, partial_sums};
 
 /// A linear transform of slot vectors, encoded.
 ///
@@ -233,7 +234,7 @@ impl Evaluator {
         &self,
         terms: &[(&Ciphertext, &LinearTransform)],
     ) -> Result<Ciphertext, Error> {
-        let (c0, c1, scale, log_slots) = self.transform_sum(terms)?;
+        let (c0, c1, scale, log_slots) = self.transform_sum(terms, GROUP_BYTES)?;
         Ok(Ciphertext {
             c0: mod_down(c0),
             c1: mod_down(c1),
@@ -250,7 +251,7 @@ impl Evaluator {
         &self,
         terms: &[(&Ciphertext, &LinearTransform)],
     ) -> Result<Ciphertext, Error> {
-        let (c0, c1, scale, log_slots) = self.transform_sum(terms)?;
+        let (c0, c1, scale, log_slots) = self.transform_sum(terms, GROUP_BYTES)?;
         let level = c0.level();
         if level == 0 {
             return Err(Error::NotEnoughLevels {
@@ -268,10 +269,11 @@ impl Evaluator {
         })
     }
 
-    /// The sum times the special primes, its scale and log2 of its period.
-    fn transform_sum(
+    /// The sum times the special primes, its scale and log2 of its period; `group_bytes` as for [`groups`].
+    pub(super) fn transform_sum(
         &self,
         terms: &[(&Ciphertext, &LinearTransform)],
+        group_bytes: usize,
     ) -> Result<(RnsPoly<Eval>, RnsPoly<Eval>, f64, u32), Error> {
         const OP: &str = "linear transform";
         let Some(&(first, transform)) = terms.first() else {
@@ -321,20 +323,26 @@ impl Evaluator {
             .map_or(0, |(&specials, _)| specials);
         let basis = Basis::new(level, specials);
 
-        let terms: Vec<Term<'_>> = terms
+        let mut terms: Vec<Term<'_>> = terms
             .iter()
             .map(|&(c, t)| self.baby_steps(c, t, specials, &rotation))
             .collect::<Result<_, _>>()?;
-        let partial = partial_sums(context, &terms, basis);
-        drop(terms);
+        let groups = groups(&terms, basis, group_bytes);
         let (mut c0, mut c1) = (RnsPoly::zero(context, basis), RnsPoly::zero(context, basis));
-        for (shift, sum0, sum1) in partial {
-            match rotation(shift) {
-                None => {
-                    c0.add_assign(&sum0);
-                    c1.add_assign(&sum1);
+        for (index, group) in groups.iter().enumerate() {
+            let partial = partial_sums(context, &terms, basis, group);
+            if index + 1 == groups.len() {
+                // Nothing needs the decompositions while the last giant steps run.
+                terms.clear();
+            }
+            for (shift, sum0, sum1) in partial {
+                match rotation(shift) {
+                    None => {
+                        c0.add_assign(&sum0);
+                        c1.add_assign(&sum1);
+                    }
+                    Some(rotation) => self.giant_step(&rotation, sum0, sum1, &mut c0, &mut c1),
                 }
-                Some(rotation) => self.giant_step(&rotation, sum0, sum1, &mut c0, &mut c1),
             }
         }
         Ok((c0, c1, scale, log_slots))

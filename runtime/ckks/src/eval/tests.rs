@@ -428,6 +428,13 @@ fn sums_of_transforms_and_keys_of_mixed_levels_agree() {
         .linear_transform_rescale(&[(&x, &transforms[0]), (&y, &transforms[1])])
         .unwrap();
     kit.check(&sum, &expected, 24.0);
+    // However the giant steps are grouped, the sum is the same to the last bit.
+    let terms = [(&x, &transforms[0]), (&y, &transforms[1])];
+    let (whole, ..) = evaluator.transform_sum(&terms, usize::MAX).unwrap();
+    for limit in [0, 10_000] {
+        let (grouped, ..) = evaluator.transform_sum(&terms, limit).unwrap();
+        assert_eq!(grouped.data(), whole.data(), "groups of {limit} bytes");
+    }
     let mut other = y.clone();
     other.set_scale(SCALE * 2.0);
     assert!(matches!(

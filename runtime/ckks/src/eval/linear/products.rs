@@ -5,13 +5,18 @@
 //! permutation of the values, and stay in the second-level cache while the products of every giant step are summed.
 //! An automorphism permutes parts as wholes, so that a part of the result needs one part of every digit and key. Keys
 //! and prepared diagonals are read once, sums are written once, and nothing else leaves the cache.
+//!
+//! Diagonals that were not prepared are transformed for the whole limb, since a transform does not end within a part. So
+//! that a wide map does not take gigabytes for them, its giant steps are evaluated in groups, each with baby rotations of
+//! its own; most maps are one group.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::diagonals::Stored;
-use super::{Baby, Term};
+use super::{Baby, LinearTransform, Term};
 use crate::buffer::Buffer;
 use crate::context::{Basis, Context};
 use crate::kernel::Init;
@@ -25,16 +30,60 @@ pub(super) type PartialSum = (usize, RnsPoly<Eval>, RnsPoly<Eval>);
 /// Words behind each operand. Without them all would be a power of two apart, and share few sets of every cache.
 const PADDING: usize = 72;
 
-/// The sums of plaintext products that each giant step rotates, by ascending shift.
+/// Bytes of transformed diagonals of one limb that a group of giant steps may take, save where a single step takes more.
+pub const GROUP_BYTES: usize = 256 << 20;
+
+/// The shifts of the giant steps in groups of ascending shift, none of which needs more than `limit` bytes for the
+/// diagonals of one limb unless it is a single step.
+pub(super) fn groups(terms: &[Term<'_>], basis: Basis, limit: usize) -> Vec<Range<usize>> {
+    let mut bytes: BTreeMap<usize, usize> = BTreeMap::new();
+    for term in terms {
+        let each = diagonal_words(term.transform, basis) * size_of::<u64>();
+        for giant in &term.transform.plan.giants {
+            *bytes.entry(giant.shift).or_default() += each * giant.diagonals.len();
+        }
+    }
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut taken = 0;
+    for (shift, bytes) in bytes {
+        match groups.last_mut() {
+            Some(group) if taken + bytes <= limit => group.end = shift + 1,
+            _ => {
+                groups.push(shift..shift + 1);
+                taken = 0;
+            }
+        }
+        taken += bytes;
+    }
+    groups
+}
+
+/// Words that one diagonal takes modulo the prime of a limb: none where it was prepared.
+fn diagonal_words(transform: &LinearTransform, basis: Basis) -> usize {
+    match transform.prepared_for(basis) {
+        Some(_) => 0,
+        None => (2 << transform.log_slots) + PADDING,
+    }
+}
+
+/// The giant steps of a term in a group of shifts.
+fn giants_in(term: &Term<'_>, group: &Range<usize>) -> Range<usize> {
+    let giants = &term.transform.plan.giants;
+    let first = |bound: usize| giants.partition_point(|giant| giant.shift < bound);
+    first(group.start)..first(group.end)
+}
+
+/// The sums of plaintext products that each giant step of a group of shifts rotates, by ascending shift.
 pub(super) fn partial_sums(
     context: &std::sync::Arc<Context>,
     terms: &[Term<'_>],
     basis: Basis,
+    group: &Range<usize>,
 ) -> Vec<PartialSum> {
     let n = context.n();
     let shifts: BTreeSet<usize> = terms
         .iter()
-        .flat_map(|term| &term.transform.plan.giants)
+        .flat_map(|term| &term.transform.plan.giants[giants_in(term, group)])
         .map(|giant| giant.shift)
         .collect();
     let stale = || RnsPoly::stale(context, basis);
@@ -68,6 +117,7 @@ pub(super) fn partial_sums(
                     basis,
                     limb,
                     special,
+                    giants: giants_in(term, group),
                 };
                 limb.accumulate(&mut sums, &terms[..t]);
             }
@@ -89,6 +139,8 @@ struct TermLimb<'a> {
     limb: usize,
     /// The product of the special primes modulo the limb's prime; `None` modulo a special prime, where it is zero.
     special: Option<u64>,
+    /// The giant steps that are evaluated.
+    giants: Range<usize>,
 }
 
 impl TermLimb<'_> {
@@ -97,7 +149,10 @@ impl TermLimb<'_> {
         let (context, term) = (self.context, self.term);
         let (n, kernel) = (context.n(), context.kernel());
         let modulus = context.limb_modulus(self.basis, self.limb);
-        let giants = &term.transform.plan.giants;
+        let giants = &term.transform.plan.giants[self.giants.clone()];
+        if giants.is_empty() {
+            return;
+        }
         let targets: Vec<(usize, Init)> = giants
             .iter()
             .map(|giant| {
@@ -227,14 +282,13 @@ impl TermLimb<'_> {
     /// Words that [`Self::diagonals`] needs.
     fn diagonal_words(&self) -> usize {
         let transform = self.term.transform;
-        match transform.prepared_for(self.basis) {
-            Some(_) => 0,
-            None => ((2 << transform.log_slots) + PADDING) * transform.plan.diagonal_count(),
-        }
+        let giants = &transform.plan.giants[self.giants.clone()];
+        let count: usize = giants.iter().map(|giant| giant.diagonals.len()).sum();
+        diagonal_words(transform, self.basis) * count
     }
 
-    /// The values of the diagonals modulo the limb's prime, as the plan's giants and their diagonals: those that were
-    /// prepared, or new ones in `space`.
+    /// The values of the diagonals modulo the limb's prime, as the giants and their diagonals: those that were prepared,
+    /// or new ones in `space`.
     fn diagonals<'a>(&'a self, space: &'a mut [u64]) -> Vec<Vec<&'a [u64]>> {
         let (context, transform) = (self.context, self.term.transform);
         if let Some(prepared) = transform.prepared_for(self.basis) {
@@ -242,7 +296,7 @@ impl TermLimb<'_> {
                 let special = self.limb.checked_sub(self.basis.q_limbs());
                 poly.limb(special.map_or(self.limb, |special| special + poly.basis().q_limbs()))
             };
-            let giants = prepared.iter();
+            let giants = prepared[self.giants.clone()].iter();
             return giants
                 .map(|giant| giant.iter().map(value).collect())
                 .collect();
@@ -260,8 +314,7 @@ impl TermLimb<'_> {
             }
             values
         };
-        transform
-            .diagonals
+        transform.diagonals[self.giants.clone()]
             .iter()
             .map(|stored| giant(stored))
             .collect()
