@@ -10,15 +10,18 @@
 //! Integers are little-endian. A header and a block have at most 64 MiB each, so that a reader
 //! never allocates much for a file that lies about its lengths. Checksums find damage, not malice.
 
-use std::ffi::OsString;
+mod atomic;
+
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
 
 use prost::Message;
 
 use crate::error::Error;
+
+pub use atomic::{Access, write_atomically};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
 /// mangle either are noticed.
@@ -462,209 +465,5 @@ pub fn kind_of(path: &Path) -> Result<Kind, Error> {
     parse_prefix(&file, &prefix).map(|(kind, _)| kind)
 }
 
-/// Who may read a new file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Whoever the system's defaults admit.
-    Default,
-    /// Its owner alone, where the system knows owners.
-    Owner,
-}
-
-/// Removes the unfinished file when writing fails or panics.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // It is gone already when it was renamed; nothing can be done when it cannot be removed.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// Writes a file under a temporary name in the same folder and renames it when it is whole, so
-/// that `path` never names a part of a file. What was written is removed when `write` fails.
-///
-/// # Errors
-/// Whatever `write` returns, and [`Error::Io`] if the file cannot be made or renamed.
-pub fn write_atomically<T, E: From<Error>>(
-    path: &Path,
-    access: Access,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
-) -> Result<T, E> {
-    let file = path.display().to_string();
-    let fail = |source: io::Error| E::from(io_error(&file, source));
-    let Some(name) = path.file_name() else {
-        return Err(fail(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "is not a file name",
-        )));
-    };
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}.part", std::process::id()));
-    let temporary = path.with_file_name(temporary);
-    // What an interrupted process of the same id left.
-    let _ = fs::remove_file(&temporary);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    if access == Access::Owner {
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    }
-    let opened = options.open(&temporary).map_err(fail)?;
-    let unfinished = Unfinished(temporary);
-    let mut writer = BufWriter::with_capacity(1 << 20, opened);
-    let result = write(&mut writer)?;
-    writer.flush().map_err(fail)?;
-    drop(writer);
-    fs::rename(&unfinished.0, path).map_err(fail)?;
-    Ok(result)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Clone, PartialEq, Message)]
-    struct Header {
-        #[prost(string, tag = "1")]
-        name: String,
-    }
-
-    fn sample() -> Vec<u8> {
-        let header = Header {
-            name: "sample".into(),
-        };
-        let mut writer = BlockWriter::new(Vec::new(), "s", Kind::Plan, &header).unwrap();
-        writer.block(b"first").unwrap();
-        writer.bytes(&[7; 100]).unwrap();
-        writer.bytes(&[]).unwrap();
-        writer.finish().unwrap()
-    }
-
-    fn read(bytes: &[u8]) -> Result<(Header, Vec<Vec<u8>>), Error> {
-        let (mut reader, header) = BlockReader::new(bytes, "f.plan", Kind::Plan)?;
-        let mut blocks = Vec::new();
-        while let Some(block) = reader.next_block()? {
-            blocks.push(block);
-        }
-        Ok((header, blocks))
-    }
-
-    #[test]
-    fn round_trips() {
-        let (header, blocks) = read(&sample()).unwrap();
-        assert_eq!(header.name, "sample");
-        assert_eq!(blocks, [b"first".to_vec(), vec![7; 100]]);
-        let bytes = sample();
-        let (mut reader, _) = BlockReader::new::<Header>(&*bytes, "f", Kind::Plan).unwrap();
-        assert_eq!(reader.bytes(5).unwrap(), b"first");
-        assert_eq!(reader.bytes(100).unwrap(), [7; 100]);
-        reader.finish().unwrap();
-    }
-
-    #[test]
-    fn every_cut_and_every_flipped_byte_is_noticed() {
-        let whole = sample();
-        for len in 0..whole.len() {
-            let error = read(&whole[..len]).unwrap_err();
-            assert!(
-                matches!(&error, Error::File { file, .. } if file == "f.plan"),
-                "{error}"
-            );
-        }
-        for at in 0..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 0x10;
-            assert!(read(&damaged).is_err(), "byte {at}");
-        }
-        let mut longer = whole;
-        longer.push(0);
-        assert!(
-            read(&longer)
-                .unwrap_err()
-                .to_string()
-                .contains("follows its end")
-        );
-    }
-
-    #[test]
-    fn messages_say_what_it_is_and_how_to_mend_it() {
-        let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
-        assert_eq!(message(b"PK\x03\x04"), "`f.plan` is not a file of Heddle's");
-        assert_eq!(
-            message(b""),
-            "`f.plan` is cut short\nhelp: copy it again, or make the plan again with `heddlec`"
-        );
-        let mut other = sample();
-        other[8] = 9;
-        assert!(message(&other).contains("format version 9, this program reads version 2"));
-        let mut key = sample();
-        key[10] = 2;
-        assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");
-        let mut damaged = sample();
-        let at = damaged.len() - 30;
-        damaged[at] ^= 1;
-        assert!(message(&damaged).contains("checksum of block 2 is wrong\nhelp: make the plan"));
-    }
-
-    #[test]
-    fn a_wrong_number_of_bytes_is_an_error() {
-        let bytes = sample();
-        let open = || {
-            BlockReader::new::<Header>(&*bytes, "f", Kind::Plan)
-                .unwrap()
-                .0
-        };
-        assert!(open().bytes(4).is_err());
-        assert!(open().bytes(1000).is_err());
-        assert!(open().finish().is_err());
-        let long = vec![0; MAX_BLOCK + 1];
-        let mut writer = BlockWriter::new(io::sink(), "f", Kind::Plan, &Header::default()).unwrap();
-        assert!(writer.block(&long).is_err());
-        writer.bytes(&long).unwrap();
-        assert_eq!(writer.blocks, 2);
-    }
-
-    #[test]
-    fn files_appear_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out.plan");
-        let listed = || fs::read_dir(folder.path()).unwrap().count();
-        let failed: Result<(), Error> = write_atomically(&path, Access::Default, |writer| {
-            writer.write_all(b"half").unwrap();
-            Err(Error::File {
-                file: "x".into(),
-                message: "failed".into(),
-            })
-        });
-        assert!(failed.is_err());
-        assert_eq!(listed(), 0);
-        fs::write(&path, b"old").unwrap();
-        write_atomically::<_, Error>(&path, Access::Owner, |writer| {
-            writer.write_all(&sample()).unwrap();
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(listed(), 1);
-        assert_eq!(kind_of(&path).unwrap(), Kind::Plan);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(
-                fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-                0o600
-            );
-        }
-        let (reader, header) = BlockReader::open::<Header>(&path, Kind::Plan).unwrap();
-        assert_eq!(
-            (reader.file(), header.name.as_str()),
-            (path.to_str().unwrap(), "sample")
-        );
-        let nowhere = folder.path().join("missing").join("a");
-        assert!(write_atomically::<_, Error>(&nowhere, Access::Default, |_| Ok(())).is_err());
-        assert!(BlockReader::open::<Header>(&nowhere, Kind::Plan).is_err());
-        fs::write(&path, b"x").unwrap();
-        assert!(kind_of(&path).is_err());
-    }
-}
+mod tests;

@@ -134,13 +134,18 @@ impl LinearMap {
     /// If a weight is missing or its shape does not fit.
     pub fn share_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
         let whole = self.slot_matrix(term, weights)?;
-        if self.doublings == 0 {
-            return Ok(whole);
-        }
+        Ok(match self.doublings {
+            0 => whole,
+            _ => self.in_shares(term, &whole),
+        })
+    }
+
+    /// [`Self::share_matrix`] from [`Self::slot_matrix`].
+    fn in_shares(&self, term: usize, whole: &AffineMatrix) -> AffineMatrix {
         let period = self.term_period(term);
         // What repeats is added as often as it repeats.
         let factor = period as f64 / self.shared_period() as f64;
-        Ok(whole.in_shares(period, factor))
+        whole.in_shares(period, factor)
     }
 
     /// The bias in one period of the result's slots, or `None` where it is zero throughout.
@@ -201,7 +206,12 @@ impl LinearMap {
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn diagonal_indices(&self, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
-        let matrix = self.share_matrix(term, weights)?;
+        Ok(self.diagonal_indices_of(term, &self.slot_matrix(term, weights)?))
+    }
+
+    /// [`Self::diagonal_indices`] of a term whose [`Self::slot_matrix`] is `whole`: that does not depend on the doublings.
+    pub fn diagonal_indices_of(&self, term: usize, whole: &AffineMatrix) -> Vec<usize> {
+        let matrix = self.in_shares(term, whole);
         let period = self.terms[term].input.period();
         let share_period = matrix.rows();
         // Within the work period, a copy of the shares shifts every diagonal by their period.
@@ -216,7 +226,7 @@ impl LinearMap {
             }
         }
         present[0] |= !present.contains(&true);
-        Ok((0..period).filter(|diagonal| present[*diagonal]).collect())
+        (0..period).filter(|diagonal| present[*diagonal]).collect()
     }
 }
 

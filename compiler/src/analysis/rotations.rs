@@ -1,7 +1,7 @@
 //! The diagonals of every linear map and the baby and giant steps that evaluate them.
 
 use heddle_ir::ckks::TransformSteps;
-use heddle_ir::linear::LinearMap;
+use heddle_ir::linear::LinearTerm;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::weights::Weights;
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
@@ -27,31 +27,30 @@ pub fn steps(
             let Op::Linear(map) = &graph.node(value).op else {
                 return Ok(Vec::new());
             };
-            term_steps(map, weights, slots)
+            let of_term = |(index, term): (usize, &LinearTerm)| {
+                let indices = map.diagonal_indices(index, weights)?;
+                of_diagonals(&indices, term.input.period(), slots)
+            };
+            map.terms.iter().enumerate().map(of_term).collect()
         })
         .collect()
 }
 
-/// The steps of every term of one linear map, see [`steps`].
+/// The steps for diagonals modulo `period`.
 ///
 /// # Errors
-/// If a weight is missing or its shape does not fit.
-pub fn term_steps(
-    map: &LinearMap,
-    weights: &Weights,
+/// As [`BsgsPlan::for_diagonals`].
+pub fn of_diagonals(
+    indices: &[usize],
+    period: usize,
     slots: usize,
-) -> Result<Vec<TransformSteps>, Error> {
-    let of_term = |term: usize| {
-        let indices = map.diagonal_indices(term, weights)?;
-        let period = map.terms[term].input.period();
-        let plan = BsgsPlan::for_diagonals(&indices, period, slots, BsgsCost::default())?;
-        Ok(TransformSteps {
-            diagonals: indices.len(),
-            giant: plan.giants.iter().map(|giant| giant.shift).collect(),
-            baby: plan.baby,
-        })
-    };
-    (0..map.terms.len()).map(of_term).collect()
+) -> Result<TransformSteps, Error> {
+    let plan = BsgsPlan::for_diagonals(indices, period, slots, BsgsCost::default())?;
+    Ok(TransformSteps {
+        diagonals: indices.len(),
+        giant: plan.giants.iter().map(|giant| giant.shift).collect(),
+        baby: plan.baby,
+    })
 }
 
 /// What a term's steps cost in rotations; a rotation by nothing is free.

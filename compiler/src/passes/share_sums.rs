@@ -4,13 +4,13 @@
 //! shares, each copy takes part of the sums' entries, on fewer diagonals, and a rotation and an addition for every
 //! doubling complete them, see [`heddle_ir::linear`]. Every number of doublings is tried, and the cheapest kept.
 
-use heddle_ir::linear::LinearMap;
+use heddle_ir::linear::{AffineMatrix, LinearMap};
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::weights::Weights;
 use rayon::prelude::*;
 
-use crate::analysis::cost::CostModel;
-use crate::analysis::rotations::{counts, term_steps};
+use crate::analysis::cost::{CostModel, TransformCounts};
+use crate::analysis::rotations::{counts, of_diagonals};
 use crate::error::Error;
 use crate::pass::Changed;
 
@@ -49,7 +49,7 @@ pub fn run(
     Ok((shared, changed))
 }
 
-/// The doublings of least cost, the fewest among equals.
+/// The doublings of least cost, the most among equals.
 fn cheapest(
     map: &LinearMap,
     weights: &Weights,
@@ -59,14 +59,39 @@ fn cheapest(
 ) -> Result<u32, Error> {
     let longest = map.terms.iter().map(|term| term.input.period()).max();
     let ratio = longest.unwrap_or(1) / map.output.period();
+    if ratio <= 1 {
+        return Ok(0);
+    }
+    let matrices: Vec<AffineMatrix> = (0..map.terms.len())
+        .map(|term| map.slot_matrix(term, weights))
+        .collect::<Result<_, _>>()?;
     let mut best = (f64::INFINITY, 0);
-    for doublings in 0..=ratio.max(1).ilog2() {
+    for doublings in (0..=ratio.ilog2()).rev() {
         let shared = LinearMap {
             doublings,
             ..map.clone()
         };
-        let steps = term_steps(&shared, weights, slots)?;
-        let terms: Vec<_> = steps.iter().map(counts).collect();
+        let indices: Vec<Vec<usize>> = matrices
+            .iter()
+            .enumerate()
+            .map(|(term, whole)| shared.diagonal_indices_of(term, whole))
+            .collect();
+        // Without rotations: less is impossible, and the search for these takes long where diagonals are many.
+        let products = indices.iter().map(|indices| TransformCounts {
+            diagonals: indices.len(),
+            baby: 0,
+            giant: 0,
+        });
+        if cost.linear(level, &products.collect::<Vec<_>>(), doublings) >= best.0 {
+            continue;
+        }
+        let terms: Vec<TransformCounts> = indices
+            .iter()
+            .zip(&map.terms)
+            .map(|(indices, term)| {
+                of_diagonals(indices, term.input.period(), slots).map(|steps| counts(&steps))
+            })
+            .collect::<Result<_, _>>()?;
         let found = cost.linear(level, &terms, doublings);
         if found < best.0 {
             best = (found, doublings);

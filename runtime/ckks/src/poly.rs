@@ -1,17 +1,22 @@
 //! Polynomials of ℤ\[X\]/(X^N + 1) over a residue number system.
 
+mod automorphism;
+mod compact;
+
 use crate::buffer::Buffer;
 use crate::context::Context;
 
 pub use crate::context::Basis;
-use crate::kernel::{Init, Kernel};
+use crate::kernel::Init;
 use crate::modulus::Modulus;
-use crate::ntt::reverse_bits;
 use heddle_params::GaloisElement;
 use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use zeroize::Zeroize;
+
+pub use automorphism::Automorphism;
+pub use compact::CompactPoly;
 
 /// Domain marker: coefficients, constant term first.
 #[derive(Clone, Copy, Debug)]
@@ -222,14 +227,14 @@ impl<D> RnsPoly<D> {
 
     /// `self += other`.
     pub fn add_assign(&mut self, other: &Self) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         let kernel = self.ctx.kernel();
         self.each(|i, m, x| kernel.add(m, x, other.limb(i)));
     }
 
     /// `self −= other`.
     pub fn sub_assign(&mut self, other: &Self) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         let kernel = self.ctx.kernel();
         self.each(|i, m, x| kernel.sub(m, x, other.limb(i)));
     }
@@ -249,7 +254,7 @@ impl<D> RnsPoly<D> {
 
     /// `self += other · scalar`, given by its residue for each limb.
     pub fn mul_scalar_add(&mut self, other: &Self, residues: &[u64]) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         assert_eq!(residues.len(), self.basis.limbs());
         let kernel = self.ctx.kernel();
         self.each(|i, m, acc| kernel.mul_scalar_add(m, acc, other.limb(i), m.shoup(residues[i])));
@@ -385,7 +390,7 @@ impl RnsPoly<Eval> {
 
     /// `self *= other`.
     pub fn mul_assign(&mut self, other: &Self) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         let kernel = self.ctx.kernel();
         self.each(|i, m, x| kernel.mul(m, x, other.limb(i), 0));
     }
@@ -393,14 +398,14 @@ impl RnsPoly<Eval> {
     /// `self += a · b`.
     pub fn mul_add(&mut self, a: &Self, b: &Self) {
         self.same_basis(a.basis);
-        self.same_basis(b.basis);
+        self.same_basis(b.basis());
         let kernel = self.ctx.kernel();
         self.each(|i, m, acc| kernel.dot(m, acc, Init::Accumulate, &[a.limb(i)], 0, &[b.limb(i)]));
     }
 
     /// `self *= other`, a polynomial in a power of X.
     pub fn mul_compact_assign(&mut self, other: &CompactPoly) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         let (kernel, log_rep) = (self.ctx.kernel(), other.log_rep());
         self.each(|i, m, x| kernel.mul(m, x, other.limb(i), log_rep));
     }
@@ -408,7 +413,7 @@ impl RnsPoly<Eval> {
     /// `self += a · b`, with `b` a polynomial in a power of X.
     pub fn mul_compact_add(&mut self, a: &Self, b: &CompactPoly) {
         self.same_basis(a.basis);
-        self.same_basis(b.basis);
+        self.same_basis(b.basis());
         let (kernel, log_rep) = (self.ctx.kernel(), b.log_rep());
         self.each(|i, m, acc| {
             kernel.dot(
@@ -424,7 +429,7 @@ impl RnsPoly<Eval> {
 
     /// `self += other`, a polynomial in a power of X.
     pub fn add_compact_assign(&mut self, other: &CompactPoly) {
-        self.same_basis(other.basis);
+        self.same_basis(other.basis());
         let rep = 1 << other.log_rep();
         self.each(|i, m, x| {
             for (run, &c) in x.chunks_exact_mut(rep).zip(other.limb(i)) {
@@ -443,299 +448,5 @@ impl RnsPoly<Eval> {
     }
 }
 
-/// The permutation of values by X → X^g.
-///
-/// Index `i` holds the value at ψ^(2·brv(i)+1). The three lowest bits of `i` are the three highest of the exponent,
-/// where multiplication by `g` acts on them alone but for a carry: eight neighbours stay neighbours, permuted
-/// in one of eight ways.
-#[derive(Debug)]
-pub struct Automorphism {
-    /// For each run of eight outputs: eight times the source's run, plus the number of its pattern.
-    pub(crate) blocks: Vec<u32>,
-    /// Source lane of each output lane.
-    pub(crate) patterns: [[u64; 8]; 8],
-}
-
-impl Automorphism {
-    /// The permutation of `galois` at ring degree `2^log_n`, `log_n ≥ 3`.
-    pub fn new(galois: GaloisElement, log_n: u32) -> Self {
-        let (n, g) = (1usize << log_n, galois.exponent() as usize);
-        let (low_bits, low) = (log_n - 3, n / 8);
-        let blocks = (0..low)
-            .map(|block| {
-                // Output exponents 2E + 1 with E = reversed block + (n/8)·t come from (g(2E + 1) − 1)/2.
-                let e = reverse_bits(block, low_bits);
-                let source = (e.wrapping_mul(g).wrapping_add((g - 1) / 2)) & (n - 1);
-                let (carry, rest) = (source / low, source & (low - 1));
-                (8 * reverse_bits(rest, low_bits) + carry) as u32
-            })
-            .collect();
-        let mut patterns = [[0; 8]; 8];
-        for (carry, pattern) in patterns.iter_mut().enumerate() {
-            for (lane, source) in pattern.iter_mut().enumerate() {
-                *source =
-                    reverse_bits((carry + reverse_bits(lane, 3).wrapping_mul(g)) & 7, 3) as u64;
-            }
-        }
-        Self { blocks, patterns }
-    }
-
-    /// Permutes the values of one limb.
-    pub fn apply(&self, kernel: Kernel, out: &mut [u64], x: &[u64]) {
-        kernel.permute(&self.blocks, &self.patterns, out, x);
-    }
-
-    /// Where the `len` values from `len · part` on come from: the part with the number returned. Parts of a power of
-    /// two values, at least eight, are permuted as wholes, since the highest bits of an index are the lowest of its
-    /// exponent.
-    pub(crate) fn source_part(&self, part: usize, len: usize) -> usize {
-        let runs = len / 8;
-        (self.blocks[part * runs] >> 3) as usize / runs
-    }
-
-    /// Permutes the values of one part, see [`Self::source_part`]; `x` is the source part.
-    pub(crate) fn apply_part(&self, kernel: Kernel, part: usize, out: &mut [u64], x: &[u64]) {
-        let runs = out.len() / 8;
-        kernel.permute(&self.blocks[part * runs..][..runs], &self.patterns, out, x);
-    }
-}
-
-/// The values of a polynomial in X^(N/len), of which only `len` a limb are distinct.
-///
-/// Value `i` of the full polynomial is value `i / (N/len)` here.
-#[derive(Clone, Debug)]
-pub struct CompactPoly {
-    ctx: Arc<Context>,
-    basis: Basis,
-    len: usize,
-    data: Buffer,
-}
-
-impl CompactPoly {
-    fn build(
-        ctx: &Arc<Context>,
-        basis: Basis,
-        len: usize,
-        fill: impl Fn(&Modulus, &mut [u64]) + Sync,
-    ) -> Self {
-        ctx.check(basis);
-        gap(ctx.n(), len);
-        let kernel = ctx.kernel();
-        let mut data = Buffer::stale(basis.limbs() * len);
-        for_each_limb(&mut data, len, |i, limb| {
-            let table = ctx.table(ctx.modulus_index(basis, i));
-            fill(table.modulus(), limb);
-            kernel.ntt_forward(table, limb);
-        });
-        Self {
-            ctx: ctx.clone(),
-            basis,
-            len,
-            data,
-        }
-    }
-
-    /// The polynomial Σ coefficients\[j\]·X^(j·N/len).
-    ///
-    /// # Panics
-    /// When their number is no power of two up to N.
-    pub fn from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
-        let kernel = ctx.kernel();
-        Self::build(ctx, basis, coefficients.len(), |m, limb| {
-            kernel.reduce_signed(m, limb, coefficients)
-        })
-    }
-
-    /// Like [`CompactPoly::from_i64`] for larger coefficients.
-    pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
-        Self::build(ctx, basis, coefficients.len(), |m, limb| {
-            limb.iter_mut()
-                .zip(coefficients)
-                .for_each(|(r, &c)| *r = m.from_i128(c));
-        })
-    }
-
-    /// The basis.
-    pub fn basis(&self) -> Basis {
-        self.basis
-    }
-
-    /// Distinct values a limb.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there are no values; never the case.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// log2 of how often each value repeats.
-    pub fn log_rep(&self) -> u32 {
-        (self.ctx.n() / self.len).trailing_zeros()
-    }
-
-    /// The distinct values of one limb.
-    pub fn limb(&self, limb: usize) -> &[u64] {
-        &self.data[limb * self.len..][..self.len]
-    }
-
-    /// The polynomial with every value written out.
-    pub fn expand(&self) -> RnsPoly<Eval> {
-        let mut poly = RnsPoly::stale(&self.ctx, self.basis);
-        let rep = 1 << self.log_rep();
-        for_each_limb(&mut poly.data, self.ctx.n(), |i, limb| {
-            for (run, &value) in limb.chunks_exact_mut(rep).zip(self.limb(i)) {
-                run.fill(value);
-            }
-        });
-        poly
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::uniform;
-    use heddle_params::named;
-    use rand::{Rng, SeedableRng};
-    use rand_chacha::ChaCha20Rng;
-
-    fn context() -> Arc<Context> {
-        Context::new(named::toy(6).unwrap()).unwrap()
-    }
-
-    /// Schoolbook product modulo X^n + 1.
-    fn schoolbook(a: &[i64], b: &[i64]) -> Vec<i64> {
-        let n = a.len();
-        let mut out = vec![0; n];
-        for (i, &x) in a.iter().enumerate() {
-            for (j, &y) in b.iter().enumerate() {
-                if i + j < n {
-                    out[i + j] += x * y
-                } else {
-                    out[i + j - n] -= x * y
-                }
-            }
-        }
-        out
-    }
-
-    fn small(rng: &mut ChaCha20Rng, n: usize) -> Vec<i64> {
-        (0..n).map(|_| rng.random_range(-1000..1000)).collect()
-    }
-
-    #[test]
-    fn products_are_negacyclic() {
-        let ctx = context();
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let basis = Basis::new(5, 2);
-        let (a, b, c) = (
-            small(&mut rng, 64),
-            small(&mut rng, 64),
-            small(&mut rng, 64),
-        );
-        let eval = |x: &[i64]| RnsPoly::from_i64(&ctx, basis, x).into_eval();
-        let mut product = eval(&a);
-        product.mul_assign(&eval(&b));
-        let mut expected = schoolbook(&a, &b);
-        assert_eq!(
-            product.clone().into_coeff(),
-            RnsPoly::from_i64(&ctx, basis, &expected)
-        );
-        product.mul_add(&eval(&a), &eval(&c));
-        expected
-            .iter_mut()
-            .zip(schoolbook(&a, &c))
-            .for_each(|(e, x)| *e += x);
-        assert_eq!(
-            product.into_coeff(),
-            RnsPoly::from_i64(&ctx, basis, &expected)
-        );
-    }
-
-    #[test]
-    fn linear_operations_act_on_coefficients() {
-        let ctx = context();
-        let mut rng = ChaCha20Rng::seed_from_u64(2);
-        let basis = Basis::q(3);
-        let (a, b) = (small(&mut rng, 64), small(&mut rng, 64));
-        let poly = |x: &[i64]| RnsPoly::from_i64(&ctx, basis, x);
-        let combined: Vec<i64> = a
-            .iter()
-            .zip(&b)
-            .map(|(x, y)| 7 * (-(x + y) - y) - 3 * x)
-            .collect();
-        let mut x = poly(&a);
-        x.add_assign(&poly(&b));
-        x.neg_assign();
-        x.sub_assign(&poly(&b));
-        x.mul_scalar_assign(&x.residues_of(7));
-        x.mul_scalar_add(&poly(&a), &x.residues_of(-3));
-        assert_eq!(x, poly(&combined));
-        assert_eq!(
-            x.drop_to(1),
-            RnsPoly::from_i64(&ctx, Basis::q(1), &combined)
-        );
-        let wide: Vec<i128> = combined.iter().map(|&c| i128::from(c) << 70).collect();
-        x.mul_scalar_assign(&x.residues_of(1 << 70));
-        assert_eq!(x, RnsPoly::from_i128(&ctx, basis, &wide));
-    }
-
-    #[test]
-    fn automorphisms_agree_between_domains_and_compose() {
-        let ctx = context();
-        let n = ctx.n();
-        let mut rng = ChaCha20Rng::seed_from_u64(3);
-        let x: RnsPoly<Coeff> = uniform(&mut rng, &ctx, Basis::new(2, 1));
-        let mut elements: Vec<GaloisElement> =
-            (0..8).map(|k| GaloisElement::rotation(k, n)).collect();
-        elements.push(GaloisElement::conjugation(n));
-        for &g in &elements {
-            let image = x.automorphism(g);
-            let values = x.to_eval();
-            let (whole, table) = (values.automorphism(g), ctx.automorphism(g));
-            for len in [8, 16, 64] {
-                let mut part = vec![0; len];
-                for k in 0..n / len {
-                    let source = &values.limb(1)[table.source_part(k, len) * len..][..len];
-                    table.apply_part(ctx.kernel(), k, &mut part, source);
-                    assert_eq!(part, whole.limb(1)[k * len..][..len]);
-                }
-            }
-            assert_eq!(x.to_eval().automorphism(g).to_coeff(), image);
-            assert_eq!(x.clone().into_eval().into_coeff(), x);
-            assert_eq!(image.automorphism(g.inverse(n)), x);
-            assert_eq!(
-                image.automorphism(elements[3]),
-                x.automorphism(g.then(elements[3], n))
-            );
-        }
-    }
-
-    #[test]
-    fn compact_polynomials_act_like_their_expansion() {
-        let ctx = context();
-        let mut rng = ChaCha20Rng::seed_from_u64(4);
-        let basis = Basis::new(2, 1);
-        for len in [1, 2, 4, 16, 64] {
-            let coefficients = small(&mut rng, len);
-            let compact = CompactPoly::from_i64(&ctx, basis, &coefficients);
-            let full = RnsPoly::from_i64(&ctx, basis, &coefficients).into_eval();
-            assert_eq!(compact.expand(), full);
-            let x: RnsPoly<Eval> = uniform(&mut rng, &ctx, basis);
-            let (mut a, mut b) = (x.clone(), x.clone());
-            a.mul_compact_assign(&compact);
-            b.mul_assign(&full);
-            assert_eq!(a, b, "product, {len} values");
-            a.mul_compact_add(&x, &compact);
-            b.mul_add(&x, &full);
-            assert_eq!(a, b, "accumulation, {len} values");
-            a.add_compact_assign(&compact);
-            b.add_assign(&full);
-            assert_eq!(a, b, "sum, {len} values");
-            let wide: Vec<i128> = coefficients.iter().map(|&c| c.into()).collect();
-            assert_eq!(CompactPoly::from_i128(&ctx, basis, &wide).expand(), full);
-        }
-    }
-}
+mod tests;

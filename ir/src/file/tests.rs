@@ -1,0 +1,148 @@
+//! Round trips, damage and interrupted writes.
+
+use std::fs;
+
+use super::*;
+
+#[derive(Clone, PartialEq, Message)]
+struct Header {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+fn sample() -> Vec<u8> {
+    let header = Header {
+        name: "sample".into(),
+    };
+    let mut writer = BlockWriter::new(Vec::new(), "s", Kind::Plan, &header).unwrap();
+    writer.block(b"first").unwrap();
+    writer.bytes(&[7; 100]).unwrap();
+    writer.bytes(&[]).unwrap();
+    writer.finish().unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<(Header, Vec<Vec<u8>>), Error> {
+    let (mut reader, header) = BlockReader::new(bytes, "f.plan", Kind::Plan)?;
+    let mut blocks = Vec::new();
+    while let Some(block) = reader.next_block()? {
+        blocks.push(block);
+    }
+    Ok((header, blocks))
+}
+
+#[test]
+fn round_trips() {
+    let (header, blocks) = read(&sample()).unwrap();
+    assert_eq!(header.name, "sample");
+    assert_eq!(blocks, [b"first".to_vec(), vec![7; 100]]);
+    let bytes = sample();
+    let (mut reader, _) = BlockReader::new::<Header>(&*bytes, "f", Kind::Plan).unwrap();
+    assert_eq!(reader.bytes(5).unwrap(), b"first");
+    assert_eq!(reader.bytes(100).unwrap(), [7; 100]);
+    reader.finish().unwrap();
+}
+
+#[test]
+fn every_cut_and_every_flipped_byte_is_noticed() {
+    let whole = sample();
+    for len in 0..whole.len() {
+        let error = read(&whole[..len]).unwrap_err();
+        assert!(
+            matches!(&error, Error::File { file, .. } if file == "f.plan"),
+            "{error}"
+        );
+    }
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        assert!(read(&damaged).is_err(), "byte {at}");
+    }
+    let mut longer = whole;
+    longer.push(0);
+    assert!(
+        read(&longer)
+            .unwrap_err()
+            .to_string()
+            .contains("follows its end")
+    );
+}
+
+#[test]
+fn messages_say_what_it_is_and_how_to_mend_it() {
+    let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
+    assert_eq!(message(b"PK\x03\x04"), "`f.plan` is not a file of Heddle's");
+    assert_eq!(
+        message(b""),
+        "`f.plan` is cut short\nhelp: copy it again, or make the plan again with `heddlec`"
+    );
+    let mut other = sample();
+    other[8] = 9;
+    assert!(message(&other).contains("format version 9, this program reads version 2"));
+    let mut key = sample();
+    key[10] = 2;
+    assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");
+    let mut damaged = sample();
+    let at = damaged.len() - 30;
+    damaged[at] ^= 1;
+    assert!(message(&damaged).contains("checksum of block 2 is wrong\nhelp: make the plan"));
+}
+
+#[test]
+fn a_wrong_number_of_bytes_is_an_error() {
+    let bytes = sample();
+    let open = || {
+        BlockReader::new::<Header>(&*bytes, "f", Kind::Plan)
+            .unwrap()
+            .0
+    };
+    assert!(open().bytes(4).is_err());
+    assert!(open().bytes(1000).is_err());
+    assert!(open().finish().is_err());
+    let long = vec![0; MAX_BLOCK + 1];
+    let mut writer = BlockWriter::new(io::sink(), "f", Kind::Plan, &Header::default()).unwrap();
+    assert!(writer.block(&long).is_err());
+    writer.bytes(&long).unwrap();
+    assert_eq!(writer.blocks, 2);
+}
+
+#[test]
+fn files_appear_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.plan");
+    let listed = || fs::read_dir(folder.path()).unwrap().count();
+    let failed: Result<(), Error> = write_atomically(&path, Access::Default, |writer| {
+        writer.write_all(b"half").unwrap();
+        Err(Error::File {
+            file: "x".into(),
+            message: "failed".into(),
+        })
+    });
+    assert!(failed.is_err());
+    assert_eq!(listed(), 0);
+    fs::write(&path, b"old").unwrap();
+    write_atomically::<_, Error>(&path, Access::Owner, |writer| {
+        writer.write_all(&sample()).unwrap();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(listed(), 1);
+    assert_eq!(kind_of(&path).unwrap(), Kind::Plan);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    let (reader, header) = BlockReader::open::<Header>(&path, Kind::Plan).unwrap();
+    assert_eq!(
+        (reader.file(), header.name.as_str()),
+        (path.to_str().unwrap(), "sample")
+    );
+    let nowhere = folder.path().join("missing").join("a");
+    assert!(write_atomically::<_, Error>(&nowhere, Access::Default, |_| Ok(())).is_err());
+    assert!(BlockReader::open::<Header>(&nowhere, Kind::Plan).is_err());
+    fs::write(&path, b"x").unwrap();
+    assert!(kind_of(&path).is_err());
+}
