@@ -8,4 +8,5 @@ mod parallel;
 mod passes;
 mod ranges;
 mod real_models;
+mod shares;
 mod split;
