@@ -7,10 +7,11 @@ use std::fmt::Write;
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::eval_mod::{Reduction, SineFit};
 
-use crate::ckks::{Op, Schedule, TransformSteps};
+use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::parallel::{ParallelPart, ParallelRotations};
+use crate::linear::ProductPart;
+use crate::linear::parallel::ParallelRotations;
 use crate::plan::Plan;
 
 /// What one line of the table stands for.
@@ -19,6 +20,7 @@ enum Kind {
     Input,
     Linear,
     Parallel,
+    Siso,
     RotateSum,
     Activation,
     Bootstrap,
@@ -30,6 +32,7 @@ impl Kind {
             Self::Input => "input",
             Self::Linear => "linear",
             Self::Parallel => "parallel",
+            Self::Siso => "siso",
             Self::RotateSum => "rotate-sum",
             Self::Activation => "activation",
             Self::Bootstrap => "bootstrap",
@@ -43,13 +46,15 @@ struct Step<'a> {
     name: &'a str,
     kind: Kind,
     level_in: usize,
-    last: ValueId,
+    out: CiphertextType,
     diagonals: usize,
     baby: usize,
     giant: usize,
     /// Of a multiplexed parallel convolution.
     parallel: ParallelRotations,
     degrees: Vec<String>,
+    /// How many ciphertexts it is done for, alike.
+    parts: usize,
 }
 
 fn is_rotation(by: &&usize) -> bool {
@@ -65,6 +70,18 @@ impl Step<'_> {
         }
     }
 
+    /// Takes in the same step of another part of the feature map.
+    fn take_in(&mut self, other: &Self) {
+        self.parts += other.parts;
+        self.diagonals = self.diagonals.saturating_add(other.diagonals);
+        self.baby += other.baby;
+        self.giant += other.giant;
+        self.parallel.kernel += other.parallel.kernel;
+        self.parallel.sums += other.parallel.sums;
+        self.parallel.selection += other.parallel.selection;
+        self.parallel.replication += other.parallel.replication;
+    }
+
     /// Counts a rotation by what becomes of its result.
     fn count_rotation(&mut self, schedule: &Schedule, rotation: ValueId) {
         let graph = &schedule.graph;
@@ -76,16 +93,17 @@ impl Step<'_> {
         let slots = graph.ty(rotation).slots();
         let halves = |user: &ValueId| graph.ty(*user).slots() < slots;
         match (self.kind, part) {
-            (Kind::Parallel, Some(ParallelPart::Kernel)) => self.parallel.kernel += 1,
-            (Kind::Parallel, Some(ParallelPart::Selection)) => self.parallel.selection += 1,
+            (Kind::Parallel, Some(ProductPart::Kernel)) => self.parallel.kernel += 1,
+            (Kind::Parallel, Some(ProductPart::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if users.iter().any(halves) => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
+            (Kind::Siso, _) => self.baby += 1,
             _ => self.giant += 1,
         }
     }
 
     /// Rotations: baby + giant of a transform; kernel + sums + selection + replication of a
-    /// multiplexed parallel convolution; the number alone of a rotate-and-sum.
+    /// multiplexed parallel convolution; the number alone of a SISO convolution or a rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
             kernel,
@@ -96,43 +114,72 @@ impl Step<'_> {
         match (self.baby, self.giant, self.parallel.total()) {
             (0, 0, 0) => String::new(),
             (0, giant, 0) => giant.to_string(),
+            (baby, 0, 0) if self.kind == Kind::Siso => baby.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
             _ => format!("{kernel}+{sums}+{selection}+{replication}"),
         }
     }
 }
 
-/// By value: whether an operation is part of a multiplexed parallel convolution.
-fn parallel_operations(schedule: &Schedule) -> Vec<bool> {
+/// By value: the kind of the convolution by products that an operation is part of.
+fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
     let graph = &schedule.graph;
-    let mut parallel = vec![false; graph.len()];
+    let mut kinds = vec![None; graph.len()];
     for value in graph.values() {
         let node = graph.node(value);
-        let of = |user: &ValueId| matches!(graph.node(*user).op, Op::MultiplyAccumulate { .. });
-        let follows = || {
-            graph.operands(value).first().is_some_and(|operand| {
-                parallel[operand.index()] && graph.node(*operand).name == node.name
-            })
+        let of = |user: ValueId| match graph.node(user).op {
+            Op::MultiplyAccumulate {
+                part: ProductPart::Taps,
+                ..
+            } => Some(Kind::Siso),
+            Op::MultiplyAccumulate { .. } => Some(Kind::Parallel),
+            _ => None,
         };
-        parallel[value.index()] = match node.op {
-            Op::MultiplyAccumulate { .. } => true,
-            Op::Rotate { .. } => follows() || graph.users(value).iter().any(of),
+        let follows = || -> Option<Kind> {
+            let operand = *graph.operands(value).first()?;
+            kinds[operand.index()].filter(|_| graph.node(operand).name == node.name)
+        };
+        kinds[value.index()] = match node.op {
+            Op::MultiplyAccumulate { .. } => of(value),
+            Op::Rotate { .. } => follows().or_else(|| graph.users(value).into_iter().find_map(of)),
             Op::Add | Op::Rescale | Op::AddBias { .. } => follows(),
-            _ => false,
+            _ => None,
         };
     }
-    parallel
+    kinds
+}
+
+/// The steps with those brought together that the parts of one feature map take alike, one after the other or in
+/// turns: runs of one name, whose kinds keep their order.
+fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let mut found: Vec<Step<'_>> = Vec::new();
+    let mut run = 0;
+    for step in steps {
+        if found.last().is_none_or(|last| last.name != step.name) {
+            run = found.len();
+        }
+        let alike = found[run..].iter_mut().find(|known| {
+            (known.kind, known.level_in, known.out, &known.degrees)
+                == (step.kind, step.level_in, step.out, &step.degrees)
+                && known.kind != Kind::Siso
+        });
+        match alike {
+            Some(known) => known.take_in(&step),
+            None => found.push(step),
+        }
+    }
+    found
 }
 
 /// Groups the operations of a schedule into steps.
 fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
     let graph = &schedule.graph;
-    let parallel = parallel_operations(schedule);
+    let products = product_operations(schedule);
     let mut steps: Vec<Step<'_>> = Vec::new();
     for value in graph.values() {
         let node = graph.node(value);
         let starts = match &node.op {
-            _ if parallel[value.index()] => Some(Kind::Parallel),
+            _ if products[value.index()].is_some() => products[value.index()],
             Op::Input => Some(Kind::Input),
             Op::LinearTransform { .. } => Some(Kind::Linear),
             Op::Bootstrap { .. } => Some(Kind::Bootstrap),
@@ -149,7 +196,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
         let continues = |step: &Step<'_>| {
             let grows = matches!(
                 step.kind,
-                Kind::Activation | Kind::RotateSum | Kind::Parallel
+                Kind::Activation | Kind::RotateSum | Kind::Parallel | Kind::Siso
             );
             starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
         };
@@ -159,7 +206,9 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
                 name: &node.name,
                 kind: starts.unwrap_or(Kind::Linear),
                 level_in: graph.ty(operand).level,
-                last: value,
+                out: *graph.ty(value),
+                // A SISO convolution's are counted by its sums of products.
+                parts: usize::from(starts != Some(Kind::Siso)),
                 diagonals: 0,
                 baby: 0,
                 giant: 0,
@@ -170,10 +219,15 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
         let Some(step) = steps.last_mut() else {
             continue;
         };
-        step.last = value;
+        step.out = *graph.ty(value);
         match &node.op {
             Op::LinearTransform { steps, .. } => step.count_rotations(steps),
-            Op::MultiplyAccumulate { .. } => step.diagonals += graph.operands(value).len(),
+            Op::MultiplyAccumulate { part, .. } => {
+                step.diagonals += graph.operands(value).len();
+                if *part == ProductPart::Taps {
+                    step.parts += 1;
+                }
+            }
             Op::Rotate { .. } => step.count_rotation(schedule, value),
             Op::Polynomial { polynomial } => {
                 let degree = schedule
@@ -184,7 +238,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             _ => {}
         }
     }
-    steps
+    together(steps)
 }
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
@@ -213,10 +267,13 @@ pub fn summary(schedule: &Schedule) -> String {
     };
     let (mut consumed, mut baby, mut giant, mut parallel) = (0, 0, 0, 0);
     for step in &steps {
-        let ty = schedule.graph.ty(step.last);
+        let ty = step.out;
         rows.push([
             step.name.to_owned(),
-            step.kind.name().to_owned(),
+            match step.parts {
+                1 => step.kind.name().to_owned(),
+                parts => format!("{} ×{parts}", step.kind.name()),
+            },
             match step.kind {
                 Kind::Input => ty.level.to_string(),
                 _ => format!("{}→{}", step.level_in, ty.level),
@@ -227,7 +284,7 @@ pub fn summary(schedule: &Schedule) -> String {
             step.rotations(),
             step.degrees.join(","),
         ]);
-        consumed += step.level_in.saturating_sub(ty.level);
+        consumed += step.parts * step.level_in.saturating_sub(ty.level);
         baby += step.baby;
         giant += step.giant;
         parallel += step.parallel.total();
