@@ -46,10 +46,14 @@ struct Step<'a> {
     name: &'a str,
     kind: Kind,
     level_in: usize,
+    /// What its first operation starts from.
+    source: ValueId,
     out: CiphertextType,
     diagonals: usize,
     baby: usize,
     giant: usize,
+    /// Rotations of a SISO convolution.
+    siso: usize,
     /// Of a multiplexed parallel convolution.
     parallel: ParallelRotations,
     degrees: Vec<String>,
@@ -70,12 +74,19 @@ impl Step<'_> {
         }
     }
 
+    /// Whether both are the same step of different parts of a feature map.
+    fn is_like(&self, other: &Self) -> bool {
+        let key = |step: &Self| (step.name.to_owned(), step.kind, step.level_in, step.out);
+        key(self) == key(other) && self.degrees == other.degrees
+    }
+
     /// Takes in the same step of another part of the feature map.
     fn take_in(&mut self, other: &Self) {
         self.parts += other.parts;
         self.diagonals = self.diagonals.saturating_add(other.diagonals);
         self.baby += other.baby;
         self.giant += other.giant;
+        self.siso += other.siso;
         self.parallel.kernel += other.parallel.kernel;
         self.parallel.sums += other.parallel.sums;
         self.parallel.selection += other.parallel.selection;
@@ -97,7 +108,7 @@ impl Step<'_> {
             (Kind::Parallel, Some(ProductPart::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if users.iter().any(halves) => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
-            (Kind::Siso, _) => self.baby += 1,
+            (Kind::Siso, _) => self.siso += 1,
             _ => self.giant += 1,
         }
     }
@@ -112,9 +123,9 @@ impl Step<'_> {
             replication,
         } = self.parallel;
         match (self.baby, self.giant, self.parallel.total()) {
+            (0, 0, 0) if self.siso > 0 => self.siso.to_string(),
             (0, 0, 0) => String::new(),
             (0, giant, 0) => giant.to_string(),
-            (baby, 0, 0) if self.kind == Kind::Siso => baby.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
             _ => format!("{kernel}+{sums}+{selection}+{replication}"),
         }
@@ -149,21 +160,13 @@ fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
     kinds
 }
 
-/// The steps with those brought together that the parts of one feature map take alike, one after the other or in
-/// turns: runs of one name, whose kinds keep their order.
+/// The steps with those brought together that the parts of one feature map take alike: one after the other, or in turns
+/// with one other step.
 fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
     let mut found: Vec<Step<'_>> = Vec::new();
-    let mut run = 0;
     for step in steps {
-        if found.last().is_none_or(|last| last.name != step.name) {
-            run = found.len();
-        }
-        let alike = found[run..].iter_mut().find(|known| {
-            (known.kind, known.level_in, known.out, &known.degrees)
-                == (step.kind, step.level_in, step.out, &step.degrees)
-                && known.kind != Kind::Siso
-        });
-        match alike {
+        let recent = found.len().saturating_sub(2);
+        match found[recent..].iter_mut().find(|known| known.is_like(&step)) {
             Some(known) => known.take_in(&step),
             None => found.push(step),
         }
@@ -176,6 +179,9 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
     let graph = &schedule.graph;
     let products = product_operations(schedule);
     let mut steps: Vec<Step<'_>> = Vec::new();
+    // By value: what it was dropped from, and the number of steps with the one that it belongs to.
+    let mut roots: Vec<ValueId> = graph.values().collect();
+    let mut homes = vec![0; graph.len()];
     for value in graph.values() {
         let node = graph.node(value);
         let starts = match &node.op {
@@ -186,23 +192,36 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             Op::Rotate { .. } => Some(Kind::RotateSum),
             Op::Polynomial { .. } => Some(Kind::Activation),
             // What drops levels belongs to whoever needs the lower level; the gap shows it.
-            Op::DropLevel => continue,
+            Op::DropLevel => {
+                if let Some(operand) = graph.operands(value).first() {
+                    roots[value.index()] = roots[operand.index()];
+                }
+                continue;
+            }
             Op::MultiplyAccumulate { .. }
             | Op::AddBias { .. }
             | Op::Add
             | Op::Multiply
             | Op::Rescale => None,
         };
+        let operands = graph.operands(value);
+        let current = steps.len();
         let continues = |step: &Step<'_>| {
-            let grows = matches!(
-                step.kind,
-                Kind::Activation | Kind::RotateSum | Kind::Parallel | Kind::Siso
-            );
+            let grows = match step.kind {
+                Kind::Parallel | Kind::Siso => true,
+                // Of another part of a feature map, an operation starts from another value.
+                Kind::Activation | Kind::RotateSum => operands.iter().any(|operand| {
+                    let root = roots[operand.index()];
+                    root == step.source || homes[root.index()] == current
+                }),
+                Kind::Input | Kind::Linear | Kind::Bootstrap => false,
+            };
             starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
         };
         if !steps.last().is_some_and(continues) {
-            let operand = graph.operands(value).first().copied().unwrap_or(value);
+            let operand = operands.first().copied().unwrap_or(value);
             steps.push(Step {
+                source: roots[operand.index()],
                 name: &node.name,
                 kind: starts.unwrap_or(Kind::Linear),
                 level_in: graph.ty(operand).level,
@@ -212,10 +231,12 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
                 diagonals: 0,
                 baby: 0,
                 giant: 0,
+                siso: 0,
                 parallel: ParallelRotations::default(),
                 degrees: Vec::new(),
             });
         }
+        homes[value.index()] = steps.len();
         let Some(step) = steps.last_mut() else {
             continue;
         };
@@ -244,7 +265,9 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
 /// result's scale and slots, the diagonals and rotations (baby + giant) of a linear map, the
 /// plaintext products and rotations (kernel + sums + selection + replication) of a multiplexed
-/// parallel convolution, or the degrees of an activation's polynomials; then totals, and the evaluation keys by level.
+/// parallel convolution, the products and rotations of a SISO convolution, or the degrees of an
+/// activation's polynomials; then totals, and the evaluation keys by level. What several parts of a feature map take
+/// alike is one line, with their number.
 pub fn summary(schedule: &Schedule) -> String {
     let steps = steps(schedule);
     let header = [
@@ -265,7 +288,7 @@ pub fn summary(schedule: &Schedule) -> String {
             count.to_string()
         }
     };
-    let (mut consumed, mut baby, mut giant, mut parallel) = (0, 0, 0, 0);
+    let (mut consumed, mut baby, mut giant, mut parallel, mut siso) = (0, 0, 0, 0, 0);
     for step in &steps {
         let ty = step.out;
         rows.push([
@@ -288,20 +311,22 @@ pub fn summary(schedule: &Schedule) -> String {
         baby += step.baby;
         giant += step.giant;
         parallel += step.parallel.total();
+        siso += step.siso;
     }
-    let parallel_note = match parallel {
+    let note = |kind: &str, count: usize| match count {
         0 => String::new(),
-        count => format!(", {count} in parallel convolutions"),
+        _ => format!(", {count} in {kind} convolutions"),
     };
+    let (parallel_note, siso_note) = (note("parallel", parallel), note("SISO", siso));
     let mut out = table(&rows);
     let bootstraps = schedule.bootstraps();
     let _ = writeln!(
         out,
         "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
-         {} rotations ({baby} baby, {giant} giant{parallel_note}) outside them",
+         {} rotations ({baby} baby, {giant} giant{parallel_note}{siso_note}) outside them",
         steps.len(),
         schedule.graph.len(),
-        baby + giant + parallel,
+        baby + giant + parallel + siso,
     );
     let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
     for key in &schedule.keys {
