@@ -18,9 +18,11 @@ use crate::pipeline;
 /// The ring that a plan is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ring {
-    /// N = 2^16 at 128-bit security: set B, or set A where convolutions take two levels.
+    /// N = 2^16 at 128-bit security: set B, or set A where convolutions take two levels. There is none for SISO
+    /// convolutions.
     Secure,
-    /// The same chain of primes over a smaller ring: for tests, without security.
+    /// The same chain of primes over another ring, smaller for tests: without security. Of degree 2^16 for the set of
+    /// SISO convolutions as it is.
     Insecure {
         /// log2 of the ring's degree.
         log_n: u32,
@@ -37,6 +39,10 @@ pub enum Convolution {
     /// that it cannot express (strides that differ between the axes, or that the grid has no room
     /// for) is evaluated at a single level.
     MultiplexedParallel,
+    /// One channel a ciphertext, as in Lee et al., arXiv 2106.07229, under that paper's parameters, set S, which are not
+    /// secure: [`Ring::Secure`] refuses them. One level. What is no convolution (pools that are no sums over the whole
+    /// map, matrix products) is evaluated at a single level too, by its diagonals.
+    Siso,
 }
 
 /// What a model is compiled with.

@@ -10,6 +10,16 @@ pub enum Error {
     /// The parameters are unsound or too weak.
     #[error(transparent)]
     Parameters(#[from] heddle_params::Error),
+    /// The parameter set that the options call for is below 128 bits, and nobody acknowledged that.
+    #[error(
+        "the parameter set that these convolutions are made for gives {bits:.1} bits of security; 128 are needed\n\
+         help: choose other convolutions; to study this one as it is, acknowledge an insecure ring with \
+         `--insecure-log-n 16`"
+    )]
+    InsecureSet {
+        /// Estimated classical bits.
+        bits: f64,
+    },
     /// No polynomial fits what was asked for.
     #[error("no approximation: {0}")]
     Approximation(String),

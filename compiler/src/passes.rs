@@ -6,6 +6,7 @@ pub mod fold_batch_norm;
 pub mod fold_padding;
 pub mod fuse_linear_maps;
 pub mod lower_max_pool;
+pub mod lower_siso;
 pub mod pack;
 pub mod place_bootstraps;
 pub mod remove_identity;

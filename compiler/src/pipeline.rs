@@ -16,10 +16,11 @@ use crate::compile::{Convolution, Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
 use crate::passes::schedule::Machine;
+use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, pack, place_bootstraps, remove_identity, schedule, select_keys, share_sums,
-    split_channels,
+    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, select_keys,
+    share_sums, split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -58,9 +59,19 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
             named::set_a_literal_with(depth),
             named::set_a_bootstrap_with(options.eval_mod),
         ),
+        Convolution::Siso => {
+            let bootstrap = named::set_s_bootstrap_with(options.eval_mod);
+            (
+                named::set_s_literal_with(bootstrap.eval_mod_depth()),
+                bootstrap,
+            )
+        }
     };
     let parameters = match options.ring {
-        Ring::Secure => Parameters::new(literal)?,
+        Ring::Secure => Parameters::new(literal).map_err(|error| match error {
+            heddle_params::Error::Insecure { bits, .. } => Error::InsecureSet { bits },
+            error => error.into(),
+        })?,
         Ring::Insecure { log_n } => named::over_small_ring(literal, log_n)?,
     };
     bootstrap.check(&parameters)?;
@@ -97,7 +108,13 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let sign = options.relu.stages()?;
     let approximations = approximate_activations::run(&model, &ranges, &sign);
     log.nn(approximate_activations::NAME, Changed::No, &model);
-    let split = split_channels::run(model, slots);
+    let (splitting, max_terms) = match options.convolution {
+        Convolution::SingleLevel | Convolution::MultiplexedParallel => {
+            (Splitting::WhereNeeded, fuse_linear_maps::MAX_TERMS)
+        }
+        Convolution::Siso => (Splitting::EveryChannel, fuse_linear_maps::MAX_SISO_TERMS),
+    };
+    let split = split_channels::run(model, splitting, slots);
     let parts = split.repeated(&approximations);
     let mut model = split.model;
     verify::require("nn", &verify::nn::verify(&model))?;
@@ -122,9 +139,19 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
             packed
         }
     };
-    let (packed, changed) = fuse_linear_maps::run(packed);
+    let (packed, changed) = fuse_linear_maps::run(packed, max_terms);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());
+    let packed = match options.convolution {
+        Convolution::SingleLevel | Convolution::MultiplexedParallel => packed,
+        Convolution::Siso => {
+            let (packed, changed) = lower_siso::run(packed);
+            verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
+            let remarks = lower_siso::remarks(&packed);
+            log.slot(lower_siso::NAME, changed, &packed, remarks);
+            packed
+        }
+    };
     let cost = CostModel::new(&parameters, &bootstrap);
     // Linear maps run where an activation has used up its levels, one above what bootstraps take.
     let level = bootstrap.input_level() + 1;

@@ -8,8 +8,7 @@ use heddle_params::{Parameters, failure};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
-use crate::linear::LinearMap;
-use crate::linear::parallel::ParallelPart;
+use crate::linear::{LinearMap, ProductPart};
 use crate::slot::Chebyshev;
 
 /// The type of a ciphertext.
@@ -80,16 +79,16 @@ pub enum Op {
         /// The rotations, one entry for every term.
         steps: Vec<TransformSteps>,
     },
-    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a multiplexed parallel convolution, not
-    /// rescaled; one operand per plaintext, all at one level and scale. The plaintexts fill the
-    /// result's slots and are encoded at the scale that is the quotient of the result's and the
-    /// operands'.
+    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a convolution, multiplexed parallel or SISO,
+    /// not rescaled; one operand per plaintext, all at one level and scale. The plaintexts fill the
+    /// result's slots, or those of an operand that has more, and are encoded at the scale that is the
+    /// quotient of the result's and the operands'.
     MultiplyAccumulate {
         /// Which convolution.
         map: LinearMapId,
         /// Its weights or its masks.
-        part: ParallelPart,
-        /// Which of its rounds.
+        part: ProductPart,
+        /// Which of its rounds; 0 for a SISO convolution.
         round: usize,
     },
     /// Adds the bias of a linear map, encoded at the operand's scale.

@@ -17,12 +17,31 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::layout::MultiplexedLayout;
 use crate::nn::LinearOp;
-use crate::weights::Weights;
+use crate::weights::{Tensor, WeightId, Weights};
 
+pub mod kernel;
 mod matrix;
 pub mod parallel;
+pub mod siso;
 
 pub use matrix::AffineMatrix;
+
+/// Which plaintexts of a convolution operands are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProductPart {
+    /// The weights under each tap of a multiplexed parallel convolution's kernel; the operands are the
+    /// convolution's operand rotated by
+    /// [`kernel_rotations`](parallel::ParallelConvolution::kernel_rotations).
+    Kernel,
+    /// The masks that select each output channel of a multiplexed parallel convolution; the operands are
+    /// the round's sum rotated by
+    /// [`selection_rotation`](parallel::ParallelConvolution::selection_rotation).
+    Selection,
+    /// The masked weights under each tap of a SISO convolution, term by term; the operands are the terms'
+    /// operands rotated by [`rotations`](siso::SisoConvolution::rotations).
+    Taps,
+}
 
 /// One operand's share of a linear map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,11 +170,15 @@ impl LinearMap {
     /// The bias in one period of the result's slots, or `None` where it is zero throughout.
     ///
     /// # Errors
-    /// If a weight is missing or its shape does not fit.
+    /// If a weight of a term with an offset is missing or its shape does not fit.
     pub fn bias(&self, weights: &Weights) -> Result<Option<Vec<f64>>, Error> {
         let mut packed = vec![0.0; self.output.period()];
         let slots = self.output.slots();
-        for term in 0..self.terms.len() {
+        let with_offset = (0..self.terms.len()).filter(|term| {
+            let ops = &self.terms[*term].ops;
+            ops.iter().any(LinearOp::has_offset)
+        });
+        for term in with_offset {
             let matrix = self.term_matrix(term, weights)?;
             for (slot, bias) in slots.iter().zip(matrix.bias()) {
                 packed[*slot] += self.bias_factor * bias;
@@ -230,11 +253,16 @@ impl LinearMap {
     }
 }
 
+fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, Error> {
+    weights
+        .try_get(id)
+        .ok_or(Error::MissingWeight { weight: id })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::nn::Window;
-    use crate::weights::Tensor;
 
     fn ramp(len: usize, seed: usize) -> Vec<f32> {
         (0..len)

@@ -169,6 +169,21 @@ pub enum LinearOp {
 }
 
 impl LinearOp {
+    /// Whether zero may become something else: the operation adds a tensor.
+    pub fn has_offset(&self) -> bool {
+        match self {
+            Self::Conv { bias, .. } | Self::Gemm { bias, .. } => bias.is_some(),
+            Self::ChannelAffine { shift, .. } => shift.is_some(),
+            Self::BatchNorm { .. } => true,
+            Self::AveragePool { .. }
+            | Self::GlobalAveragePool
+            | Self::Flatten
+            | Self::Slice { .. }
+            | Self::Separable { .. }
+            | Self::Pad { .. } => false,
+        }
+    }
+
     /// Every weight that the operation refers to, for renumbering.
     pub fn weights_mut(&mut self) -> Vec<&mut WeightId> {
         match self {

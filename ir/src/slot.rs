@@ -95,6 +95,10 @@ pub enum Op {
         /// Slots of a ciphertext, which the operand's copies fill.
         slots: usize,
     },
+    /// One output channel by the SISO algorithm of [`crate::linear::siso`], bias included: what
+    /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand for
+    /// every term, in order.
+    SisoConvolution(LinearMap),
     /// The sum of two operands of one type. Takes no level.
     Add,
     /// A slotwise activation of one operand.

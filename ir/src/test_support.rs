@@ -6,8 +6,9 @@ use heddle_params::{GaloisElement, Parameters, bootstrap, named};
 use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
-use crate::linear::parallel::{ParallelConvolution, ParallelPart};
-use crate::linear::{LinearMap, LinearTerm};
+use crate::linear::parallel::ParallelConvolution;
+use crate::linear::siso::SisoConvolution;
+use crate::linear::{LinearMap, LinearTerm, ProductPart};
 use crate::nn::{Activation, LinearOp, Window};
 use crate::slot::{self, ApproximatedActivation, Chebyshev, GatedTerm, SlotGraph, SlotType};
 use crate::weights::{Tensor, WeightId, Weights};
@@ -340,12 +341,13 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         .collect();
     // One channel and gap 1: nothing is summed.
     let mut y = x;
-    for (part, level) in [(ParallelPart::Kernel, 4), (ParallelPart::Selection, 3)] {
+    for (part, level) in [(ProductPart::Kernel, 4), (ProductPart::Selection, 3)] {
         let operands = match part {
-            ParallelPart::Kernel => taps.clone(),
-            ParallelPart::Selection => (0..2)
+            ProductPart::Kernel => taps.clone(),
+            ProductPart::Selection => (0..2)
                 .map(|channel| rotate(&mut b, y, convolution.selection_rotation(channel)))
                 .collect(),
+            ProductPart::Taps => Vec::new(),
         };
         let op = Op::MultiplyAccumulate {
             map: id,
@@ -388,6 +390,89 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     let schedule = Schedule {
         graph: b.graph,
         linear_maps: vec![map.clone(), head.clone()],
+        polynomials: Vec::new(),
+        keys,
+    };
+    (schedule, weights)
+}
+
+/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`machine`], with the
+/// weights.
+pub(crate) fn siso_schedule() -> (Schedule, Weights) {
+    let layout = MultiplexedLayout::dense(1, 4, 4);
+    let mut weights = Weights::default();
+    let kernel = Tensor::new("kernel", vec![1, 1, 3, 3], ramp(9, 2));
+    let window = Window {
+        kernel: [3; 2],
+        stride: [1; 2],
+        pads: [1; 4],
+        dilation: [1; 2],
+    };
+    let conv = LinearOp::Conv {
+        weight: weights.push(kernel),
+        bias: Some(weights.push(Tensor::new("bias", vec![1], vec![0.5]))),
+        window,
+        groups: 1,
+    };
+    let map = |ops: Vec<Vec<LinearOp>>| LinearMap {
+        terms: (ops.into_iter())
+            .map(|ops| LinearTerm {
+                input: layout,
+                ops,
+                factor: 0.5,
+            })
+            .collect(),
+        output: layout,
+        bias_factor: 1.0,
+    };
+    let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
+    let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
+    let (parameters, _) = machine();
+    let n = parameters.n();
+    let log_q = (parameters.q()[4] as f64).log2();
+    let mut b = Builder {
+        parameters,
+        graph: Graph::new(),
+    };
+    let ty = CiphertextType {
+        log_slots: 4,
+        level: 4,
+        log_scale: 40.0,
+    };
+    let x = b.add(Op::Input, &[], ty, "image");
+    let (mut operands, mut keys) = (Vec::new(), Vec::new());
+    for by in (0..2).flat_map(|term| convolution.rotations(term, n / 2)) {
+        operands.push(match by {
+            0 => x,
+            _ => b.add(Op::Rotate { by }, &[x], ty, "conv"),
+        });
+        keys.extend((by != 0).then_some(KeyUse {
+            kind: KeyKind::Galois(GaloisElement::rotation(by as i64, n)),
+            level: 4,
+        }));
+    }
+    keys.sort_unstable();
+    let op = Op::MultiplyAccumulate {
+        map: LinearMapId(0),
+        part: ProductPart::Taps,
+        round: 0,
+    };
+    let log_scale = 40.0 + log_q;
+    let y = b.add(op, &operands, CiphertextType { log_scale, ..ty }, "conv");
+    let rescaled = CiphertextType { level: 3, ..ty };
+    let y = b.add(Op::Rescale, &[y], rescaled, "conv");
+    let map = LinearMapId(0);
+    let y = b.add(Op::AddBias { map }, &[y], rescaled, "conv");
+    let steps = TransformSteps {
+        diagonals: 1,
+        baby: vec![0],
+        giant: vec![0],
+    };
+    let out = b.linear(1, &[y], 4, vec![steps]);
+    b.graph.set_outputs(vec![out]);
+    let schedule = Schedule {
+        graph: b.graph,
+        linear_maps: maps,
         polynomials: Vec::new(),
         keys,
     };

@@ -7,7 +7,7 @@ use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile}
 use heddle_frontends::{image, onnx};
 use heddle_ir::ckks::{Op, Schedule};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::linear::parallel::ParallelPart;
+use heddle_ir::linear::ProductPart;
 use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
@@ -89,8 +89,8 @@ fn scheduled(schedule: &Schedule) -> BTreeMap<String, (Rotations, usize)> {
             Op::Rotate { .. } => {
                 let narrows = |user: &ValueId| graph.ty(*user).log_slots < node.ty.log_slots;
                 let purpose = match users(value).iter().find_map(products) {
-                    Some(ParallelPart::Kernel) => 0,
-                    Some(ParallelPart::Selection) => 2,
+                    Some(ProductPart::Kernel) => 0,
+                    Some(ProductPart::Selection) => 2,
                     None if users(value).iter().any(narrows) => 3,
                     None => 1,
                 };
@@ -290,7 +290,7 @@ fn the_verifier_follows_the_algorithm() {
         matches!(
             op,
             Op::MultiplyAccumulate {
-                part: ParallelPart::Kernel,
+                part: ProductPart::Kernel,
                 ..
             }
         )
@@ -309,7 +309,7 @@ fn the_verifier_follows_the_algorithm() {
         &|schedule| schedule.graph.node_mut(rotation).op = Op::Rotate { by: 1 << 20 },
         "slots by 1048576",
     );
-    let edited = |edit: fn(&mut ParallelPart, &mut usize)| {
+    let edited = |edit: fn(&mut ProductPart, &mut usize)| {
         move |schedule: &mut Schedule| match &mut schedule.graph.node_mut(products).op {
             Op::MultiplyAccumulate { part, round, .. } => edit(part, round),
             other => panic!("{other:?}"),
@@ -320,7 +320,7 @@ fn the_verifier_follows_the_algorithm() {
         "round 99 of a convolution of",
     );
     has(
-        &edited(|part, _| *part = ParallelPart::Selection),
+        &edited(|part, _| *part = ProductPart::Selection),
         "operands, found 9",
     );
     has(

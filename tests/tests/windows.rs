@@ -1,9 +1,10 @@
-//! Networks with every kind of window and join, from the ONNX file to the schedule, run on plain
-//! numbers: sizes that are no powers of two throughout.
+//! Networks with every kind of window and join, from the ONNX file to the schedule, packed as one ciphertext or as
+//! one a channel, run on plain numbers: sizes that are no powers of two throughout.
 
-use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::compile::{Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::nn::Model;
 use heddle_ir::preprocess::Preprocess;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
@@ -78,8 +79,8 @@ impl Net {
         name
     }
 
-    /// Compiles for a small ring and compares the schedule with the tensor graph on images that it
-    /// was not calibrated with. Returns the number of ReLUs.
+    /// Compiles for a small ring and compares the schedules with the tensor graph on images that they
+    /// were not calibrated with. Returns the number of ReLUs.
     fn check(mut self, output: &str, log_n: u32) -> usize {
         self.onnx.output(output);
         let bytes = self.onnx.build();
@@ -95,26 +96,43 @@ impl Net {
             ring: Ring::Insecure { log_n },
             ..Options::new(Preprocess::named("unit").unwrap())
         };
-        let plan = compile(model.clone(), &options).unwrap().plan;
-        let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-        for _ in 0..4 {
-            let image = image();
-            let expected = nn::run(&model, &image).unwrap();
-            let slots = clear
-                .run(&pack(&plan, "image", &image).unwrap(), |_, _| {})
-                .unwrap();
-            let found = unpack(&plan, &slots).unwrap();
-            assert_eq!(expected.len(), found.len());
-            let largest = expected
-                .iter()
-                .fold(0.0_f64, |max, x| max.max(f64::from(x.abs())));
-            for (expected, found) in expected.iter().zip(&found) {
-                let difference = (f64::from(*expected) - found).abs();
-                assert!(difference < 0.02 * largest, "{found}, expected {expected}");
-            }
-        }
-        plan.ranges.len() - 1
+        let images: Vec<Vec<f32>> = (0..4).map(|_| image()).collect();
+        let relus = [Convolution::SingleLevel, Convolution::Siso].map(|convolution| {
+            let options = Options {
+                convolution,
+                ..options.clone()
+            };
+            compared(&model, &options, &images)
+        });
+        assert_eq!(relus[0], relus[1]);
+        relus[0]
     }
+}
+
+/// Compares a compiled model's schedule with its tensor graph; the number of ReLUs.
+fn compared(model: &Model, options: &Options, images: &[Vec<f32>]) -> usize {
+    let plan = compile(model.clone(), options).unwrap().plan;
+    let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    for image in images {
+        let expected = nn::run(model, image).unwrap();
+        let slots = clear
+            .run(&pack(&plan, "image", image).unwrap(), |_, _| {})
+            .unwrap();
+        let found = unpack(&plan, &slots).unwrap();
+        assert_eq!(expected.len(), found.len());
+        let largest = expected
+            .iter()
+            .fold(0.0_f64, |max, x| max.max(f64::from(x.abs())));
+        for (expected, found) in expected.iter().zip(&found) {
+            let difference = (f64::from(*expected) - found).abs();
+            let convolution = options.convolution;
+            assert!(
+                difference < 0.02 * largest,
+                "{convolution:?}: {found}, expected {expected}"
+            );
+        }
+    }
+    plan.ranges.len() - 1
 }
 
 #[test]

@@ -93,6 +93,13 @@ impl<'a> CostModel<'a> {
             + rescales
     }
 
+    /// One output channel of a SISO convolution with its rescale; `shared` is its share of the rotations, of which the
+    /// rest belongs to other output channels.
+    pub fn siso(&self, level: usize, products: usize, shared: f64) -> f64 {
+        let limbs = 2.0 * (level + 1) as f64;
+        self.key_switch(level) * shared + ACCUMULATE * limbs * products as f64 + limbs
+    }
+
     /// Rotations with additions.
     pub fn rotate_sum(&self, level: usize, rotations: usize) -> f64 {
         self.key_switch(level) * rotations as f64

@@ -12,62 +12,106 @@ use crate::pass::Changed;
 pub const NAME: &str = "fuse-linear-maps";
 
 /// Most terms of a fused map; keeps maps that share others from growing without bound.
-const MAX_TERMS: usize = 64;
+pub const MAX_TERMS: usize = 64;
 
-/// Fuses until nothing is left to fuse.
-pub fn run(mut graph: SlotGraph) -> (SlotGraph, Changed) {
+/// [`MAX_TERMS`] where every channel is an operand of its own.
+pub const MAX_SISO_TERMS: usize = 1024;
+
+/// Fuses until nothing is left to fuse, into maps of at most `max_terms` terms.
+///
+/// Operations are visited once, in order: a map's own operands have been substituted when its turn comes, and what
+/// becomes of its users does not change whether it fits them.
+pub fn run(graph: SlotGraph, max_terms: usize) -> (SlotGraph, Changed) {
+    let mut fusion = Fusion {
+        nodes: graph.values().map(|v| Node::of(&graph, v)).collect(),
+        max_terms,
+    };
     let mut changed = Changed::No;
-    while let Some(fused) = fuse_once(&graph) {
-        graph = fused;
+    for inner in graph.values() {
+        let mut users = graph.users(inner);
+        users.dedup();
+        if users.is_empty() || graph.outputs().contains(&inner) || !fusion.fits(inner, &users) {
+            continue;
+        }
+        fusion.substitute(inner, &users);
         changed = Changed::Yes;
     }
-    (graph, changed)
-}
-
-/// Rebuilds the graph with the first fusible map substituted into its users.
-fn fuse_once(graph: &SlotGraph) -> Option<SlotGraph> {
-    let inner = graph
-        .values()
-        .find(|value| !graph.users(*value).is_empty() && is_fusible(graph, *value))?;
+    if changed == Changed::No {
+        return (graph, changed);
+    }
     let mut fused = Graph::new();
-    for value in graph.values() {
+    for (value, Node { op, operands }) in graph.values().zip(fusion.nodes) {
         let node = graph.node(value);
-        let (op, operands) = match &node.op {
-            Op::Linear(map) if graph.operands(value).contains(&inner) => {
-                substitute(graph, map, inner, value)
-            }
-            op => (op.clone(), graph.operands(value)),
-        };
         fused.add(op, &operands, node.ty.clone(), node.name.clone());
     }
     fused.set_outputs(graph.outputs().to_vec());
-    Some(fused.pruned(|op| matches!(op, Op::Input)))
+    (fused.pruned(|op| matches!(op, Op::Input)), changed)
 }
 
-/// Whether the linear map `inner` can become part of every one of its users. A map that several
-/// linear maps share is copied into each: a few more diagonals are cheaper than the level that it
-/// would take, since one level lies between an activation and the next bootstrap.
-fn is_fusible(graph: &SlotGraph, inner: ValueId) -> bool {
-    let Op::Linear(inner_map) = &graph.node(inner).op else {
-        return false;
-    };
-    let fits = |user: ValueId| {
-        let Op::Linear(map) = &graph.node(user).op else {
+/// An operation as fused so far.
+struct Node {
+    op: Op,
+    operands: Vec<ValueId>,
+}
+
+impl Node {
+    fn of(graph: &SlotGraph, value: ValueId) -> Self {
+        Self {
+            op: graph.node(value).op.clone(),
+            operands: graph.operands(value),
+        }
+    }
+}
+
+struct Fusion {
+    /// By value.
+    nodes: Vec<Node>,
+    max_terms: usize,
+}
+
+impl Fusion {
+    /// Whether the linear map `inner` can become part of every one of its users. A map that several
+    /// linear maps share is copied into each: a few more diagonals are cheaper than the level that it
+    /// would take, since one level lies between an activation and the next bootstrap.
+    fn fits(&self, inner: ValueId, users: &[ValueId]) -> bool {
+        let Op::Linear(inner_map) = &self.nodes[inner.index()].op else {
             return false;
         };
-        let operands = graph.operands(user);
-        let (mut terms, mut can_split) = (0, true);
-        for (term, operand) in map.terms.iter().zip(operands) {
-            if operand == inner {
-                terms += inner_map.terms.len();
-                can_split &= !term.ops.iter().any(is_batch_norm);
-            } else {
-                terms += 1;
+        users.iter().all(|user| {
+            let Node { op, operands } = &self.nodes[user.index()];
+            let Op::Linear(map) = op else {
+                return false;
+            };
+            let (mut terms, mut can_split) = (0, true);
+            for (term, operand) in map.terms.iter().zip(operands) {
+                if *operand == inner {
+                    terms += inner_map.terms.len();
+                    can_split &= !term.ops.iter().any(is_batch_norm);
+                } else {
+                    terms += 1;
+                }
+            }
+            terms <= self.max_terms && (inner_map.terms.len() == 1 || can_split)
+        })
+    }
+
+    /// Makes `inner` part of its users; nobody uses it any more.
+    fn substitute(&mut self, inner: ValueId, users: &[ValueId]) {
+        let gone = Node {
+            op: Op::Add,
+            operands: Vec::new(),
+        };
+        let inner_node = std::mem::replace(&mut self.nodes[inner.index()], gone);
+        let Op::Linear(inner_map) = &inner_node.op else {
+            unreachable!("only linear maps are fusible");
+        };
+        for user in users {
+            let Node { op, operands } = &mut self.nodes[user.index()];
+            if let Op::Linear(map) = op {
+                substitute(map, operands, inner, (inner_map, &inner_node.operands));
             }
         }
-        terms <= MAX_TERMS && (inner_map.terms.len() == 1 || can_split)
-    };
-    !graph.outputs().contains(&inner) && graph.users(inner).into_iter().all(fits)
+    }
 }
 
 /// A batch normalisation's offset cannot be left out.
@@ -92,43 +136,33 @@ fn without_bias(op: &LinearOp) -> LinearOp {
     op
 }
 
+/// Replaces the terms of `map` that read `inner` by those of the inner map behind it.
 fn substitute(
-    graph: &SlotGraph,
-    map: &LinearMap,
+    map: &mut LinearMap,
+    operands: &mut Vec<ValueId>,
     inner: ValueId,
-    outer: ValueId,
-) -> (Op, Vec<ValueId>) {
-    let Op::Linear(inner_map) = &graph.node(inner).op else {
-        unreachable!("only linear maps are fusible");
-    };
-    let mut terms = Vec::new();
-    let mut operands = Vec::new();
-    for (term, operand) in map.terms.iter().zip(graph.operands(outer)) {
+    (inner_map, inner_operands): (&LinearMap, &[ValueId]),
+) {
+    let terms = std::mem::take(&mut map.terms);
+    let old = std::mem::take(operands);
+    for (term, operand) in terms.into_iter().zip(old) {
         if operand != inner {
-            terms.push(term.clone());
+            map.terms.push(term);
             operands.push(operand);
             continue;
         }
-        let inner_terms = inner_map.terms.iter().zip(graph.operands(inner));
-        for (position, (inner_term, inner_operand)) in inner_terms.enumerate() {
+        for (position, inner_term) in inner_map.terms.iter().enumerate() {
             // Every offset counts once: the first term keeps those of the operations behind.
             let behind = term.ops.iter().map(|op| match position {
                 0 => op.clone(),
                 _ => without_bias(op),
             });
-            terms.push(LinearTerm {
+            map.terms.push(LinearTerm {
                 input: inner_term.input,
                 ops: inner_term.ops.iter().cloned().chain(behind).collect(),
                 factor: inner_term.factor * term.factor,
             });
-            operands.push(inner_operand);
         }
+        operands.extend(inner_operands);
     }
-    let fused = LinearMap {
-        terms,
-        output: map.output,
-        bias_factor: map.bias_factor,
-        doublings: map.doublings,
-    };
-    (Op::Linear(fused), operands)
 }

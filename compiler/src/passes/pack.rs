@@ -94,7 +94,12 @@ pub fn remarks(packed: &SlotGraph) -> Vec<String> {
                 let mut ops = map.terms.iter().flat_map(|term| &term.ops);
                 single += usize::from(ops.any(|op| matches!(op, LinearOp::Conv { .. })));
             }
-            Op::Input | Op::Add | Op::Activation(_) | Op::RotateSum { .. } | Op::Normalise(_) => {}
+            Op::Input
+            | Op::SisoConvolution(_)
+            | Op::Add
+            | Op::Activation(_)
+            | Op::RotateSum { .. }
+            | Op::Normalise(_) => {}
         }
     }
     if parallel == 0 {

@@ -4,21 +4,23 @@
 //! each may first refresh its operands and then runs at any level that its operands reach. The
 //! cheapest path from the encrypted image to the logits is found exactly, residual joins included,
 //! since a value that stays alive keeps its level in the state. The parts of one feature map, where
-//! it takes several ciphertexts, run at one level.
+//! it takes several ciphertexts, run at one level: they are one node of the graph that is searched.
 
 use std::collections::BTreeMap;
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
-use heddle_ir::linear::LinearMap;
-use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
 
 use crate::analysis::cost::CostModel;
-use crate::analysis::rotations::counts;
 use crate::error::Error;
+
+mod costs;
+mod families;
+
+use families::Families;
 
 /// The pass's name.
 pub const NAME: &str = "place-bootstraps";
@@ -84,16 +86,20 @@ pub fn run(
     parameters: &Parameters,
     bootstrap: &BootstrapParameters,
 ) -> Result<Placement, Error> {
+    let families = Families::of(graph);
+    let cost = CostModel::new(parameters, bootstrap);
+    let top = parameters.max_level();
     let search = Search {
         graph,
-        steps,
-        cost: CostModel::new(parameters, bootstrap),
+        costs: costs::by_level(graph, &families, steps, &cost, top),
+        cost,
         refresh_from: bootstrap.input_level(),
         refreshed: bootstrap.output_level(parameters),
-        top: parameters.max_level(),
+        top,
         matched: matched_level(parameters, bootstrap),
-        live: live_sets(graph),
-        siblings: siblings(graph),
+        least: least_level(parameters, bootstrap),
+        live: families.live_sets(),
+        families,
     };
     let mut best: Option<Placement> = None;
     let mut alternatives = Vec::new();
@@ -115,53 +121,6 @@ pub fn run(
     Ok(best)
 }
 
-/// By value: the values that are needed when its operation runs or later, ascending.
-fn live_sets(graph: &SlotGraph) -> Vec<Vec<ValueId>> {
-    let last_uses = graph.last_uses();
-    graph
-        .values()
-        .map(|at| {
-            (0..at.0)
-                .map(ValueId)
-                .filter(|value| last_uses[value.index()].is_none_or(|last| last >= at))
-                .collect()
-        })
-        .collect()
-}
-
-/// By value: the value just before it, where both are parts of one feature map: equal operations whose
-/// operands are the same, or parts of one map themselves.
-fn siblings(graph: &SlotGraph) -> Vec<Option<ValueId>> {
-    let mut siblings: Vec<Option<ValueId>> = Vec::with_capacity(graph.len());
-    for value in graph.values() {
-        let alike = value.0.checked_sub(1).map(ValueId).filter(|before| {
-            let (left, right) = (graph.node(*before), graph.node(value));
-            let operands = [graph.operands(*before), graph.operands(value)];
-            let follow = || {
-                let mut pairs = operands[0].iter().zip(&operands[1]);
-                operands[0].len() == operands[1].len()
-                    && pairs.all(|(left, right)| siblings[right.index()] == Some(*left))
-            };
-            match (&left.op, &right.op) {
-                (Op::Linear(left), Op::Linear(right)) => {
-                    let grid = |map: &LinearMap| {
-                        let layout = map.output;
-                        (layout.gap, layout.height, layout.width)
-                    };
-                    grid(left) == grid(right) && (operands[0] == operands[1] || follow())
-                }
-                (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
-                (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {
-                    left == right && follow()
-                }
-                _ => false,
-            }
-        });
-        siblings.push(alike);
-    }
-    siblings
-}
-
 /// The lowest level above which every prime up to a refreshed ciphertext's has the size of the scale:
 /// SlotToCoeff's primes may be smaller.
 fn matched_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usize {
@@ -171,6 +130,20 @@ fn matched_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> us
         .rev()
         .take_while(matches);
     matching.last().map_or(0, |lowest| lowest - 1)
+}
+
+/// Bits by which a modulus exceeds the scale at least.
+const HEAD_ROOM_BITS: f64 = 4.0;
+
+/// The lowest level whose modulus has room for a message at the network's scale.
+fn least_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usize {
+    let needed = f64::from(bootstrap.log_scale) + HEAD_ROOM_BITS;
+    let mut bits = 0.0;
+    let below = parameters.q().iter().take_while(|prime| {
+        bits += (**prime as f64).log2();
+        bits < needed
+    });
+    below.count()
 }
 
 /// How a state was reached: the state before, the operation's level, the refreshed operands.
@@ -187,8 +160,10 @@ type States = BTreeMap<Vec<usize>, Step>;
 
 struct Search<'a> {
     graph: &'a SlotGraph,
-    steps: &'a [Vec<TransformSteps>],
+    families: Families,
     cost: CostModel<'a>,
+    /// By family and level: what its operations cost there.
+    costs: Vec<Vec<f64>>,
     /// The least level of a value that can be refreshed.
     refresh_from: usize,
     /// The level after a bootstrap.
@@ -196,24 +171,30 @@ struct Search<'a> {
     top: usize,
     /// The least level that polynomials may end at.
     matched: usize,
+    /// The least level of any result.
+    least: usize,
+    /// By family: the families that are needed when its operations run or later, ascending.
     live: Vec<Vec<ValueId>>,
-    /// By value: the part of the same feature map that comes before it.
-    siblings: Vec<Option<ValueId>>,
 }
 
 impl Search<'_> {
-    /// The values that a state after operation `value` gives levels for.
-    fn live_after(&self, value: ValueId) -> Vec<ValueId> {
-        match self.live.get(value.index() + 1) {
+    /// The families that a state after those operations gives levels for.
+    fn live_after(&self, family: ValueId) -> Vec<ValueId> {
+        match self.live.get(family.index() + 1) {
             Some(live) => live.clone(),
-            None => self.graph.outputs().to_vec(),
+            None => self.families.graph.outputs().to_vec(),
         }
+    }
+
+    /// The operation that stands for a family.
+    fn op(&self, family: ValueId) -> &Op {
+        &self.graph.node(self.families.first(family)).op
     }
 
     /// The best placement when the image is encrypted at `input_level`, if there is one.
     fn encrypted_at(&self, input_level: usize) -> Option<Placement> {
-        let mut history: Vec<States> = Vec::with_capacity(self.graph.len());
-        for value in self.graph.values() {
+        let mut history: Vec<States> = Vec::with_capacity(self.families.graph.len());
+        for family in self.families.graph.values() {
             let mut states = States::new();
             let start = BTreeMap::from([(Vec::new(), 0.0)]);
             let before = match history.last() {
@@ -224,7 +205,7 @@ impl Search<'_> {
                 None => start,
             };
             for (state, cost) in before {
-                self.advance(value, &state, cost, input_level, &mut states);
+                self.advance(family, &state, cost, input_level, &mut states);
             }
             history.push(undominated(states));
         }
@@ -233,20 +214,19 @@ impl Search<'_> {
 
     fn advance(
         &self,
-        value: ValueId,
+        family: ValueId,
         state: &[usize],
         cost: f64,
         input_level: usize,
         states: &mut States,
     ) {
-        let live = &self.live[value.index()];
-        let mut operands = self.graph.operands(value);
-        operands.dedup();
-        let level_of = |levels: &[usize], value: ValueId| {
-            levels[live.binary_search(&value).expect("operands are alive")]
+        let live = &self.live[family.index()];
+        let operands = self.families.graph.operands(family);
+        let level_of = |levels: &[usize], family: ValueId| {
+            levels[live.binary_search(&family).expect("operands are alive")]
         };
-        let after = self.live_after(value);
-        if matches!(self.graph.node(value).op, Op::Input) {
+        let after = self.live_after(family);
+        if matches!(self.op(family), Op::Input) {
             let mut reached = state.to_vec();
             reached.push(input_level);
             let step = Step {
@@ -266,9 +246,6 @@ impl Search<'_> {
             .collect();
         thresholds.sort_unstable();
         thresholds.dedup();
-        let required = self.siblings[value.index()]
-            .and_then(|sibling| live.binary_search(&sibling).ok())
-            .map(|position| state[position] + self.depth_and_ceiling(value).0);
         for threshold in thresholds {
             let refreshed: Vec<ValueId> = operands
                 .iter()
@@ -287,33 +264,32 @@ impl Search<'_> {
             for operand in &refreshed {
                 let position = live.binary_search(operand).expect("operands are alive");
                 levels[position] = self.refreshed;
-                let period = self.graph.ty(*operand).layout.period();
-                refresh_cost += self.cost.bootstrap(period.trailing_zeros());
+                for value in self.families.needed(*operand, family) {
+                    let period = self.graph.ty(value).layout.period();
+                    refresh_cost += self.cost.bootstrap(period.trailing_zeros());
+                }
             }
             let reach = operands
                 .iter()
                 .map(|operand| level_of(&levels, *operand))
                 .min()
                 .unwrap_or(0);
-            let (depth, ceiling) = self.depth_and_ceiling(value);
-            let floor = match self.graph.node(value).op {
+            let (depth, ceiling) = self.depth_and_ceiling(family);
+            let floor = match self.op(family) {
                 Op::Activation(_) => self.matched,
                 _ => 0,
             };
-            for level in depth + floor..=reach.min(ceiling) {
-                if required.is_some_and(|required| required != level) {
-                    continue;
-                }
+            for level in depth + floor.max(self.least)..=reach.min(ceiling) {
                 let mut reached: Vec<usize> = after
                     .iter()
-                    .filter(|alive| **alive != value)
+                    .filter(|alive| **alive != family)
                     .map(|alive| level_of(&levels, *alive))
                     .collect();
-                if after.contains(&value) {
+                if after.contains(&family) {
                     reached.push(level - depth);
                 }
                 let step = Step {
-                    cost: cost + refresh_cost + self.cost_at(value, level),
+                    cost: cost + refresh_cost + self.costs[family.index()][level],
                     before: state.to_vec(),
                     level,
                     refreshed: refreshed.clone(),
@@ -324,42 +300,27 @@ impl Search<'_> {
     }
 
     /// Only what an activation or a quotient bounds lies within [−1, 1].
-    fn can_refresh(&self, value: ValueId) -> bool {
+    fn can_refresh(&self, family: ValueId) -> bool {
         let is_bounded = |value: ValueId| {
             let op = &self.graph.node(value).op;
             matches!(op, Op::Activation(_) | Op::Normalise(_))
         };
-        is_bounded(value)
-            || matches!(self.graph.node(value).op, Op::Input)
-            || self.graph.users(value).into_iter().any(is_bounded)
+        self.families.members(family).all(|value| {
+            is_bounded(value)
+                || matches!(self.graph.node(value).op, Op::Input)
+                || self.graph.users(value).into_iter().any(is_bounded)
+        })
     }
 
-    /// Levels that an operation consumes, and the highest that it can start from: polynomials keep
+    /// Levels that an operation of a family consumes, and the highest that it can start from: polynomials keep
     /// to the levels whose primes match the scale.
-    fn depth_and_ceiling(&self, value: ValueId) -> (usize, usize) {
-        match &self.graph.node(value).op {
+    fn depth_and_ceiling(&self, family: ValueId) -> (usize, usize) {
+        match self.op(family) {
             Op::Input | Op::Add | Op::RotateSum { .. } => (0, self.top),
-            Op::Linear(_) => (1, self.top),
+            Op::Linear(_) | Op::SisoConvolution(_) => (1, self.top),
             Op::ParallelConvolution { .. } => (2, self.top),
             Op::Activation(activation) => (activation.depth(), self.refreshed),
             Op::Normalise(division) => (division.depth(), self.refreshed),
-        }
-    }
-
-    fn cost_at(&self, value: ValueId, level: usize) -> f64 {
-        match &self.graph.node(value).op {
-            Op::Input | Op::Add => 0.0,
-            Op::ParallelConvolution { map, slots } => ParallelConvolution::of(map, *slots)
-                .map_or(f64::INFINITY, |convolution| {
-                    self.cost.parallel(level, &convolution)
-                }),
-            Op::Linear(map) => {
-                let terms: Vec<_> = self.steps[value.index()].iter().map(counts).collect();
-                self.cost.linear(level, &terms, map.doublings)
-            }
-            Op::Activation(activation) => self.cost.activation(level, activation),
-            Op::RotateSum { steps } => self.cost.rotate_sum(level, steps.len()),
-            Op::Normalise(division) => self.cost.normalise(level, division),
         }
     }
 
@@ -369,16 +330,21 @@ impl Search<'_> {
             .iter()
             .min_by(|(_, left), (_, right)| left.cost.total_cmp(&right.cost))?;
         let mut placement = Placement {
-            levels: vec![0; history.len()],
-            refreshed: vec![Vec::new(); history.len()],
+            levels: vec![0; self.graph.len()],
+            refreshed: vec![Vec::new(); self.graph.len()],
             cost: last.cost,
             alternatives: Vec::new(),
         };
         let mut state = state.clone();
         for (index, states) in history.iter().enumerate().rev() {
             let step = &states[&state];
-            placement.levels[index] = step.level;
-            placement.refreshed[index] = step.refreshed.clone();
+            let family = ValueId(index as u32);
+            for value in self.families.members(family) {
+                placement.levels[value.index()] = step.level;
+            }
+            for (value, operand) in self.families.refreshes(self.graph, family, &step.refreshed) {
+                placement.refreshed[value.index()].push(operand);
+            }
             state = step.before.clone();
         }
         Some(placement)
@@ -386,15 +352,12 @@ impl Search<'_> {
 
     /// The error for a graph that no placement fits: its deepest operation is to blame.
     fn deepest_operation(&self) -> Error {
-        let deepest = self
-            .graph
-            .values()
-            .max_by_key(|value| self.depth_and_ceiling(*value).0);
-        let (node, depth) = deepest.map_or_else(Default::default, |value| {
-            (
-                self.graph.node(value).name.clone(),
-                self.depth_and_ceiling(value).0,
-            )
+        let families = self.families.graph.values();
+        let deepest = families.max_by_key(|family| self.depth_and_ceiling(*family).0);
+        let (node, depth) = deepest.map_or_else(Default::default, |family| {
+            let value = self.families.first(family);
+            let depth = self.depth_and_ceiling(family).0;
+            (self.graph.node(value).name.clone(), depth)
         });
         Error::TooDeep {
             node,

@@ -5,6 +5,8 @@
 //! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a gate
 //! ends at the scale that makes its product with its factor rescale to Δ.
 
+use std::collections::BTreeMap;
+
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use heddle_ir::linear::LinearMap;
 use heddle_ir::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op as SlotOp, SlotGraph};
@@ -18,6 +20,9 @@ use crate::passes::place_bootstraps::Placement;
 
 mod normalise;
 mod parallel;
+mod siso;
+
+use siso::Shared;
 
 /// The pass's name.
 pub const NAME: &str = "schedule";
@@ -50,6 +55,7 @@ pub fn run(
         graph: Graph::new(),
         linear_maps: Vec::new(),
         polynomials: Vec::new(),
+        shared: BTreeMap::new(),
     };
     // The ciphertext that holds each packed value now: refreshing replaces it.
     let mut holders: Vec<ValueId> = Vec::with_capacity(packed.len());
@@ -60,10 +66,14 @@ pub fn run(
             let holder = &mut holders[operand.index()];
             *holder = scheduler.refresh(*holder, &packed.node(*operand).name);
         }
+        let shared = matches!(node.op, SlotOp::SisoConvolution(_));
         let operands: Vec<ValueId> = packed
             .operands(value)
             .iter()
-            .map(|operand| scheduler.drop_to(holders[operand.index()], level, &node.name))
+            .map(|operand| match shared {
+                true => scheduler.shared_drop(holders[operand.index()], level, &node.name),
+                false => scheduler.drop_to(holders[operand.index()], level, &node.name),
+            })
             .collect();
         holders.push(match &node.op {
             SlotOp::Input => {
@@ -81,6 +91,9 @@ pub fn run(
             }
             SlotOp::ParallelConvolution { map, slots } => {
                 scheduler.parallel_convolution(map, *slots, operands[0], weights, &node.name)?
+            }
+            SlotOp::SisoConvolution(map) => {
+                scheduler.siso_convolution(map, &operands, weights, &node.name)?
             }
             SlotOp::Add => {
                 let ty = *scheduler.graph.ty(operands[0]);
@@ -115,6 +128,8 @@ struct Scheduler<'a> {
     graph: Graph<Op, CiphertextType>,
     linear_maps: Vec<LinearMap>,
     polynomials: Vec<Chebyshev>,
+    /// What SISO convolutions made of a value for all of them.
+    shared: BTreeMap<(ValueId, Shared), ValueId>,
 }
 
 impl Scheduler<'_> {

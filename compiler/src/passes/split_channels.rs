@@ -5,6 +5,7 @@
 //! operands; channel-wise operations and activations act on each run. Which maps are too large follows from the layouts that
 //! [`pack`](super::pack) assigns.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use heddle_ir::layout::MultiplexedLayout;
@@ -36,12 +37,24 @@ impl Split {
     }
 }
 
-/// Splits every feature map that takes more than `slots` slots. What cannot be split, because a single channel is too large
+/// Which feature maps are split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Splitting {
+    /// Those that one ciphertext cannot hold, into as few parts as possible.
+    WhereNeeded,
+    /// All results of convolutions and what follows from them, into single channels; vectors behind matrix products as
+    /// they need.
+    EveryChannel,
+}
+
+/// Splits feature maps so that each part fits `slots` slots. What cannot be split, because a single channel is too large
 /// or because it is the image, is left for [`pack`](super::pack) to refuse.
-pub fn run(model: Model, slots: usize) -> Split {
+pub fn run(model: Model, splitting: Splitting, slots: usize) -> Split {
     let mut splitter = Splitter {
         source: &model,
+        splitting,
         slots,
+        zeros: BTreeSet::new(),
         graph: Graph::new(),
         weights: model.weights.clone(),
         parts: Vec::with_capacity(model.graph.len()),
@@ -114,7 +127,10 @@ struct Piece {
 
 struct Splitter<'a> {
     source: &'a Model,
+    splitting: Splitting,
     slots: usize,
+    /// Values of the result that are zero throughout.
+    zeros: BTreeSet<ValueId>,
     graph: Graph<Op, TensorType>,
     weights: Weights,
     /// By value of the source.
@@ -156,8 +172,12 @@ impl Splitter<'_> {
             .iter()
             .all(|operand| self.parts[operand.index()].runs.len() == 1);
         let all = 0..layout.channels;
-        let runs = match node.op {
-            Op::Input => vec![all],
+        let each = |channels: usize| (0..channels).map(|channel| channel..channel + 1).collect();
+        let runs: Vec<Run> = match (&node.op, self.splitting) {
+            (Op::Input, _) => vec![all],
+            (Op::Linear(LinearOp::Gemm { .. }), _) => self.runs(&layout),
+            (Op::Linear(LinearOp::Conv { .. }), Splitting::EveryChannel) => each(layout.channels),
+            (_, Splitting::EveryChannel) if !whole => each(layout.channels),
             _ => self.runs(&layout),
         };
         if matches!(node.op, Op::Activation(_)) {
@@ -192,7 +212,11 @@ impl Splitter<'_> {
                             self.assemble(&run, &pieces, value)
                         });
                         let ty = self.ty_of(operands[0]);
-                        let sum = self.graph.add(Op::Add, &operands, ty, &node.name);
+                        let sum = match operands.map(|operand| self.zeros.contains(&operand)) {
+                            [true, false] => operands[1],
+                            [false, true] => operands[0],
+                            _ => self.graph.add(Op::Add, &operands, ty, &node.name),
+                        };
                         (run, sum)
                     })
                     .collect()
@@ -440,7 +464,11 @@ impl Splitter<'_> {
                 groups: 1,
             };
             let ty = TensorType::new([run.len(), height, width]);
-            self.add(op, pieces[0].value, ty, value)
+            let zero = self.add(op, pieces[0].value, ty, value);
+            if self.splitting == Splitting::EveryChannel {
+                self.zeros.insert(zero);
+            }
+            zero
         })
     }
 

@@ -33,7 +33,7 @@ fn fused(model: Model) -> SlotGraph {
         1 << 12,
     )
     .unwrap();
-    let (fused, changed) = fuse_linear_maps::run(packed.clone());
+    let (fused, changed) = fuse_linear_maps::run(packed.clone(), fuse_linear_maps::MAX_TERMS);
     assert_eq!(changed == Changed::No, fused == packed);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());
     let machines = [&packed, &fused].map(|graph| SlotMachine::new(graph, &model.weights).unwrap());

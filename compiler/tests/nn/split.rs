@@ -2,7 +2,7 @@
 
 use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Changed;
-use heddle_compiler::passes::split_channels::{self, Split};
+use heddle_compiler::passes::split_channels::{self, Split, Splitting};
 use heddle_ir::ValueId;
 use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn::run;
@@ -70,7 +70,7 @@ fn a_split_model_computes_the_same() {
             model: split,
             changed,
             copies,
-        } = split_channels::run(model.clone(), slots);
+        } = split_channels::run(model.clone(), Splitting::WhereNeeded, slots);
         assert_eq!(changed, Changed::Yes);
         assert_same(&model, &split);
         assert_eq!(copies.len(), activations(&model));
@@ -88,12 +88,12 @@ fn a_split_model_computes_the_same() {
 #[test]
 fn what_fits_stays_as_it_is() {
     for slots in [1024, 1 << 15] {
-        let split = split_channels::run(wide(), slots);
+        let split = split_channels::run(wide(), Splitting::WhereNeeded, slots);
         assert_eq!((split.changed, &split.model), (Changed::No, &wide()));
         assert!(split.copies.iter().all(|count| *count == 1));
     }
     // A channel, or an image, that no ciphertext holds is left for packing to refuse.
-    let split = split_channels::run(wide(), 32);
+    let split = split_channels::run(wide(), Splitting::WhereNeeded, 32);
     assert_eq!(split.changed, Changed::No);
 }
 

@@ -82,6 +82,48 @@ pub fn set_b() -> Parameters {
     Parameters::new(set_b_literal()).expect("the named set satisfies its own checks")
 }
 
+/// Levels of EvalMod in set S: its secret is denser than an ephemeral one, so that its cosine has one double angle more.
+const EVAL_MOD_LEVELS_S: usize = EVAL_MOD_LEVELS + 1;
+
+/// The literal of set S: `N = 2^16`, a secret of weight 64 without encapsulation, log2(QP) = 1750. **Insecure**: the hybrid
+/// attack takes 2^98.1.
+///
+/// Ring degree, weight, the 1750 bits and 50-bit primes for the network are those of Lee et al., arXiv 2106.07229. Their
+/// division is ours, since primes here have at most 50 bits where the paper's for `q_0`, bootstrapping and key switching
+/// have 60: levels 1–3 serve SlotToCoeff, 4–18 the network at a scale of 2^50, 19–26 EvalMod and 27–29 CoeffToSlot, with five
+/// special primes, all of 50 bits.
+pub fn set_s_literal() -> ParametersLiteral {
+    set_s_literal_with(EVAL_MOD_LEVELS_S)
+}
+
+/// The literal of set S for an EvalMod of another depth, as [`set_b_literal_with`].
+pub fn set_s_literal_with(eval_mod_levels: usize) -> ParametersLiteral {
+    let more = eval_mod_levels.saturating_sub(EVAL_MOD_LEVELS_S);
+    ParametersLiteral {
+        log_n: 16,
+        log_q: chain([(1, 50), (3, 50), (15, 50), (eval_mod_levels, 50), (3, 50)]),
+        log_p: vec![50; 5_usize.saturating_sub(more)],
+        secret: Secret::SparseTernary(64),
+        encapsulation_weight: None,
+    }
+}
+
+/// How ciphertexts under set S are refreshed: K = 21 for the weight of its secret, two double angles, and the scale 2^50 of its
+/// network primes.
+pub fn set_s_bootstrap() -> BootstrapParameters {
+    set_s_bootstrap_with(EvalMod::Cosine)
+}
+
+/// [`set_s_bootstrap`] with another EvalMod.
+pub fn set_s_bootstrap_with(eval_mod: EvalMod) -> BootstrapParameters {
+    BootstrapParameters {
+        k: 21,
+        double_angles: 2,
+        log_scale: 50,
+        ..BootstrapParameters::with_eval_mod(eval_mod)
+    }
+}
+
 /// Set B's chain over a small ring, for tests; insecure.
 ///
 /// # Errors
@@ -98,8 +140,8 @@ pub fn toy_with(log_n: u32, eval_mod_levels: usize) -> Result<Parameters, Error>
     over_small_ring(set_b_literal_with(eval_mod_levels), log_n)
 }
 
-/// The chain of `literal` over a small ring, its encapsulation weight capped at a quarter of the degree, for tests;
-/// insecure.
+/// The chain of `literal` over another ring, the weights of its secrets capped at a quarter of the degree, for tests;
+/// insecure, unless the ring is one that the literal is secure over.
 ///
 /// # Errors
 /// When `log_n` is out of range.
@@ -107,6 +149,10 @@ pub fn over_small_ring(literal: ParametersLiteral, log_n: u32) -> Result<Paramet
     let most = 1u32.checked_shl(log_n).unwrap_or(u32::MAX) / 4;
     let literal = ParametersLiteral {
         log_n,
+        secret: match literal.secret {
+            Secret::DenseTernary => Secret::DenseTernary,
+            Secret::SparseTernary(weight) => Secret::SparseTernary(weight.min(most)),
+        },
         encapsulation_weight: literal.encapsulation_weight.map(|weight| weight.min(most)),
         ..literal
     };
@@ -116,6 +162,8 @@ pub fn over_small_ring(literal: ParametersLiteral, log_n: u32) -> Result<Paramet
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval_mod::SineFit;
+    use crate::failure;
 
     #[test]
     fn set_b_is_secure_and_has_its_stated_size() {
@@ -152,6 +200,41 @@ mod tests {
         assert_eq!((input, output), (3, 20));
         let top = params.key_switch_layout(params.max_level()).unwrap();
         assert_eq!(top.digits.len(), 5);
+    }
+
+    #[test]
+    fn set_s_has_the_papers_size_and_the_bits_computed_for_it() {
+        let literal = set_s_literal();
+        let bits: u32 = literal.log_q.iter().chain(&literal.log_p).sum();
+        assert_eq!((literal.log_n, bits), (16, 1750));
+        assert_eq!(literal.secret, Secret::SparseTernary(64));
+        let refused = Parameters::new(literal.clone()).unwrap_err();
+        assert!(matches!(refused, Error::Insecure { .. }), "{refused}");
+        let params = Parameters::insecure(literal, Insecure::acknowledged()).unwrap();
+        assert!(params.is_insecure());
+        assert!((params.log_qp() - 1750.0).abs() < 0.01);
+        let security = params.security();
+        assert!((security.bits - 98.1).abs() < 0.05, "{}", security.bits);
+        assert_eq!((security.limit, security.encapsulation_bits), (1046, None));
+        assert_eq!(params, over_small_ring(set_s_literal(), 16).unwrap());
+
+        let bootstrap = set_s_bootstrap();
+        bootstrap.check(&params).unwrap();
+        let (input, output) = (bootstrap.input_level(), bootstrap.output_level(&params));
+        assert_eq!((input, output), (3, 18));
+        let k = failure::least_k(64, -64.0, failure::Convention::Rounded);
+        assert_eq!(k, bootstrap.k);
+        let error = SineFit::new(&bootstrap).error.log2();
+        println!("EvalMod of set S: error 2^{error:.1} of q0");
+        assert!(error < -30.0, "{error}");
+        for eval_mod in EvalMod::ALL {
+            let bootstrap = set_s_bootstrap_with(eval_mod);
+            let literal = set_s_literal_with(bootstrap.eval_mod_depth());
+            let params = Parameters::insecure(literal, Insecure::acknowledged()).unwrap();
+            bootstrap.check(&params).unwrap();
+            assert_eq!(bootstrap.output_level(&params), 18, "{eval_mod}");
+            assert!((params.log_qp() - 1750.0).abs() < 0.01, "{eval_mod}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::parallel::ParallelKernel;
-use crate::linear::{AffineMatrix, LinearMap};
+use crate::linear::kernel::Kernel;
+use crate::linear::{AffineMatrix, LinearMap, ProductPart};
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
 
@@ -38,7 +38,7 @@ pub struct ClearMachine {
 #[derive(Clone, Debug)]
 pub(super) struct ExpandedMap {
     pub(super) terms: Vec<AffineMatrix>,
-    pub(super) kernel: Option<ParallelKernel>,
+    pub(super) kernel: Option<Kernel>,
     pub(super) bias: Option<Vec<f64>>,
 }
 
@@ -67,32 +67,33 @@ impl ExpandedMap {
         })
     }
 
-    /// A map that is a multiplexed parallel convolution in ciphertexts of `slots` slots.
-    pub(super) fn parallel(
+    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots` slots, or SISO.
+    pub(super) fn by_products(
         map: &LinearMap,
+        part: ProductPart,
         slots: usize,
         weights: &Weights,
     ) -> Result<Self, Error> {
         Ok(Self {
             terms: Vec::new(),
-            kernel: Some(ParallelKernel::new(map, slots, weights)?),
+            kernel: Some(Kernel::new(map, part, slots, weights)?),
             bias: map.bias(weights)?,
         })
     }
 }
 
-/// For every map, the slots of the multiplexed parallel convolution that it is used as.
-fn parallel_slots(schedule: &Schedule) -> Vec<Option<usize>> {
-    let mut slots = vec![None; schedule.linear_maps.len()];
+/// For every map, one part and the slots of the convolution that it is used as.
+fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPart, usize)>> {
+    let mut uses = vec![None; schedule.linear_maps.len()];
     let graph = &schedule.graph;
     for value in graph.values() {
-        if let Op::MultiplyAccumulate { map, .. } = &graph.node(value).op
-            && let Some(slots) = slots.get_mut(map.0 as usize)
+        if let Op::MultiplyAccumulate { map, part, .. } = &graph.node(value).op
+            && let Some(found) = uses.get_mut(map.0 as usize)
         {
-            *slots = Some(graph.ty(value).slots());
+            *found = Some((*part, graph.ty(value).slots()));
         }
     }
-    slots
+    uses
 }
 
 /// How far the slots before one non-linear function stay from its interval's ends.
@@ -174,9 +175,9 @@ impl ClearMachine {
         let maps = schedule
             .linear_maps
             .par_iter()
-            .zip(parallel_slots(schedule))
-            .map(|(map, slots)| match slots {
-                Some(slots) => ExpandedMap::parallel(map, slots, weights),
+            .zip(convolutions(schedule))
+            .map(|(map, used)| match used {
+                Some((part, slots)) => ExpandedMap::by_products(map, part, slots, weights),
                 None => ExpandedMap::in_shares(map, weights),
             })
             .collect::<Result<_, _>>()?;

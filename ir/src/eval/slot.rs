@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::ckks::ExpandedMap;
 use crate::error::Error;
 use crate::graph::ValueId;
+use crate::linear::ProductPart;
 use crate::slot::{Op, SlotGraph, rotate_sum};
 use crate::weights::Weights;
 
@@ -42,7 +43,11 @@ impl SlotMachine {
         let expand = |value: ValueId| match &graph.node(value).op {
             Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
             Op::ParallelConvolution { map, slots } => {
-                ExpandedMap::parallel(map, *slots, weights).map(Some)
+                ExpandedMap::by_products(map, ProductPart::Kernel, *slots, weights).map(Some)
+            }
+            Op::SisoConvolution(map) => {
+                let slots = map.output.period();
+                ExpandedMap::by_products(map, ProductPart::Taps, slots, weights).map(Some)
             }
             _ => Ok(None),
         };
@@ -93,12 +98,13 @@ impl SlotMachine {
                     }
                     sum
                 }
-                Op::ParallelConvolution { .. } => {
+                Op::ParallelConvolution { .. } | Op::SisoConvolution(_) => {
                     let mut sum = vec![0.0; period];
                     if let Some(map) = &self.maps[value.index()]
                         && let Some(kernel) = &map.kernel
                     {
-                        sum = kernel.apply(operand(0));
+                        let operands: Vec<&[f64]> = (0..operands.len()).map(operand).collect();
+                        sum = kernel.apply(&operands);
                         add_bias(&mut sum, map);
                     }
                     sum

@@ -10,25 +10,11 @@
 
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-
-use super::LinearMap;
+use super::{LinearMap, ProductPart, tensor};
 use crate::error::Error;
 use crate::layout::MultiplexedLayout;
 use crate::nn::{LinearOp, Window};
-use crate::weights::{WeightId, Weights};
-
-/// Which plaintexts of a multiplexed parallel convolution operands are multiplied by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ParallelPart {
-    /// The weights under each tap of the kernel; the operands are the convolution's operand rotated
-    /// by [`ParallelConvolution::kernel_rotations`].
-    Kernel,
-    /// The masks that select each output channel; the operands are the round's sum rotated by
-    /// [`ParallelConvolution::selection_rotation`].
-    Selection,
-}
+use crate::weights::Weights;
 
 /// A sum of `count` slots that lie `stride` apart, by rotations and additions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,21 +256,23 @@ impl ParallelConvolution {
     }
 
     /// How many operands a part of a round has.
-    pub fn operands(&self, part: ParallelPart, round: usize) -> usize {
+    pub fn operands(&self, part: ProductPart, round: usize) -> usize {
         match part {
-            ParallelPart::Kernel => self.kernel_rotations().len(),
-            ParallelPart::Selection => self.channels(round).len(),
+            ProductPart::Kernel => self.kernel_rotations().len(),
+            ProductPart::Selection => self.channels(round).len(),
+            ProductPart::Taps => 0,
         }
     }
 
     /// The rotations of the operands of a part of a round.
-    pub fn operand_rotations(&self, part: ParallelPart, round: usize) -> Vec<usize> {
+    pub fn operand_rotations(&self, part: ProductPart, round: usize) -> Vec<usize> {
         match part {
-            ParallelPart::Kernel => self.kernel_rotations(),
-            ParallelPart::Selection => self
+            ProductPart::Kernel => self.kernel_rotations(),
+            ProductPart::Selection => self
                 .channels(round)
                 .map(|channel| self.selection_rotation(channel))
                 .collect(),
+            ProductPart::Taps => Vec::new(),
         }
     }
 }
@@ -348,17 +336,18 @@ impl ParallelKernel {
     }
 
     /// The plaintexts of a part of a round, one an operand, each of all slots.
-    pub fn plaintexts(&self, part: ParallelPart, round: usize) -> Vec<Vec<f64>> {
+    pub fn plaintexts(&self, part: ProductPart, round: usize) -> Vec<Vec<f64>> {
         match part {
-            ParallelPart::Kernel => {
+            ProductPart::Kernel => {
                 let taps = self.convolution.window.kernel.iter().product();
                 (0..taps).map(|tap| self.weights(round, tap)).collect()
             }
-            ParallelPart::Selection => self
+            ProductPart::Selection => self
                 .convolution
                 .channels(round)
                 .map(|channel| self.mask(channel))
                 .collect(),
+            ProductPart::Taps => Vec::new(),
         }
     }
 
@@ -429,11 +418,11 @@ impl ParallelKernel {
         };
         for round in 0..convolution.rounds() {
             let mut sum = vec![0.0; slots];
-            products(ParallelPart::Kernel, round, &operand, &mut sum);
+            products(ProductPart::Kernel, round, &operand, &mut sum);
             for sums in convolution.sums() {
                 sum = summed(&sum, sums);
             }
-            products(ParallelPart::Selection, round, &sum, &mut result);
+            products(ProductPart::Selection, round, &sum, &mut result);
         }
         for by in convolution.replication() {
             result = added(&result, &result, by);
@@ -465,12 +454,6 @@ fn summed(operand: &[f64], sum: SlotSum) -> Vec<f64> {
         }
     }
     total.unwrap_or_else(|| doubled.pop().unwrap_or_default())
-}
-
-fn tensor(weights: &Weights, id: WeightId) -> Result<&crate::weights::Tensor, Error> {
-    weights
-        .try_get(id)
-        .ok_or(Error::MissingWeight { weight: id })
 }
 
 #[cfg(test)]

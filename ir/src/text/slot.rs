@@ -52,6 +52,10 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
             let map = tables.maps.len() - 1;
             json!({"parallel_convolution": {"map": map, "slots": slots}})
         }
+        Op::SisoConvolution(map) => {
+            tables.maps.push(map.clone());
+            json!({"siso_convolution": {"map": tables.maps.len() - 1}})
+        }
         Op::Input => json!("input"),
         Op::Add => json!("add"),
         Op::RotateSum { steps } => json!({"rotate_sum": {"steps": steps}}),
@@ -165,6 +169,14 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
             let map = tables.maps.get(reference.map);
             map.cloned()
                 .map(Op::Linear)
+                .ok_or_else(|| missing('m', reference.map))
+        }
+        "siso_convolution" => {
+            let reference: MapReference =
+                cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
+            let map = tables.maps.get(reference.map);
+            map.cloned()
+                .map(Op::SisoConvolution)
                 .ok_or_else(|| missing('m', reference.map))
         }
         "parallel_convolution" => {

@@ -7,10 +7,11 @@ use std::fmt::Write;
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::eval_mod::{Reduction, SineFit};
 
-use crate::ckks::{Op, Schedule, TransformSteps};
+use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::parallel::{ParallelPart, ParallelRotations};
+use crate::linear::ProductPart;
+use crate::linear::parallel::ParallelRotations;
 use crate::plan::Plan;
 
 /// What one line of the table stands for.
@@ -19,6 +20,7 @@ enum Kind {
     Input,
     Linear,
     Parallel,
+    Siso,
     RotateSum,
     Activation,
     Bootstrap,
@@ -30,6 +32,7 @@ impl Kind {
             Self::Input => "input",
             Self::Linear => "linear",
             Self::Parallel => "parallel",
+            Self::Siso => "siso",
             Self::RotateSum => "rotate-sum",
             Self::Activation => "activation",
             Self::Bootstrap => "bootstrap",
@@ -43,15 +46,21 @@ struct Step<'a> {
     name: &'a str,
     kind: Kind,
     level_in: usize,
-    last: ValueId,
+    /// What its first operation starts from.
+    source: ValueId,
+    out: CiphertextType,
     diagonals: usize,
     baby: usize,
     giant: usize,
     /// Additions of rotations that complete a linear map's shares.
     doublings: usize,
+    /// Rotations of a SISO convolution.
+    siso: usize,
     /// Of a multiplexed parallel convolution.
     parallel: ParallelRotations,
     degrees: Vec<String>,
+    /// How many ciphertexts it is done for, alike.
+    parts: usize,
 }
 
 fn is_rotation(by: &&usize) -> bool {
@@ -67,6 +76,26 @@ impl Step<'_> {
         }
     }
 
+    /// Whether both are the same step of different parts of a feature map.
+    fn is_like(&self, other: &Self) -> bool {
+        let key = |step: &Self| (step.name.to_owned(), step.kind, step.level_in, step.out);
+        key(self) == key(other) && self.degrees == other.degrees
+    }
+
+    /// Takes in the same step of another part of the feature map.
+    fn take_in(&mut self, other: &Self) {
+        self.parts += other.parts;
+        self.diagonals = self.diagonals.saturating_add(other.diagonals);
+        self.baby += other.baby;
+        self.giant += other.giant;
+        self.doublings += other.doublings;
+        self.siso += other.siso;
+        self.parallel.kernel += other.parallel.kernel;
+        self.parallel.sums += other.parallel.sums;
+        self.parallel.selection += other.parallel.selection;
+        self.parallel.replication += other.parallel.replication;
+    }
+
     /// Counts a rotation by what becomes of its result.
     fn count_rotation(&mut self, schedule: &Schedule, rotation: ValueId) {
         let graph = &schedule.graph;
@@ -77,17 +106,19 @@ impl Step<'_> {
         });
         let halves = halves_period(schedule, rotation);
         match (self.kind, part) {
-            (Kind::Parallel, Some(ParallelPart::Kernel)) => self.parallel.kernel += 1,
-            (Kind::Parallel, Some(ParallelPart::Selection)) => self.parallel.selection += 1,
+            (Kind::Parallel, Some(ProductPart::Kernel)) => self.parallel.kernel += 1,
+            (Kind::Parallel, Some(ProductPart::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if halves => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
             (Kind::Linear, _) => self.doublings += 1,
+            (Kind::Siso, _) => self.siso += 1,
             _ => self.giant += 1,
         }
     }
 
-    /// Rotations: baby + giant of a transform, + doublings where there are any; kernel + sums + selection + replication of a
-    /// multiplexed parallel convolution; the number alone of a rotate-and-sum.
+    /// Rotations: baby + giant of a transform, + doublings where there are any; kernel + sums + selection +
+    /// replication of a multiplexed parallel convolution; the number alone of a SISO convolution or a
+    /// rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
             kernel,
@@ -96,6 +127,7 @@ impl Step<'_> {
             replication,
         } = self.parallel;
         match (self.baby, self.giant, self.parallel.total()) {
+            (0, 0, 0) if self.siso > 0 => self.siso.to_string(),
             (0, 0, 0) if self.doublings == 0 => String::new(),
             (baby, giant, 0) if self.doublings > 0 => {
                 format!("{baby}+{giant}+{}", self.doublings)
@@ -115,37 +147,63 @@ fn halves_period(schedule: &Schedule, rotation: ValueId) -> bool {
     users.any(|user| graph.ty(user).slots() < slots)
 }
 
-/// By value: whether an operation is part of a multiplexed parallel convolution.
-fn parallel_operations(schedule: &Schedule) -> Vec<bool> {
+/// By value: the kind of the convolution by products that an operation is part of.
+fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
     let graph = &schedule.graph;
-    let mut parallel = vec![false; graph.len()];
+    let mut kinds = vec![None; graph.len()];
     for value in graph.values() {
         let node = graph.node(value);
-        let of = |user: &ValueId| matches!(graph.node(*user).op, Op::MultiplyAccumulate { .. });
-        let follows = || {
-            graph.operands(value).first().is_some_and(|operand| {
-                parallel[operand.index()] && graph.node(*operand).name == node.name
-            })
+        let of = |user: ValueId| match graph.node(user).op {
+            Op::MultiplyAccumulate {
+                part: ProductPart::Taps,
+                ..
+            } => Some(Kind::Siso),
+            Op::MultiplyAccumulate { .. } => Some(Kind::Parallel),
+            _ => None,
         };
-        parallel[value.index()] = match node.op {
-            Op::MultiplyAccumulate { .. } => true,
-            Op::Rotate { .. } => follows() || graph.users(value).iter().any(of),
+        let follows = || -> Option<Kind> {
+            let operand = *graph.operands(value).first()?;
+            kinds[operand.index()].filter(|_| graph.node(operand).name == node.name)
+        };
+        kinds[value.index()] = match node.op {
+            Op::MultiplyAccumulate { .. } => of(value),
+            Op::Rotate { .. } => follows().or_else(|| graph.users(value).into_iter().find_map(of)),
             Op::Add | Op::Rescale | Op::AddBias { .. } => follows(),
-            _ => false,
+            _ => None,
         };
     }
-    parallel
+    kinds
+}
+
+/// The steps with those brought together that the parts of one feature map take alike: one after the other, or in turns
+/// with one other step.
+fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let mut found: Vec<Step<'_>> = Vec::new();
+    for step in steps {
+        let recent = found.len().saturating_sub(2);
+        match found[recent..]
+            .iter_mut()
+            .find(|known| known.is_like(&step))
+        {
+            Some(known) => known.take_in(&step),
+            None => found.push(step),
+        }
+    }
+    found
 }
 
 /// Groups the operations of a schedule into steps.
 fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
     let graph = &schedule.graph;
-    let parallel = parallel_operations(schedule);
+    let products = product_operations(schedule);
     let mut steps: Vec<Step<'_>> = Vec::new();
+    // By value: what it was dropped from, and the number of steps with the one that it belongs to.
+    let mut roots: Vec<ValueId> = graph.values().collect();
+    let mut homes = vec![0; graph.len()];
     for value in graph.values() {
         let node = graph.node(value);
         let starts = match &node.op {
-            _ if parallel[value.index()] => Some(Kind::Parallel),
+            _ if products[value.index()].is_some() => products[value.index()],
             Op::Input => Some(Kind::Input),
             Op::LinearTransform { .. } => Some(Kind::Linear),
             Op::Bootstrap { .. } => Some(Kind::Bootstrap),
@@ -154,42 +212,64 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             Op::Rotate { .. } => Some(Kind::RotateSum),
             Op::Polynomial { .. } => Some(Kind::Activation),
             // What drops levels belongs to whoever needs the lower level; the gap shows it.
-            Op::DropLevel => continue,
+            Op::DropLevel => {
+                if let Some(operand) = graph.operands(value).first() {
+                    roots[value.index()] = roots[operand.index()];
+                }
+                continue;
+            }
             Op::MultiplyAccumulate { .. }
             | Op::AddBias { .. }
             | Op::Add
             | Op::Multiply
             | Op::Rescale => None,
         };
+        let operands = graph.operands(value);
+        let current = steps.len();
         let continues = |step: &Step<'_>| {
-            let grows = matches!(
-                step.kind,
-                Kind::Activation | Kind::RotateSum | Kind::Parallel
-            );
+            let grows = match step.kind {
+                Kind::Parallel | Kind::Siso => true,
+                // Of another part of a feature map, an operation starts from another value.
+                Kind::Activation | Kind::RotateSum => operands.iter().any(|operand| {
+                    let root = roots[operand.index()];
+                    root == step.source || homes[root.index()] == current
+                }),
+                Kind::Input | Kind::Linear | Kind::Bootstrap => false,
+            };
             starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
         };
         if !steps.last().is_some_and(continues) {
-            let operand = graph.operands(value).first().copied().unwrap_or(value);
+            let operand = operands.first().copied().unwrap_or(value);
             steps.push(Step {
+                source: roots[operand.index()],
                 name: &node.name,
                 kind: starts.unwrap_or(Kind::Linear),
                 level_in: graph.ty(operand).level,
-                last: value,
+                out: *graph.ty(value),
+                // A SISO convolution's are counted by its sums of products.
+                parts: usize::from(starts != Some(Kind::Siso)),
                 diagonals: 0,
                 baby: 0,
                 giant: 0,
                 doublings: 0,
+                siso: 0,
                 parallel: ParallelRotations::default(),
                 degrees: Vec::new(),
             });
         }
+        homes[value.index()] = steps.len();
         let Some(step) = steps.last_mut() else {
             continue;
         };
-        step.last = value;
+        step.out = *graph.ty(value);
         match &node.op {
             Op::LinearTransform { steps, .. } => step.count_rotations(steps),
-            Op::MultiplyAccumulate { .. } => step.diagonals += graph.operands(value).len(),
+            Op::MultiplyAccumulate { part, .. } => {
+                step.diagonals += graph.operands(value).len();
+                if *part == ProductPart::Taps {
+                    step.parts += 1;
+                }
+            }
             Op::Rotate { .. } => step.count_rotation(schedule, value),
             Op::Polynomial { polynomial } => {
                 let degree = schedule
@@ -200,13 +280,15 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             _ => {}
         }
     }
-    steps
+    together(steps)
 }
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
 /// result's scale and slots, the diagonals and rotations (baby + giant + doublings of shares) of a linear map, the
 /// plaintext products and rotations (kernel + sums + selection + replication) of a multiplexed
-/// parallel convolution, or the degrees of an activation's polynomials; then totals, and the evaluation keys by level.
+/// parallel convolution, the products and rotations of a SISO convolution, or the degrees of an
+/// activation's polynomials; then totals, and the evaluation keys by level. What several parts of a feature map take
+/// alike is one line, with their number.
 pub fn summary(schedule: &Schedule) -> String {
     let steps = steps(schedule);
     let header = [
@@ -227,12 +309,16 @@ pub fn summary(schedule: &Schedule) -> String {
             count.to_string()
         }
     };
-    let (mut consumed, mut baby, mut giant, mut doublings, mut parallel) = (0, 0, 0, 0, 0);
+    let (mut consumed, mut baby, mut giant, mut doublings) = (0, 0, 0, 0);
+    let (mut parallel, mut siso) = (0, 0);
     for step in &steps {
-        let ty = schedule.graph.ty(step.last);
+        let ty = step.out;
         rows.push([
             step.name.to_owned(),
-            step.kind.name().to_owned(),
+            match step.parts {
+                1 => step.kind.name().to_owned(),
+                parts => format!("{} ×{parts}", step.kind.name()),
+            },
             match step.kind {
                 Kind::Input => ty.level.to_string(),
                 _ => format!("{}→{}", step.level_in, ty.level),
@@ -243,29 +329,31 @@ pub fn summary(schedule: &Schedule) -> String {
             step.rotations(),
             step.degrees.join(","),
         ]);
-        consumed += step.level_in.saturating_sub(ty.level);
+        consumed += step.parts * step.level_in.saturating_sub(ty.level);
         baby += step.baby;
         giant += step.giant;
         doublings += step.doublings;
         parallel += step.parallel.total();
+        siso += step.siso;
     }
     let shares_note = match doublings {
         0 => String::new(),
         count => format!(", {count} doublings of shares"),
     };
-    let parallel_note = match parallel {
+    let note = |kind: &str, count: usize| match count {
         0 => String::new(),
-        count => format!(", {count} in parallel convolutions"),
+        _ => format!(", {count} in {kind} convolutions"),
     };
+    let (parallel_note, siso_note) = (note("parallel", parallel), note("SISO", siso));
     let mut out = table(&rows);
     let bootstraps = schedule.bootstraps();
     let _ = writeln!(
         out,
         "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
-         {} rotations ({baby} baby, {giant} giant{shares_note}{parallel_note}) outside them",
+         {} rotations ({baby} baby, {giant} giant{shares_note}{parallel_note}{siso_note}) outside them",
         steps.len(),
         schedule.graph.len(),
-        baby + giant + doublings + parallel,
+        baby + giant + doublings + parallel + siso,
     );
     let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
     for key in &schedule.keys {

@@ -9,11 +9,12 @@ use super::maps::{check_map, check_polynomial, layouts_are_sound};
 use super::{Violation, at, check_dead, check_ends};
 use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
-use crate::linear::LinearMap;
+use crate::linear::{LinearMap, ProductPart};
 use crate::weights::Weights;
 
 mod diagonals;
 mod parallel;
+mod siso;
 
 pub use diagonals::verify_diagonals;
 
@@ -242,8 +243,16 @@ impl<'a> Operation<'a> {
                 None => return vec![format!("m{} is not defined", map.0)],
             }
         }
-        if let Op::MultiplyAccumulate { map, part, round } = self.op {
-            return self.check_products(*map, *part, *round);
+        match self.op {
+            Op::MultiplyAccumulate {
+                map,
+                part: ProductPart::Taps,
+                round,
+            } => return self.check_taps(*map, *round),
+            Op::MultiplyAccumulate { map, part, round } => {
+                return self.check_products(*map, *part, *round);
+            }
+            _ => {}
         }
         let arity = match self.op {
             Op::Input => 0,

@@ -2,6 +2,7 @@
 
 use crate::layout::MultiplexedLayout;
 use crate::linear::parallel::ParallelConvolution;
+use crate::linear::siso::SisoConvolution;
 use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::{LinearOp, Op, TensorType};
 use crate::slot::Chebyshev;
@@ -128,6 +129,17 @@ pub(super) fn check_parallel(
     }
     if wrong.is_empty()
         && let Err(error) = ParallelConvolution::of(map, slots)
+    {
+        wrong.push(error.to_string());
+    }
+    wrong
+}
+
+/// Everything that is wrong with a map that is to be a SISO convolution.
+pub(super) fn check_siso(map: &LinearMap, weights: Option<&Weights>) -> Vec<String> {
+    let mut wrong = check_map(map, weights, MAX_SLOTS);
+    if wrong.is_empty()
+        && let Err(error) = SisoConvolution::of(map)
     {
         wrong.push(error.to_string());
     }

@@ -1,6 +1,8 @@
 //! Verification of the packed graph.
 
-use super::maps::{MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial};
+use super::maps::{
+    MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial, check_siso,
+};
 use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
@@ -83,7 +85,7 @@ fn check_operation(
     let node = graph.node(value);
     let arity = match &node.op {
         Op::Input => 0,
-        Op::Linear(map) => map.terms.len(),
+        Op::Linear(map) | Op::SisoConvolution(map) => map.terms.len(),
         Op::Activation(_)
         | Op::RotateSum { .. }
         | Op::Normalise(_)
@@ -98,6 +100,7 @@ fn check_operation(
     }
     let mut wrong = match &node.op {
         Op::Linear(map) => check_map(map, Some(weights), MAX_SLOTS),
+        Op::SisoConvolution(map) => check_siso(map, Some(weights)),
         Op::ParallelConvolution { map, slots } => check_parallel(map, Some(weights), *slots),
         Op::Activation(activation) => check_activation(activation),
         Op::Normalise(division) => check_division(division),
@@ -109,7 +112,7 @@ fn check_operation(
     let types: Vec<&SlotType> = operands.iter().map(|operand| graph.ty(*operand)).collect();
     match &node.op {
         Op::Input => {}
-        Op::Linear(map) | Op::ParallelConvolution { map, .. } => {
+        Op::Linear(map) | Op::ParallelConvolution { map, .. } | Op::SisoConvolution(map) => {
             wrong.extend(check_linear(map, &types, &node.ty));
         }
         Op::Add => {

@@ -101,6 +101,9 @@ pub enum Convolution {
     /// By rotations of the whole ciphertext, sums and selection (Lee et al., ICML 2022): two levels,
     /// parameter set A
     MultiplexedParallel,
+    /// One channel a ciphertext (arXiv 2106.07229): one level, parameter set S, which is INSECURE and needs
+    /// --insecure-log-n 16 (or a smaller ring)
+    Siso,
 }
 
 /// What `--bootstrap` chooses.

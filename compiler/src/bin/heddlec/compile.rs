@@ -44,6 +44,7 @@ pub fn run(args: Args) -> Result<()> {
         convolution: match args.convolution {
             Convolution::SingleLevel => compile::Convolution::SingleLevel,
             Convolution::MultiplexedParallel => compile::Convolution::MultiplexedParallel,
+            Convolution::Siso => compile::Convolution::Siso,
         },
         variant: match args.bootstrap {
             Bootstrap::Real => BootstrapVariant::Real,

@@ -2,7 +2,9 @@
 //! multiplies by each part's plaintexts.
 
 use crate::ckks::{LinearMapId, Op, Schedule};
-use crate::linear::parallel::{ParallelConvolution, ParallelPart};
+use crate::graph::ValueId;
+use crate::linear::ProductPart;
+use crate::linear::parallel::ParallelConvolution;
 use crate::verify::{Violation, at};
 
 use super::Operation;
@@ -12,7 +14,7 @@ impl Operation<'_> {
     pub(super) fn check_products(
         &self,
         id: LinearMapId,
-        part: ParallelPart,
+        part: ProductPart,
         round: usize,
     ) -> Vec<String> {
         let Some(map) = self.schedule.linear_map(id) else {
@@ -31,10 +33,32 @@ impl Operation<'_> {
             let found = self.operands.len();
             return vec![format!("expected {arity} operands, found {found}")];
         }
-        let mut wrong = Vec::new();
+        let mut wrong = self.check_product_types();
+        let (least, most) = match part {
+            ProductPart::Kernel => (map.terms[0].input.period(), self.result.slots()),
+            ProductPart::Selection | ProductPart::Taps => {
+                (self.result.slots(), self.result.slots())
+            }
+        };
+        for operand in &self.operands {
+            if !(least..=most).contains(&operand.slots()) {
+                let slots = operand.slots();
+                wrong.push(format!(
+                    "an operand of {slots} slots; expected {least} to {most}"
+                ));
+            }
+        }
+        let operands = self.schedule.graph.operands(self.value);
+        wrong.extend(self.check_rotations(&operands, &convolution.operand_rotations(part, round)));
+        wrong
+    }
+
+    /// Operands of one type, and a result at their level that leaves scale for the plaintexts.
+    pub(super) fn check_product_types(&self) -> Vec<String> {
         if let Some(message) = self.operands_disagree() {
             return vec![message];
         }
+        let mut wrong = Vec::new();
         let Some(operand) = self.operands.first() else {
             return wrong;
         };
@@ -47,31 +71,22 @@ impl Operation<'_> {
                 "scale 2^{log_scale} leaves none for the plaintexts"
             ));
         }
-        let (least, most) = match part {
-            ParallelPart::Kernel => (map.terms[0].input.period(), self.result.slots()),
-            ParallelPart::Selection => (self.result.slots(), self.result.slots()),
-        };
-        for operand in &self.operands {
-            if !(least..=most).contains(&operand.slots()) {
-                let slots = operand.slots();
-                wrong.push(format!(
-                    "an operand of {slots} slots; expected {least} to {most}"
-                ));
-            }
-        }
-        wrong.extend(self.check_rotations(&convolution.operand_rotations(part, round)));
         wrong
     }
 
     /// Every operand is one value rotated by what its plaintext is made for.
-    fn check_rotations(&self, rotations: &[usize]) -> Option<String> {
+    pub(super) fn check_rotations(
+        &self,
+        operands: &[ValueId],
+        rotations: &[usize],
+    ) -> Option<String> {
         let graph = &self.schedule.graph;
         let mut source = None;
-        for (operand, by) in graph.operands(self.value).into_iter().zip(rotations) {
-            let of = match graph.node(operand).op {
-                _ if by.is_multiple_of(graph.ty(operand).slots()) => Some(operand),
+        for (operand, by) in operands.iter().zip(rotations) {
+            let of = match graph.node(*operand).op {
+                _ if by.is_multiple_of(graph.ty(*operand).slots()) => Some(*operand),
                 Op::Rotate { by: found } if found == *by => {
-                    graph.operands(operand).first().copied()
+                    graph.operands(*operand).first().copied()
                 }
                 _ => None,
             };
@@ -87,17 +102,18 @@ impl Operation<'_> {
     }
 }
 
-/// Every map is used as a transform alone, or as a convolution in ciphertexts of one size alone.
+/// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one size alone.
 pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
     let graph = &schedule.graph;
-    // By map: the slots of its convolution, or none for a transform.
-    let mut uses: Vec<Option<Option<usize>>> = vec![None; schedule.linear_maps.len()];
+    // By map: whether its convolution is SISO and its slots, or none for a transform.
+    let mut uses: Vec<Option<Option<(bool, u32)>>> = vec![None; schedule.linear_maps.len()];
     let mut violations = Vec::new();
     for value in graph.values() {
         let (map, found): (&LinearMapId, _) = match &graph.node(value).op {
             Op::LinearTransform { map, .. } => (map, None),
-            Op::MultiplyAccumulate { map, .. } => {
-                (map, 1_usize.checked_shl(graph.ty(value).log_slots))
+            Op::MultiplyAccumulate { map, part, .. } => {
+                let is_siso = *part == ProductPart::Taps;
+                (map, Some((is_siso, graph.ty(value).log_slots)))
             }
             _ => continue,
         };

@@ -7,8 +7,8 @@ use heddle_ckks::eval::Evaluator;
 use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
-use heddle_ir::linear::parallel::{ParallelKernel, ParallelPart};
-use heddle_ir::linear::{Diagonals, LinearMap};
+use heddle_ir::linear::kernel::Kernel;
+use heddle_ir::linear::{Diagonals, LinearMap, ProductPart};
 use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
 
@@ -83,12 +83,12 @@ impl EncodedMap {
         Ok(Self { terms })
     }
 
-    /// The plaintexts of a part of a multiplexed parallel convolution, each as a transform by its main diagonal.
+    /// The plaintexts of a part of a convolution by products, each as a transform by its main diagonal.
     fn products(
         plan: &Plan,
         value: ValueId,
         map: LinearMapId,
-        (part, round): (ParallelPart, usize),
+        (part, round): (ProductPart, usize),
         evaluator: &Evaluator,
     ) -> Result<Self, Error> {
         let graph = &plan.schedule.graph;
@@ -99,7 +99,7 @@ impl EncodedMap {
             message,
         };
         let map = linear_map(plan, map).ok_or_else(|| fail("its linear map is missing".into()))?;
-        let kernel = ParallelKernel::new(map, node.ty.slots(), &plan.weights)?;
+        let kernel = Kernel::new(map, part, node.ty.slots(), &plan.weights)?;
         let plaintexts = kernel.plaintexts(part, round);
         let operands = graph.operands(value);
         if operands.is_empty() || operands.len() != plaintexts.len() {
@@ -121,7 +121,7 @@ impl EncodedMap {
             LinearTransform::new_real(
                 evaluator.encoder(),
                 bsgs.clone(),
-                node.ty.log_slots,
+                plaintext.len().trailing_zeros(),
                 scale,
                 |_| plaintext.clone(),
             )
@@ -149,7 +149,11 @@ impl EncodedMap {
         let node = graph.node(value);
         let operands = graph.operands(value);
         if let Op::MultiplyAccumulate { .. } = &node.op {
-            return operands.len() as u64 * (16 << node.ty.log_slots);
+            let log_slots = |operand: &ValueId| node.ty.log_slots.max(graph.ty(*operand).log_slots);
+            return operands
+                .iter()
+                .map(|operand| 16 << log_slots(operand))
+                .sum();
         }
         let Op::LinearTransform { steps, .. } = &node.op else {
             return 0;

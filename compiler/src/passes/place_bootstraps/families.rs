@@ -1,0 +1,167 @@
+//! Families: the parts of one feature map, which run at one level. Neighbours in the order of execution.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use heddle_ir::linear::LinearMap;
+use heddle_ir::slot::{Op, SlotGraph};
+use heddle_ir::{Graph, ValueId};
+
+/// A packed graph by families.
+pub(super) struct Families {
+    /// One value for every family, in order; its operands are those of all members, once each.
+    pub(super) graph: Graph<Range<u32>, ()>,
+    /// By value: the last operation that uses it; the end of the graph for an output.
+    last_uses: Vec<u32>,
+    /// By value: its family.
+    of: Vec<ValueId>,
+}
+
+impl Families {
+    /// The families of a packed graph.
+    pub(super) fn of(graph: &SlotGraph) -> Self {
+        let mut of: Vec<ValueId> = Vec::with_capacity(graph.len());
+        let mut members: Vec<Range<u32>> = Vec::new();
+        let mut siblings = Vec::with_capacity(graph.len());
+        for value in graph.values() {
+            let before = value.0.checked_sub(1).map(ValueId);
+            let alike = before.filter(|before| are_parts(graph, *before, value, &siblings, &of));
+            siblings.push(alike);
+            match (alike, members.last_mut()) {
+                (Some(_), Some(last)) => last.end = value.0 + 1,
+                _ => members.push(value.0..value.0 + 1),
+            }
+            of.push(ValueId(members.len() as u32 - 1));
+        }
+        let mut quotient = Graph::new();
+        for members in members {
+            let operands = members
+                .clone()
+                .flat_map(|value| graph.operands(ValueId(value)));
+            let operands: BTreeSet<ValueId> = operands.map(|operand| of[operand.index()]).collect();
+            let operands: Vec<ValueId> = operands.into_iter().collect();
+            quotient.add(members, &operands, (), "");
+        }
+        let outputs = graph.outputs().iter().map(|output| of[output.index()]);
+        quotient.set_outputs(outputs.collect());
+        let last_uses = graph.last_uses().into_iter();
+        Self {
+            graph: quotient,
+            last_uses: last_uses
+                .map(|last| last.map_or(u32::MAX, |last| last.0))
+                .collect(),
+            of,
+        }
+    }
+
+    /// The values of a family, in order.
+    pub(super) fn members(&self, family: ValueId) -> impl Iterator<Item = ValueId> + use<> {
+        self.graph.node(family).op.clone().map(ValueId)
+    }
+
+    /// The first value of a family.
+    pub(super) fn first(&self, family: ValueId) -> ValueId {
+        ValueId(self.graph.node(family).op.start)
+    }
+
+    /// The values of a family that somebody uses when `user` runs or later.
+    pub(super) fn needed(
+        &self,
+        family: ValueId,
+        user: ValueId,
+    ) -> impl Iterator<Item = ValueId> + '_ {
+        let from = self.first(user).0;
+        let members = self.members(family);
+        members.filter(move |value| self.last_uses[value.index()] >= from)
+    }
+
+    /// By family: the families that are needed when its operations run or later, ascending.
+    pub(super) fn live_sets(&self) -> Vec<Vec<ValueId>> {
+        let last_uses = self.graph.last_uses();
+        let all = self.graph.values();
+        all.map(|at| {
+            (0..at.0)
+                .map(ValueId)
+                .filter(|family| last_uses[family.index()].is_none_or(|last| last >= at))
+                .collect()
+        })
+        .collect()
+    }
+
+    /// Where the members of `family` refresh the families `refreshed`: each value before the first member that uses
+    /// it, or before the first of all where it is not used until later.
+    pub(super) fn refreshes(
+        &self,
+        graph: &SlotGraph,
+        family: ValueId,
+        refreshed: &[ValueId],
+    ) -> Vec<(ValueId, ValueId)> {
+        let mut found = Vec::new();
+        let mut done = BTreeSet::new();
+        for value in self.members(family) {
+            let mut operands = graph.operands(value);
+            operands.sort_unstable();
+            for operand in operands {
+                if refreshed.contains(&self.of[operand.index()]) && done.insert(operand) {
+                    found.push((value, operand));
+                }
+            }
+        }
+        let first = self.first(family);
+        for operand in refreshed
+            .iter()
+            .flat_map(|other| self.needed(*other, family))
+        {
+            if done.insert(operand) {
+                found.push((first, operand));
+            }
+        }
+        found
+    }
+}
+
+/// Whether two neighbours are parts of one feature map: equal operations whose operands are the same, or parts of one
+/// map themselves; for output channels of SISO convolutions, operands some of which are parts of one map, as of a join's
+/// terms the channels may have different ones.
+fn are_parts(
+    graph: &SlotGraph,
+    before: ValueId,
+    value: ValueId,
+    siblings: &[Option<ValueId>],
+    of: &[ValueId],
+) -> bool {
+    let operands = [graph.operands(before), graph.operands(value)];
+    let follow = || {
+        let mut pairs = operands[0].iter().zip(&operands[1]);
+        operands[0].len() == operands[1].len()
+            && pairs.all(|(left, right)| siblings[right.index()] == Some(*left))
+    };
+    let share = || {
+        let family = |operand: &ValueId| of[operand.index()];
+        let left: BTreeSet<ValueId> = operands[0].iter().map(family).collect();
+        let independent = operands[1]
+            .iter()
+            .all(|operand| family(operand) != family(&before));
+        independent
+            && operands[1]
+                .iter()
+                .any(|operand| left.contains(&family(operand)))
+    };
+    let grid = |map: &LinearMap| {
+        let layout = map.output;
+        (layout.gap, layout.height, layout.width)
+    };
+    match (&graph.node(before).op, &graph.node(value).op) {
+        (Op::Linear(left), Op::Linear(right)) => {
+            grid(left) == grid(right) && (operands[0] == operands[1] || follow())
+        }
+        (Op::SisoConvolution(left), Op::SisoConvolution(right)) => {
+            grid(left) == grid(right) && share()
+        }
+        (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
+        (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {
+            left == right && follow()
+        }
+        _ => false,
+    }
+}

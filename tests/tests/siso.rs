@@ -1,0 +1,305 @@
+//! Networks with one channel a ciphertext, from the schedule to encrypted logits.
+
+use std::path::PathBuf;
+
+use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
+use heddle_frontends::{image, onnx};
+use heddle_ir::ckks::{Op, Schedule};
+use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::linear::ProductPart;
+use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::preprocess::Preprocess;
+use heddle_ir::text;
+use heddle_params::named;
+use heddle_runtime::client::{Client, Share};
+use heddle_runtime::memory::Memory;
+use heddle_runtime::packing::{class_of, pack, unpack};
+use heddle_runtime::progress::Show;
+use heddle_runtime::server::Server;
+use heddle_tests::resnet::{self, Shortcut, Spec};
+
+/// The ring of the paper, whose parameters nobody would call secure.
+const FULL: Ring = Ring::Insecure { log_n: 16 };
+
+fn options(ring: Ring) -> Options {
+    Options {
+        ring,
+        convolution: Convolution::Siso,
+        ..Options::new(Preprocess::named("unit").unwrap())
+    }
+}
+
+fn compiled(model: &[u8], options: &Options) -> Compilation {
+    let model = onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap();
+    compile(model, options).unwrap()
+}
+
+/// What the convolutions in front of one ReLU layer take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Layer {
+    /// Output channels, a ciphertext each.
+    outputs: usize,
+    rotations: usize,
+    products: usize,
+    levels: usize,
+}
+
+/// The algorithm of arXiv 2106.07229 counted: `f` is the kernel's extent and `c_i`, `c_o` the channels. Each input channel
+/// is rotated once by every tap but the one at the output's own pixel; each output channel is the sum over
+/// input channels and taps of a rotated channel times its weights. `shortcut` are the products of a join's other
+/// operand, which rotate nothing.
+fn siso(f: usize, c_i: usize, c_o: usize, shortcut: usize) -> Layer {
+    Layer {
+        outputs: c_o,
+        rotations: c_i * (f * f - 1),
+        products: c_o * c_i * f * f + shortcut,
+        levels: 1,
+    }
+}
+
+/// The layers of ResNet-20 by that count.
+fn resnet20(shortcut: Shortcut) -> Vec<Layer> {
+    // The image is one ciphertext of three planes, padded to four that rotate into each other's place: every plane is
+    // rotated by every tap, and all are multiplied.
+    let mut layers = vec![Layer {
+        outputs: 16,
+        rotations: 4 * 9 - 1,
+        products: 16 * 4 * 9,
+        levels: 1,
+    }];
+    for (stage, channels) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..3 {
+            let narrows = stage > 0 && block == 0;
+            let from = if narrows { channels / 2 } else { channels };
+            let join = match (narrows, shortcut) {
+                // A convolution of one tap from every channel to every channel.
+                (true, Shortcut::B) => from * channels,
+                // Every channel that there is; the others are zero.
+                (true, Shortcut::A) => from,
+                (false, _) => channels,
+            };
+            layers.push(siso(3, from, channels, 0));
+            layers.push(siso(3, channels, channels, join));
+        }
+    }
+    layers
+}
+
+/// What a schedule does in front of each ReLU layer.
+fn scheduled(schedule: &Schedule) -> Vec<Layer> {
+    let graph = &schedule.graph;
+    let mut layers = vec![Layer::default()];
+    let is_taps = |op: &Op| {
+        matches!(
+            op,
+            Op::MultiplyAccumulate {
+                part: ProductPart::Taps,
+                round: 0,
+                ..
+            }
+        )
+    };
+    for value in graph.values() {
+        let node = graph.node(value);
+        let operands = graph.operands(value);
+        let layer = layers.last_mut().expect("there is a layer");
+        match &node.op {
+            Op::Polynomial { .. } if layer.outputs > 0 => layers.push(Layer::default()),
+            Op::Rotate { .. } => {
+                let users = graph.users(value);
+                layer.rotations += usize::from(users.iter().all(|u| is_taps(&graph.node(*u).op)));
+            }
+            op if is_taps(op) => {
+                layer.outputs += 1;
+                layer.products += operands.len();
+                let rescale = graph.users(value)[0];
+                assert!(matches!(graph.node(rescale).op, Op::Rescale));
+                layer.levels = node.ty.level - graph.ty(rescale).level;
+            }
+            _ => {}
+        }
+    }
+    layers.pop();
+    layers
+}
+
+#[test]
+fn rotations_products_and_levels_of_resnet20_follow_the_algorithm() {
+    for shortcut in [Shortcut::A, Shortcut::B] {
+        let compilation = compiled(&resnet::cifar(20, shortcut, 1), &options(FULL));
+        let schedule = &compilation.plan.schedule;
+        assert_eq!(scheduled(schedule), resnet20(shortcut), "{shortcut:?}");
+        assert_eq!(compilation.plan.parameters, named::set_s_literal());
+        assert!(compilation.plan.insecure);
+        if shortcut == Shortcut::B {
+            insta::assert_snapshot!("resnet20_b_siso", text::summary(schedule));
+        }
+    }
+}
+
+#[test]
+fn bootstraps_of_resnet20_are_those_of_its_relus_channels() {
+    let relus: Vec<usize> = resnet20(Shortcut::B).iter().map(|l| l.outputs).collect();
+    assert_eq!(relus.len(), 19);
+    let ciphertexts: usize = relus.iter().sum();
+    assert_eq!(ciphertexts, 16 * 7 + 32 * 6 + 64 * 6);
+    assert_eq!(ciphertexts, 688);
+    // Between two ReLUs of depth 14 lies one level of convolution, and a bootstrap gives 15: one is needed between
+    // each two, for every channel of the earlier ReLU's result or of the later one's operand. The paper's 1,127 is more.
+    let between: usize = relus.windows(2).map(|pair| pair[0].min(pair[1])).sum();
+    assert_eq!(between, 688 - 64);
+    let model = resnet::cifar(20, Shortcut::B, 1);
+    for (outcome, of_softmax) in [(Outcome::Logits, 0), (Outcome::Probabilities, 1)] {
+        let options = Options {
+            outcome,
+            ..options(FULL)
+        };
+        let schedule = compiled(&model, &options).plan.schedule;
+        println!("{outcome:?}: {} bootstraps", schedule.bootstraps());
+        let graph = &schedule.graph;
+        let of_relus = graph.values().filter(|value| {
+            let slots = graph.ty(*value).slots();
+            matches!(graph.node(*value).op, Op::Bootstrap { .. }) && slots == 1024
+        });
+        assert!(of_relus.count() >= between);
+        assert!(schedule.bootstraps() >= between + of_softmax);
+        assert!(schedule.bootstraps() <= between + 8 * of_softmax);
+    }
+}
+
+/// Two blocks, the second with a stride, on 3×8×8 images.
+fn small(shortcut: Shortcut) -> Spec {
+    Spec {
+        blocks_per_stage: 1,
+        stages: 2,
+        width: 2,
+        image: [3, 8, 8],
+        classes: 3,
+        shortcut,
+        seed: 7,
+    }
+}
+
+fn picture(seed: usize) -> Vec<f32> {
+    (0..3 * 64)
+        .map(|pixel| ((pixel * 7 + seed * 31) % 41) as f32 / 40.0)
+        .collect()
+}
+
+fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = pack(plan, "picture", tensor).unwrap();
+    unpack(plan, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
+}
+
+fn largest(left: &[f64], right: &[f64]) -> f64 {
+    assert_eq!(left.len(), right.len());
+    let differences = left
+        .iter()
+        .zip(right)
+        .map(|(left, right)| (left - right).abs());
+    differences.fold(0.0, f64::max)
+}
+
+#[test]
+fn a_small_network_agrees_with_plaintext_encrypted_too() {
+    for shortcut in [Shortcut::A, Shortcut::B] {
+        let options = options(Ring::Insecure { log_n: 10 });
+        let compilation = compiled(&small(shortcut).build(), &options);
+        let mut bytes = Vec::new();
+        compilation.plan.write(&mut bytes, "plan").unwrap();
+        let plan = Plan::read(&bytes[..], "plan").unwrap();
+        assert_eq!(plan, compilation.plan);
+        let tensor = picture(1);
+        let reference: Vec<f64> = nn::run(&compilation.model, &tensor)
+            .unwrap()
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        let clear = clear(&plan, &tensor);
+        let off = largest(&clear, &reference) / plan.output.range;
+        assert!(off < 0.01, "clear {clear:?} plaintext {reference:?}");
+
+        let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
+        let client = Client::generate(&plan, &context).unwrap();
+        let keys = client.evaluation_keys(Show::Nothing).unwrap();
+        let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+        let input = client.encrypt("picture", &tensor).unwrap().expand(&context);
+        let (output, _) = server.run(input, Show::Nothing).unwrap();
+        let logits = client.decrypt(&output, Share::Private).unwrap();
+        let noise = largest(&logits, &clear) / plan.output.range;
+        println!("{shortcut:?}: clear {off:.1e}, noise {noise:.1e}");
+        assert!(noise < 1e-3, "encrypted {logits:?} clear {clear:?}");
+    }
+}
+
+#[test]
+fn schedule_and_packed_graph_print_and_parse_back() {
+    let options = options(Ring::Insecure { log_n: 10 });
+    let compilation = compiled(&small(Shortcut::B).build(), &options);
+    let schedule = &compilation.plan.schedule;
+    let printed = text::print_ckks(schedule);
+    assert_eq!(text::parse_ckks(&printed).unwrap(), *schedule);
+    let packed = text::print_slot(&compilation.packed);
+    assert!(packed.contains("siso_convolution"));
+    assert_eq!(text::parse_slot(&packed).unwrap(), compilation.packed);
+    let summary = text::summary(schedule);
+    let lines = |what: &str| summary.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("  siso ×"), 5, "{summary}");
+    assert_eq!(lines("  activation ×"), 5, "{summary}");
+}
+
+#[test]
+fn the_papers_parameters_are_refused_unless_acknowledged() {
+    let model = small(Shortcut::A).build();
+    let model = onnx::import_bytes("model", &model, &onnx::ImportOptions::default()).unwrap();
+    let error = compile(model, &options(Ring::Secure)).unwrap_err();
+    let message = error.to_string();
+    for part in ["98.1 bits", "128 are needed", "--insecure-log-n 16"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_real_resnet20_agrees_on_the_clear_backend() {
+    let Some(data) = std::env::var_os("HEDDLE_DATA").map(PathBuf::from) else {
+        println!("skipped: HEDDLE_DATA is not set");
+        return;
+    };
+    let model = data.join("models/ace/resnet20_cifar10_pre.onnx");
+    let model = onnx::import(&model, &onnx::ImportOptions::default()).unwrap();
+    let preprocess = Preprocess::named("imagenet").unwrap();
+    let tensors = |spec: String| -> Vec<Vec<f32>> {
+        let pictures = image::read(data.join(spec).to_str().unwrap()).unwrap();
+        let tensor = |picture| {
+            image::to_tensor(picture, &preprocess, [3, 32, 32])
+                .unwrap()
+                .0
+        };
+        pictures.iter().map(tensor).collect()
+    };
+    let options = Options {
+        samples: tensors("cifar10_train_1000.bin#0..100".into()),
+        preprocess: preprocess.clone(),
+        ..options(FULL)
+    };
+    let plan = compile(model.clone(), &options).unwrap().plan;
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let images = tensors("cifar10_test_0-4999.bin#0..8".into());
+    let inputs: Vec<Vec<f64>> = images
+        .iter()
+        .map(|image| pack(&plan, "image", image).unwrap())
+        .collect();
+    let batch = machine.run_batch(&inputs).unwrap();
+    for (image, slots) in images.iter().zip(&batch.outputs) {
+        let reference: Vec<f64> = nn::run(&model, image)
+            .unwrap()
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        let logits = unpack(&plan, slots).unwrap();
+        assert_eq!(class_of(&logits), class_of(&reference));
+        let off = largest(&logits, &reference);
+        assert!(off < 0.1, "{logits:?} {reference:?}");
+    }
+}
