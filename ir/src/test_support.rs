@@ -424,6 +424,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
             .collect(),
         output: layout,
         bias_factor: 1.0,
+        doublings: 0,
     };
     let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
     let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
@@ -468,7 +469,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
         baby: vec![0],
         giant: vec![0],
     };
-    let out = b.linear(1, &[y], 4, vec![steps]);
+    let out = b.linear(1, &[y], (4, 0), vec![steps]);
     b.graph.set_outputs(vec![out]);
     let schedule = Schedule {
         graph: b.graph,

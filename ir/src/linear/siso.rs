@@ -373,6 +373,7 @@ mod tests {
             terms,
             output,
             bias_factor: 1.0,
+            doublings: 0,
         }
     }
 

@@ -124,9 +124,7 @@ pub(super) fn check_parallel(
         return vec![format!("{slots} slots are above {MAX_SLOTS}")];
     }
     let mut wrong = check_map(map, weights, slots);
-    if map.doublings > 0 {
-        wrong.push(format!("has {} doublings", map.doublings));
-    }
+    wrong.extend(check_whole(map));
     if wrong.is_empty()
         && let Err(error) = ParallelConvolution::of(map, slots)
     {
@@ -135,9 +133,20 @@ pub(super) fn check_parallel(
     wrong
 }
 
+/// What is wrong with the shares of a map that is not evaluated by its diagonals.
+fn check_whole(map: &LinearMap) -> Option<String> {
+    (map.doublings > 0).then(|| {
+        format!(
+            "has {} doublings, which diagonals alone have",
+            map.doublings
+        )
+    })
+}
+
 /// Everything that is wrong with a map that is to be a SISO convolution.
 pub(super) fn check_siso(map: &LinearMap, weights: Option<&Weights>) -> Vec<String> {
     let mut wrong = check_map(map, weights, MAX_SLOTS);
+    wrong.extend(check_whole(map));
     if wrong.is_empty()
         && let Err(error) = SisoConvolution::of(map)
     {
