@@ -91,6 +91,7 @@ fn scheduled(schedule: &Schedule) -> BTreeMap<String, (Rotations, usize)> {
                 let purpose = match users(value).iter().find_map(products) {
                     Some(ProductPart::Kernel) => 0,
                     Some(ProductPart::Selection) => 2,
+                    Some(ProductPart::Taps) => panic!("{} is a SISO convolution", node.name),
                     None if users(value).iter().any(narrows) => 3,
                     None => 1,
                 };
