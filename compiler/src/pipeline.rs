@@ -18,7 +18,8 @@ use crate::passes::schedule::Machine;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, select_keys, split_channels,
+    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, select_keys,
+    split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -59,7 +60,10 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         ),
         Convolution::Siso => {
             let bootstrap = named::set_s_bootstrap_with(options.eval_mod);
-            (named::set_s_literal_with(bootstrap.eval_mod_depth()), bootstrap)
+            (
+                named::set_s_literal_with(bootstrap.eval_mod_depth()),
+                bootstrap,
+            )
         }
     };
     let parameters = match options.ring {

@@ -166,7 +166,10 @@ fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
     let mut found: Vec<Step<'_>> = Vec::new();
     for step in steps {
         let recent = found.len().saturating_sub(2);
-        match found[recent..].iter_mut().find(|known| known.is_like(&step)) {
+        match found[recent..]
+            .iter_mut()
+            .find(|known| known.is_like(&step))
+        {
             Some(known) => known.take_in(&step),
             None => found.push(step),
         }

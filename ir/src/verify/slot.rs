@@ -1,6 +1,8 @@
 //! Verification of the packed graph.
 
-use super::maps::{MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial, check_siso};
+use super::maps::{
+    MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial, check_siso,
+};
 use super::{Violation, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;

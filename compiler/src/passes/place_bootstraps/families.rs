@@ -33,7 +33,9 @@ impl Families {
         }
         let mut quotient = Graph::new();
         for members in members {
-            let operands = members.clone().flat_map(|value| graph.operands(ValueId(value)));
+            let operands = members
+                .clone()
+                .flat_map(|value| graph.operands(ValueId(value)));
             let operands: BTreeSet<ValueId> = operands.map(|operand| of[operand.index()]).collect();
             let operands: Vec<ValueId> = operands.into_iter().collect();
             quotient.add(members, &operands, (), "");
@@ -104,7 +106,10 @@ impl Families {
             }
         }
         let first = self.first(family);
-        for operand in refreshed.iter().flat_map(|other| self.needed(*other, family)) {
+        for operand in refreshed
+            .iter()
+            .flat_map(|other| self.needed(*other, family))
+        {
             if done.insert(operand) {
                 found.push((first, operand));
             }

@@ -39,8 +39,7 @@ impl Scheduler<'_> {
                 .channels(round)
                 .map(|channel| self.rotate(sum, convolution.selection_rotation(channel), name))
                 .collect();
-            let selected =
-                self.products((id, ProductPart::Selection, round), &placed, slots, name);
+            let selected = self.products((id, ProductPart::Selection, round), &placed, slots, name);
             total = Some(match total {
                 Some(total) => self.sum(total, selected, name),
                 None => selected,

@@ -1,8 +1,8 @@
 //! The rules of multiplexed parallel convolutions: operands are the rotations that the algorithm
 //! multiplies by each part's plaintexts.
 
-use crate::graph::ValueId;
 use crate::ckks::{LinearMapId, Op, Schedule};
+use crate::graph::ValueId;
 use crate::linear::ProductPart;
 use crate::linear::parallel::ParallelConvolution;
 use crate::verify::{Violation, at};

@@ -74,9 +74,10 @@ mod tests {
     ) -> impl FnOnce(&mut Schedule) {
         move |schedule| {
             let graph = &mut schedule.graph;
-            let is_product =
-                |op: &Op| matches!(op, Op::MultiplyAccumulate { .. });
-            let value = graph.values().find(|value| is_product(&graph.node(*value).op));
+            let is_product = |op: &Op| matches!(op, Op::MultiplyAccumulate { .. });
+            let value = graph
+                .values()
+                .find(|value| is_product(&graph.node(*value).op));
             let node = graph.node_mut(value.expect("it has products"));
             if let Op::MultiplyAccumulate { part, round, .. } = &mut node.op {
                 edit(part, round, &mut node.ty);
@@ -94,7 +95,10 @@ mod tests {
             if let LinearOp::Conv { window, .. } = &mut term.ops[0].clone() {
                 let mut window = *window;
                 edit(term, &mut window);
-                if let LinearOp::Conv { window: changed, .. } = &mut term.ops[0] {
+                if let LinearOp::Conv {
+                    window: changed, ..
+                } = &mut term.ops[0]
+                {
                     *changed = window;
                 }
             }
@@ -113,7 +117,9 @@ mod tests {
         let is_rotation = |op: &Op| matches!(op, Op::Rotate { .. });
         let messages = after(|schedule| {
             let graph = &mut schedule.graph;
-            let rotation = graph.values().find(|value| is_rotation(&graph.node(*value).op));
+            let rotation = graph
+                .values()
+                .find(|value| is_rotation(&graph.node(*value).op));
             graph.node_mut(rotation.expect("taps rotate")).op = Op::Rotate { by: 7 };
         });
         assert_has(&messages, "is not rotated by");
@@ -121,7 +127,10 @@ mod tests {
 
     #[test]
     fn products_fit_the_map() {
-        assert_has(&after(edit_products(|_, round, _| *round = 1)), "round 1 of");
+        assert_has(
+            &after(edit_products(|_, round, _| *round = 1)),
+            "round 1 of",
+        );
         let other = |part: &mut ProductPart, _: &mut usize, _: &mut CiphertextType| {
             *part = ProductPart::Kernel;
         };
@@ -130,7 +139,10 @@ mod tests {
         assert_has(&after(edit_products(level)), "for operands at");
         let slots = |_: &mut ProductPart, _: &mut usize, ty: &mut CiphertextType| ty.log_slots += 1;
         assert_has(&after(edit_products(slots)), "expected 16");
-        assert_has(&after(edit_map(|map| map.terms.truncate(1))), "operands, found");
+        assert_has(
+            &after(edit_map(|map| map.terms.truncate(1))),
+            "operands, found",
+        );
         assert_has(
             &after(edit_term(|_, window| window.dilation = [2; 2])),
             "is not rotated by",

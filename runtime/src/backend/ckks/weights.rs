@@ -150,7 +150,10 @@ impl EncodedMap {
         let operands = graph.operands(value);
         if let Op::MultiplyAccumulate { .. } = &node.op {
             let log_slots = |operand: &ValueId| node.ty.log_slots.max(graph.ty(*operand).log_slots);
-            return operands.iter().map(|operand| 16 << log_slots(operand)).sum();
+            return operands
+                .iter()
+                .map(|operand| 16 << log_slots(operand))
+                .sum();
         }
         let Op::LinearTransform { steps, .. } = &node.op else {
             return 0;
