@@ -306,11 +306,17 @@ impl Splitter<'_> {
                     (op, reached)
                 }
                 LinearOp::Pad { before, after } => {
+                    let run = run.start + before[0]..run.end + before[0];
+                    if before[1..] == [0; 2] && after[1..] == [0; 2] {
+                        // The channels stay as they are, in other places.
+                        pieces.push(Piece { value: part, run });
+                        continue;
+                    }
                     let op = LinearOp::Pad {
                         before: [0, before[1], before[2]],
                         after: [0, after[1], after[2]],
                     };
-                    (op, run.start + before[0]..run.end + before[0])
+                    (op, run)
                 }
                 _ => (self.on_channels(op, &run), run),
             };

@@ -322,18 +322,22 @@ impl std::fmt::Display for Report {
             )?;
             let width = self.ranges.iter().map(|range| range.name.len()).max();
             let width = width.unwrap_or_default();
-            for range in &self.ranges {
-                let worst = range
-                    .worst
-                    .map_or("no number".into(), |w| format!("{w:.4}"));
-                let over = match range.overflows {
-                    0 if range.worst.is_some_and(|worst| worst > LITTLE_ROOM) => {
-                        "  little room".into()
-                    }
+            // The parts of one feature map, where it takes several ciphertexts, are one line.
+            for parts in self.ranges.chunk_by(|left, right| left.name == right.name) {
+                let all: Option<Vec<f64>> = parts.iter().map(|part| part.worst).collect();
+                let worst = all.map(|all| all.into_iter().fold(0.0, f64::max));
+                let overflows: u64 = parts.iter().map(|part| part.overflows).sum();
+                let over = match overflows {
+                    0 if worst.is_some_and(|worst| worst > LITTLE_ROOM) => "  little room".into(),
                     0 => String::new(),
                     count => format!("  {count} above 1"),
                 };
-                writeln!(f, "  {:<width$}  {worst}{over}", range.name)?;
+                let worst = worst.map_or("no number".into(), |w| format!("{w:.4}"));
+                let count = match parts.len() {
+                    1 => String::new(),
+                    count => format!("  in {count} ciphertexts"),
+                };
+                writeln!(f, "  {:<width$}  {worst}{over}{count}", parts[0].name)?;
             }
             if self.overflows > 0 {
                 writeln!(

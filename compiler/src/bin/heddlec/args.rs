@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long)]
     pub softmax: bool,
 
-    /// INSECURE: plan for a small ring of degree 2^LOG_N, for tests only
+    /// INSECURE: plan for a ring of degree 2^LOG_N, for tests and studies only
     #[arg(long, value_name = "LOG_N")]
     pub insecure_log_n: Option<u32>,
 }

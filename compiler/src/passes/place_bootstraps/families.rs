@@ -22,13 +22,11 @@ impl Families {
     pub(super) fn of(graph: &SlotGraph) -> Self {
         let mut of: Vec<ValueId> = Vec::with_capacity(graph.len());
         let mut members: Vec<Range<u32>> = Vec::new();
-        let mut siblings = Vec::with_capacity(graph.len());
         for value in graph.values() {
             let before = value.0.checked_sub(1).map(ValueId);
-            let alike = before.filter(|before| are_parts(graph, *before, value, &siblings, &of));
-            siblings.push(alike);
-            match (alike, members.last_mut()) {
-                (Some(_), Some(last)) => last.end = value.0 + 1,
+            let alike = before.is_some_and(|before| are_parts(graph, before, value, &of));
+            match members.last_mut() {
+                Some(last) if alike => last.end = value.0 + 1,
                 _ => members.push(value.0..value.0 + 1),
             }
             of.push(ValueId(members.len() as u32 - 1));
@@ -122,30 +120,20 @@ impl Families {
 
 /// Whether two neighbours are parts of one feature map: equal operations whose operands are the same, or parts of one
 /// map themselves; for output channels of SISO convolutions, operands some of which are parts of one map, as of a join's
-/// terms the channels may have different ones.
-fn are_parts(
-    graph: &SlotGraph,
-    before: ValueId,
-    value: ValueId,
-    siblings: &[Option<ValueId>],
-    of: &[ValueId],
-) -> bool {
+/// terms the channels may have different ones. `of` has the families of all values before `value`.
+fn are_parts(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]) -> bool {
     let operands = [graph.operands(before), graph.operands(value)];
-    let follow = || {
-        let mut pairs = operands[0].iter().zip(&operands[1]);
-        operands[0].len() == operands[1].len()
-            && pairs.all(|(left, right)| siblings[right.index()] == Some(*left))
-    };
+    let families = operands.each_ref().map(|operands| -> Vec<ValueId> {
+        let families = operands.iter().map(|operand| of[operand.index()]);
+        families.collect()
+    });
+    if families[1].contains(&of[before.index()]) {
+        return false;
+    }
+    let follow = || families[0] == families[1];
     let share = || {
-        let family = |operand: &ValueId| of[operand.index()];
-        let left: BTreeSet<ValueId> = operands[0].iter().map(family).collect();
-        let independent = operands[1]
-            .iter()
-            .all(|operand| family(operand) != family(&before));
-        independent
-            && operands[1]
-                .iter()
-                .any(|operand| left.contains(&family(operand)))
+        let left: BTreeSet<ValueId> = families[0].iter().copied().collect();
+        families[1].iter().any(|family| left.contains(family))
     };
     let grid = |map: &LinearMap| {
         let layout = map.output;
