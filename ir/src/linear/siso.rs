@@ -137,7 +137,8 @@ impl Term {
                 ));
             }
         };
-        if term.ops.is_empty() && input.channels != 1 || input.gap != 1 && input.channels != 1 {
+        let separate = input.channels == 1 || input.gap == 1 && !term.ops.is_empty();
+        if !separate {
             return Err(misfit("one channel a plane", input.to_string()));
         }
         let [stride, other] = found.window.stride;
