@@ -263,12 +263,7 @@ fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, Error> {
 mod tests {
     use super::*;
     use crate::nn::Window;
-
-    fn ramp(len: usize, seed: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
-            .collect()
-    }
+    use crate::test_support::ramp;
 
     fn conv(weights: &mut Weights, outputs: usize, inputs: usize, stride: usize) -> LinearOp {
         let shape = vec![outputs, inputs, 3, 3];

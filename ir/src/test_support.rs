@@ -11,13 +11,8 @@ use crate::linear::siso::SisoConvolution;
 use crate::linear::{LinearMap, LinearTerm, ProductPart};
 use crate::nn::{Activation, LinearOp, Window};
 use crate::slot::{self, ApproximatedActivation, Chebyshev, GatedTerm, SlotGraph, SlotType};
+use crate::verify;
 use crate::weights::{Tensor, WeightId, Weights};
-
-fn ramp(len: usize, seed: usize) -> Vec<f32> {
-    (0..len)
-        .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
-        .collect()
-}
 
 fn conv(weight: WeightId, bias: Option<WeightId>) -> LinearOp {
     let window = Window {
@@ -208,6 +203,24 @@ impl Builder {
             "relu",
         )
     }
+}
+
+/// What the verifier says of a schedule on [`machine`], one message a violation.
+pub(crate) fn violations(schedule: &Schedule, weights: &Weights) -> Vec<String> {
+    let (parameters, bootstrap) = machine();
+    let machine = verify::ckks::Machine {
+        parameters: &parameters,
+        bootstrap: &bootstrap,
+    };
+    let violations = verify::ckks::verify(schedule, machine, Some(weights));
+    violations.iter().map(ToString::to_string).collect()
+}
+
+/// Numbers in [−0.4, 0.6) that repeat after 23.
+pub(crate) fn ramp(len: usize, seed: usize) -> Vec<f32> {
+    (0..len)
+        .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
+        .collect()
 }
 
 /// The schedule of [`slot_graph`] on [`machine`], with the weights.

@@ -3,3 +3,4 @@
 
 pub mod onnx_builder;
 pub mod resnet;
+pub mod small;

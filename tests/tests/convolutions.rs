@@ -19,7 +19,8 @@ use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_runtime::progress::Show;
 use heddle_runtime::server::Server;
-use heddle_tests::resnet::{self, Shortcut, Spec};
+use heddle_tests::resnet::{self, Shortcut};
+use heddle_tests::small::{self, largest_difference, picture};
 
 fn options(ring: Ring, preprocess: &str, samples: Vec<Vec<f32>>) -> Options {
     Options {
@@ -180,44 +181,19 @@ fn the_formulas_for_resnet20_layer_by_layer() {
     assert_eq!(paper(three, third, third), [8, 48, 63, 3]);
 }
 
-/// Two blocks, the second with a stride, on 3×8×8 images.
-fn small(shortcut: Shortcut) -> Spec {
-    Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
-        image: [3, 8, 8],
-        classes: 4,
-        shortcut,
-        seed: 7,
-    }
-}
-
-fn picture(seed: usize) -> Vec<f32> {
-    (0..3 * 64)
-        .map(|pixel| ((pixel * 7 + seed * 31) % 41) as f32 / 40.0)
-        .collect()
-}
-
 fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = pack(plan, "picture", tensor).unwrap();
     unpack(plan, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
 }
 
-fn largest(left: &[f64], right: &[f64]) -> f64 {
-    assert_eq!(left.len(), right.len());
-    let differences = left
-        .iter()
-        .zip(right)
-        .map(|(left, right)| (left - right).abs());
-    differences.fold(0.0, f64::max)
-}
-
 #[test]
 fn a_small_network_agrees_with_plaintext_on_every_backend() {
     for shortcut in [Shortcut::A, Shortcut::B] {
-        let compilation = compiled(&small(shortcut).build(), Ring::Insecure { log_n: 11 });
+        let compilation = compiled(
+            &small::network(4, 4, shortcut).build(),
+            Ring::Insecure { log_n: 11 },
+        );
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
         let plan = Plan::read(&bytes[..], "plan").unwrap();
@@ -229,7 +205,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
             .map(f64::from)
             .collect();
         let clear = clear(&plan, &tensor);
-        let off = largest(&clear, &reference) / plan.output.range;
+        let off = largest_difference(&clear, &reference) / plan.output.range;
         assert!(off < 0.01, "clear {clear:?} plaintext {reference:?}");
 
         let machine = NoisyMachine::load(&plan).unwrap();
@@ -238,7 +214,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let input = backend.encrypted(pack(&plan, "picture", &tensor).unwrap(), scale);
         let noisy = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
         let noisy = unpack(&plan, &noisy[0]).unwrap();
-        let modelled = largest(&noisy, &clear) / plan.output.range;
+        let modelled = largest_difference(&noisy, &clear) / plan.output.range;
         assert!(modelled > 0.0 && modelled < 1e-3, "{modelled}");
 
         let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
@@ -248,7 +224,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let input = client.encrypt("picture", &tensor).unwrap().expand(&context);
         let (output, _) = server.run(input, Show::Nothing).unwrap();
         let logits = client.decrypt(&output, Share::Private).unwrap();
-        let noise = largest(&logits, &clear) / plan.output.range;
+        let noise = largest_difference(&logits, &clear) / plan.output.range;
         println!("{shortcut:?}: clear {off:.1e}, modelled noise {modelled:.1e}, noise {noise:.1e}");
         assert!(noise < 1e-3, "encrypted {logits:?} clear {clear:?}");
     }
@@ -256,7 +232,10 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
 
 #[test]
 fn the_schedule_prints_and_parses_back() {
-    let compilation = compiled(&small(Shortcut::B).build(), Ring::Insecure { log_n: 10 });
+    let compilation = compiled(
+        &small::network(4, 4, Shortcut::B).build(),
+        Ring::Insecure { log_n: 10 },
+    );
     let schedule = &compilation.plan.schedule;
     let printed = text::print_ckks(schedule);
     assert_eq!(text::parse_ckks(&printed).unwrap(), *schedule);
@@ -267,7 +246,10 @@ fn the_schedule_prints_and_parses_back() {
 
 #[test]
 fn the_verifier_follows_the_algorithm() {
-    let compilation = compiled(&small(Shortcut::B).build(), Ring::Insecure { log_n: 10 });
+    let compilation = compiled(
+        &small::network(4, 4, Shortcut::B).build(),
+        Ring::Insecure { log_n: 10 },
+    );
     let plan = &compilation.plan;
     let parameters = plan.checked_parameters().unwrap();
     let machine = verify::ckks::Machine {
@@ -390,7 +372,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend() {
             .collect();
         let logits = unpack(&plan, slots).unwrap();
         assert_eq!(class_of(&logits), class_of(&reference));
-        let off = largest(&logits, &reference);
+        let off = largest_difference(&logits, &reference);
         assert!(off < 0.1, "{logits:?} {reference:?}");
     }
 }

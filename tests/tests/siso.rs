@@ -16,7 +16,8 @@ use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_runtime::progress::Show;
 use heddle_runtime::server::Server;
-use heddle_tests::resnet::{self, Shortcut, Spec};
+use heddle_tests::resnet::{self, Shortcut};
+use heddle_tests::small::{self, largest_difference, picture};
 
 /// The ring of the paper, whose parameters nobody would call secure.
 const FULL: Ring = Ring::Insecure { log_n: 16 };
@@ -168,45 +169,17 @@ fn bootstraps_of_resnet20_are_those_of_its_relus_channels() {
     }
 }
 
-/// Two blocks, the second with a stride, on 3×8×8 images.
-fn small(shortcut: Shortcut) -> Spec {
-    Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 2,
-        image: [3, 8, 8],
-        classes: 3,
-        shortcut,
-        seed: 7,
-    }
-}
-
-fn picture(seed: usize) -> Vec<f32> {
-    (0..3 * 64)
-        .map(|pixel| ((pixel * 7 + seed * 31) % 41) as f32 / 40.0)
-        .collect()
-}
-
 fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = pack(plan, "picture", tensor).unwrap();
     unpack(plan, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
 }
 
-fn largest(left: &[f64], right: &[f64]) -> f64 {
-    assert_eq!(left.len(), right.len());
-    let differences = left
-        .iter()
-        .zip(right)
-        .map(|(left, right)| (left - right).abs());
-    differences.fold(0.0, f64::max)
-}
-
 #[test]
 fn a_small_network_agrees_with_plaintext_encrypted_too() {
     for shortcut in [Shortcut::A, Shortcut::B] {
         let options = options(Ring::Insecure { log_n: 10 });
-        let compilation = compiled(&small(shortcut).build(), &options);
+        let compilation = compiled(&small::network(2, 3, shortcut).build(), &options);
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
         let plan = Plan::read(&bytes[..], "plan").unwrap();
@@ -218,7 +191,7 @@ fn a_small_network_agrees_with_plaintext_encrypted_too() {
             .map(f64::from)
             .collect();
         let clear = clear(&plan, &tensor);
-        let off = largest(&clear, &reference) / plan.output.range;
+        let off = largest_difference(&clear, &reference) / plan.output.range;
         assert!(off < 0.01, "clear {clear:?} plaintext {reference:?}");
 
         let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
@@ -228,7 +201,7 @@ fn a_small_network_agrees_with_plaintext_encrypted_too() {
         let input = client.encrypt("picture", &tensor).unwrap().expand(&context);
         let (output, _) = server.run(input, Show::Nothing).unwrap();
         let logits = client.decrypt(&output, Share::Private).unwrap();
-        let noise = largest(&logits, &clear) / plan.output.range;
+        let noise = largest_difference(&logits, &clear) / plan.output.range;
         println!("{shortcut:?}: clear {off:.1e}, noise {noise:.1e}");
         assert!(noise < 1e-3, "encrypted {logits:?} clear {clear:?}");
     }
@@ -237,7 +210,7 @@ fn a_small_network_agrees_with_plaintext_encrypted_too() {
 #[test]
 fn schedule_and_packed_graph_print_and_parse_back() {
     let options = options(Ring::Insecure { log_n: 10 });
-    let compilation = compiled(&small(Shortcut::B).build(), &options);
+    let compilation = compiled(&small::network(2, 3, Shortcut::B).build(), &options);
     let schedule = &compilation.plan.schedule;
     let printed = text::print_ckks(schedule);
     assert_eq!(text::parse_ckks(&printed).unwrap(), *schedule);
@@ -252,7 +225,7 @@ fn schedule_and_packed_graph_print_and_parse_back() {
 
 #[test]
 fn the_papers_parameters_are_refused_unless_acknowledged() {
-    let model = small(Shortcut::A).build();
+    let model = small::network(2, 3, Shortcut::A).build();
     let model = onnx::import_bytes("model", &model, &onnx::ImportOptions::default()).unwrap();
     let error = compile(model, &options(Ring::Secure)).unwrap_err();
     let message = error.to_string();
@@ -300,7 +273,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend() {
             .collect();
         let logits = unpack(&plan, slots).unwrap();
         assert_eq!(class_of(&logits), class_of(&reference));
-        let off = largest(&logits, &reference);
+        let off = largest_difference(&logits, &reference);
         assert!(off < 0.1, "{logits:?} {reference:?}");
     }
 }

@@ -66,7 +66,7 @@ fn map(compilation: &Compilation, name: &str) -> (u32, usize, u32) {
         let op = &graph.node(*value).op;
         !matches!(op, CkksOp::Bootstrap { .. } | CkksOp::DropLevel)
     };
-    let last = graph.values().filter(of_node).filter(linear).last();
+    let last = graph.values().rev().filter(of_node).find(linear);
     (
         doublings.unwrap(),
         diagonals.sum(),

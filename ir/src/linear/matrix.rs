@@ -1,5 +1,6 @@
 //! Compressed sparse rows with a bias, and the affine operations as such matrices.
 
+use super::tensor;
 use crate::error::Error;
 use crate::nn::{LinearOp, PaddingInMean, Window};
 use crate::weights::{Tensor, WeightId, Weights};
@@ -346,12 +347,6 @@ impl AffineMatrix {
             }
         }
     }
-}
-
-fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, Error> {
-    weights
-        .try_get(id)
-        .ok_or(Error::MissingWeight { weight: id })
 }
 
 fn misfit(tensor: &Tensor, expected: String) -> Error {

@@ -302,13 +302,8 @@ impl SisoKernel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_support::ramp;
     use crate::weights::Tensor;
-
-    fn ramp(len: usize, seed: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + seed * 11) % 23) as f32 / 23.0 - 0.4)
-            .collect()
-    }
 
     fn conv(weights: &mut Weights, channels: usize, window: Window) -> LinearOp {
         let shape = vec![1, channels, window.kernel[0], window.kernel[1]];

@@ -130,22 +130,15 @@ pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Machine, verify};
     use super::*;
     use crate::nn::LinearOp;
-    use crate::test_support::{machine, parallel_schedule};
+    use crate::test_support::{parallel_schedule, violations};
 
     /// What the verifier says of the schedule after an edit.
     fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
         let (mut schedule, weights) = parallel_schedule();
         edit(&mut schedule);
-        let (parameters, bootstrap) = machine();
-        let machine = Machine {
-            parameters: &parameters,
-            bootstrap: &bootstrap,
-        };
-        let violations = verify(&schedule, machine, Some(&weights));
-        violations.iter().map(Violation::to_string).collect()
+        violations(&schedule, &weights)
     }
 
     #[test]

@@ -49,24 +49,16 @@ impl Operation<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Machine, verify};
     use crate::ckks::{CiphertextType, Op, Schedule};
     use crate::linear::{LinearMap, LinearTerm, ProductPart};
     use crate::nn::{LinearOp, Window};
-    use crate::test_support::{machine, siso_schedule};
-    use crate::verify::Violation;
+    use crate::test_support::{siso_schedule, violations};
 
     /// What the verifier says of the schedule after an edit.
     fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
         let (mut schedule, weights) = siso_schedule();
         edit(&mut schedule);
-        let (parameters, bootstrap) = machine();
-        let machine = Machine {
-            parameters: &parameters,
-            bootstrap: &bootstrap,
-        };
-        let violations = verify(&schedule, machine, Some(&weights));
-        violations.iter().map(Violation::to_string).collect()
+        violations(&schedule, &weights)
     }
 
     fn edit_products(

@@ -2,21 +2,13 @@
 
 use super::*;
 use crate::ckks::PolynomialId;
-use crate::test_support::{machine, parallel_schedule, schedule};
+use crate::test_support::{parallel_schedule, schedule, violations};
 use heddle_params::bootstrap::KeyUse;
 
 fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
     let (mut schedule, weights) = schedule();
     edit(&mut schedule);
-    let (parameters, bootstrap) = machine();
-    let machine = Machine {
-        parameters: &parameters,
-        bootstrap: &bootstrap,
-    };
-    verify(&schedule, machine, Some(&weights))
-        .iter()
-        .map(Violation::to_string)
-        .collect()
+    violations(&schedule, &weights)
 }
 
 /// The first operation of a kind.
@@ -184,17 +176,10 @@ fn steps_reach_every_diagonal() {
             Op::LinearTransform { steps, .. } => edit(&mut steps[0]),
             other => panic!("{other:?}"),
         }
-        let (parameters, bootstrap) = machine();
-        let machine = Machine {
-            parameters: &parameters,
-            bootstrap: &bootstrap,
-        };
-        let mut violations = verify(&schedule, machine, Some(&weights));
-        violations.extend(verify_diagonals(&schedule, &weights));
-        violations
-            .iter()
-            .map(Violation::to_string)
-            .collect::<Vec<_>>()
+        let mut messages = violations(&schedule, &weights);
+        let diagonals = verify_diagonals(&schedule, &weights);
+        messages.extend(diagonals.iter().map(Violation::to_string));
+        messages
     };
     assert_has(&edited(|steps| steps.baby = vec![0, 2]), "reach diagonal 1");
     assert_has(&edited(|steps| steps.diagonals += 1), "the steps are for");
@@ -235,16 +220,7 @@ fn an_output_is_complete() {
     let shared = |edit: fn(&mut Schedule)| {
         let (mut schedule, weights) = parallel_schedule();
         edit(&mut schedule);
-        let (parameters, bootstrap) = machine();
-        let machine = Machine {
-            parameters: &parameters,
-            bootstrap: &bootstrap,
-        };
-        let violations = verify(&schedule, machine, Some(&weights));
-        violations
-            .iter()
-            .map(Violation::to_string)
-            .collect::<Vec<_>>()
+        violations(&schedule, &weights)
     };
     assert_eq!(shared(|_| {}), Vec::<String>::new());
     let expected = "the output must be a linear map's result, its shares added up";
