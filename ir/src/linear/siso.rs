@@ -36,8 +36,8 @@ struct Term {
 impl SisoConvolution {
     /// The output channel that `map` is; the map's layouts are consistent.
     ///
-    /// Every term is a convolution in one group, a strided selection of pixels, or nothing but a factor. Its operand has
-    /// one channel, or the gap 1, so that every channel has a plane of its own.
+    /// Every term is a convolution in one group, strided selections of pixels, or nothing but a factor. Its operand has
+    /// one channel, or for a convolution the gap 1, so that every channel has a plane of its own.
     ///
     /// # Errors
     /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the result's gap is not
@@ -117,10 +117,6 @@ impl Term {
             start,
         };
         let found = match &term.ops[..] {
-            [] => pixels([1; 2], [0; 2]),
-            [LinearOp::Slice { start, step, .. }] if input.channels == 1 => {
-                pixels([step[1], step[2]], [start[1], start[2]].map(|at| at as i64))
-            }
             [
                 LinearOp::Conv {
                     window, groups: 1, ..
@@ -131,13 +127,32 @@ impl Term {
                 start: [window.pads[0], window.pads[1]].map(|pad| (pad as i64).wrapping_neg()),
             },
             ops => {
-                return Err(misfit(
-                    "a convolution, a selection of pixels or a factor",
-                    format!("{} operations", ops.len()),
-                ));
+                // Exporters select rows and columns one after the other.
+                let (mut stride, mut start) = ([1_usize; 2], [0_usize; 2]);
+                for op in ops {
+                    let LinearOp::Slice {
+                        start: first, step, ..
+                    } = op
+                    else {
+                        return Err(misfit(
+                            "a convolution, selections of pixels or a factor",
+                            format!("{} operations", ops.len()),
+                        ));
+                    };
+                    for axis in 0..2 {
+                        let offset = first[axis + 1].saturating_mul(stride[axis]);
+                        start[axis] = start[axis].saturating_add(offset);
+                        stride[axis] = stride[axis].saturating_mul(step[axis + 1]);
+                    }
+                }
+                pixels(
+                    stride,
+                    start.map(|at| i64::try_from(at).unwrap_or(i64::MAX)),
+                )
             }
         };
-        let separate = input.channels == 1 || input.gap == 1 && !term.ops.is_empty();
+        let convolves = matches!(term.ops[..], [LinearOp::Conv { .. }]);
+        let separate = input.channels == 1 || input.gap == 1 && convolves;
         if !separate {
             return Err(misfit("one channel a plane", input.to_string()));
         }
@@ -431,6 +446,11 @@ mod tests {
             end: [1, 8, 8],
             step: [1, 2, 2],
         };
+        // Every other row, and of those all but the first column, every other.
+        let [rows, columns] = [([0; 3], [1, 2, 1]), ([0, 0, 1], [1, 1, 2])].map(|(start, step)| {
+            let end = [1, if step[1] == 2 { 8 } else { 4 }, 8];
+            LinearOp::Slice { start, end, step }
+        });
         let identity = LinearTerm {
             input: output,
             ops: Vec::new(),
@@ -440,11 +460,16 @@ mod tests {
             vec![
                 term(output, convolution),
                 term(input, selection),
-                identity.clone(),
+                identity,
+                LinearTerm {
+                    input,
+                    ops: vec![rows, columns],
+                    factor: 0.3,
+                },
             ],
             output,
         );
-        assert_eq!(check(&joined, &weights), 11);
+        assert_eq!(check(&joined, &weights), 12);
     }
 
     #[test]
