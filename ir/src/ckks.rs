@@ -71,7 +71,7 @@ pub enum Op {
     /// The encrypted image.
     Input,
     /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
-    /// scale. The diagonals are encoded at the scale that is the quotient of the result's and the
+    /// scale. The result holds the shares of the map's sums, see [`LinearMap::doublings`]. The diagonals are encoded at the scale that is the quotient of the result's and the
     /// operands'.
     LinearTransform {
         /// Which map.

@@ -43,7 +43,7 @@ pub enum ProductPart {
     Taps,
 }
 
-/// One operand's share of a linear map.
+/// One operand's part in a linear map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearTerm {
     /// Where the operand's elements lie.
@@ -63,9 +63,9 @@ pub struct LinearMap {
     pub output: MultiplexedLayout,
     /// Multiplies the bias: one over the result's range.
     pub bias_factor: f64,
-    /// How often the shares of a sum are doubled: the terms give a value of `2^doublings` times the
-    /// result's period, which the result is after as many additions of its rotation by half its
-    /// period. The bias is added at the end.
+    /// log2 of the number of shares: the terms sum to a value of `2^doublings` times the result's
+    /// period, each copy of which holds a share of every sum. Adding its rotation by half its period,
+    /// `doublings` times over, gives the result; then the bias is added.
     pub doublings: u32,
 }
 
