@@ -1,16 +1,17 @@
 //! Bootstraps at full size (set B, N = 2^16) and prints time, memory and precision.
 //!
 //! ```text
-//! cargo run --release -p heddle-ckks --example bootstrap -- [--complex] [--repeat N] [LOG_SLOTS ...]
+//! cargo run --release -p heddle-ckks --example bootstrap -- [--complex] [--repeat N] [--eval-mod CHOICE] [LOG_SLOTS ...]
 //! ```
 //!
-//! `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL` the kernel.
+//! CHOICE is that of `heddlec --eval-mod`. `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL` the kernel.
 
 use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
 use heddle_ckks::rig::{Rig, uniform_slots};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
-use heddle_params::named;
+use heddle_params::eval_mod::EvalMod;
+use heddle_params::{Parameters, named};
 use std::error::Error;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ const GIB: f64 = (1u64 << 30) as f64;
 struct Options {
     variant: BootstrapVariant,
     repeat: usize,
+    eval_mod: EvalMod,
     log_slots: Vec<u32>,
 }
 
@@ -26,6 +28,7 @@ fn options() -> Result<Options, Box<dyn Error>> {
     let mut options = Options {
         variant: BootstrapVariant::Real,
         repeat: 2,
+        eval_mod: EvalMod::default(),
         log_slots: Vec::new(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -34,6 +37,12 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--complex" => options.variant = BootstrapVariant::Complex,
             "--repeat" => {
                 options.repeat = arguments.next().ok_or("--repeat needs a number")?.parse()?
+            }
+            "--eval-mod" => {
+                options.eval_mod = arguments
+                    .next()
+                    .ok_or("--eval-mod needs a choice")?
+                    .parse()?
             }
             count => options.log_slots.push(
                 count
@@ -59,8 +68,9 @@ fn memory(field: &str) -> Option<f64> {
 fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let start = Instant::now();
-    let context = Context::new(named::set_b())?;
-    let parameters = BootstrapParameters::default();
+    let parameters = BootstrapParameters::with_eval_mod(options.eval_mod);
+    let literal = named::set_b_literal_with(parameters.eval_mod_depth());
+    let context = Context::new(Parameters::new(literal)?)?;
     let bootstrappers = options
         .log_slots
         .iter()
