@@ -51,12 +51,12 @@ impl Memory {
         let parameters = context.parameters();
         let limbs = parameters.q().len() + parameters.p().len();
         let polynomial = (8 * limbs * context.n()) as u64;
-        let working = WORKING * polynomial;
         // A map without a place is made for each use, and of its diagonals, two of which are kept as one, those of one
-        // group are transformed in every thread.
+        // group are transformed in every thread. Its sums are at lower levels than a bootstrap's.
         let transformed = (2 * largest_map).min(GROUP_BYTES as u64);
         let map = largest_map + transformed * rayon::current_num_threads() as u64;
-        let needed = FIXED + keys + transforms + working + map;
+        let working = (WORKING * polynomial).max(WORKING / 2 * polynomial + map);
+        let needed = FIXED + keys + transforms + working;
         let Some(left) = limit.checked_sub(needed) else {
             return Err(Error::Memory {
                 limit,
