@@ -8,7 +8,6 @@
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::eval_mod::Reduction;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
@@ -17,6 +16,11 @@ use crate::linear::kernel::Kernel;
 use crate::linear::{AffineMatrix, LinearMap, ProductPart};
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
+
+mod ranges;
+
+pub use ranges::RangeStatistic;
+use ranges::watched;
 
 /// Images that are computed together in a batch.
 const LANES: usize = 8;
@@ -31,6 +35,8 @@ pub struct ClearMachine {
     maps: Vec<ExpandedMap>,
     frees: Vec<Vec<ValueId>>,
     watched: Vec<ValueId>,
+    /// Of the watched values, before anything was seen.
+    fresh: Vec<RangeStatistic>,
     reduction: Reduction,
 }
 
@@ -96,45 +102,6 @@ fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPart, usize)>> {
     uses
 }
 
-/// How far the slots before one non-linear function stay from its interval's ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RangeStatistic {
-    /// The value that the function takes.
-    pub value: ValueId,
-    /// The name of the node that made it.
-    pub name: String,
-    /// Largest magnitude of a slot; above 1 the approximation no longer holds.
-    pub worst: f64,
-    /// Slots of magnitude above 1, over all images.
-    pub overflows: u64,
-}
-
-impl RangeStatistic {
-    /// Takes in what another run saw of the same value.
-    pub fn merge(&mut self, other: &Self) {
-        self.raise(other.worst);
-        self.overflows += other.overflows;
-    }
-
-    /// Takes in the slots of one run.
-    pub fn observe(&mut self, slots: &[f64]) {
-        for slot in slots {
-            let magnitude = slot.abs();
-            if magnitude > 1.0 || magnitude.is_nan() {
-                self.overflows += 1;
-            }
-            self.raise(magnitude);
-        }
-    }
-
-    /// As `max`, but keeps a NaN, which is the worst of all.
-    fn raise(&mut self, magnitude: f64) {
-        if magnitude > self.worst || magnitude.is_nan() {
-            self.worst = magnitude;
-        }
-    }
-}
-
 /// Results of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchResult {
@@ -181,10 +148,12 @@ impl ClearMachine {
                 None => ExpandedMap::in_shares(map, weights),
             })
             .collect::<Result<_, _>>()?;
+        let watched = watched(schedule);
         Ok(Self {
             maps,
             frees: schedule.frees(),
-            watched: watched(schedule),
+            fresh: RangeStatistic::fresh(schedule, &watched),
+            watched,
             reduction: Reduction::new(bootstrap),
             schedule: schedule.clone(),
         })
@@ -271,14 +240,7 @@ impl ClearMachine {
 
     /// A statistic for every watched value, before anything was seen.
     pub fn fresh_statistics(&self) -> Vec<RangeStatistic> {
-        let graph = &self.schedule.graph;
-        let fresh = |value: &ValueId| RangeStatistic {
-            value: *value,
-            name: graph.node(*value).name.clone(),
-            worst: 0.0,
-            overflows: 0,
-        };
-        self.watched.iter().map(fresh).collect()
+        self.fresh.clone()
     }
 
     fn run_chunk<I: AsRef<[f64]>>(&self, inputs: &[I]) -> (Vec<Vec<f64>>, Vec<RangeStatistic>) {
@@ -458,48 +420,6 @@ fn repeated<const L: usize>(mut period: Lanes<L>, slots: usize) -> Lanes<L> {
     period
 }
 
-/// What bootstraps take, and polynomials that do not follow on a bootstrap or another polynomial.
-fn watched(schedule: &Schedule) -> Vec<ValueId> {
-    let graph = &schedule.graph;
-    // Whether a value lies behind a non-linear function's range check already.
-    let mut inside = vec![false; graph.len()];
-    // A value's slots are those of what it was dropped from; once is enough to look at them.
-    let mut seen = vec![false; graph.len()];
-    let mut root: Vec<ValueId> = graph.values().collect();
-    let mut watched = Vec::new();
-    let mut watch = |operand: ValueId, root: &[ValueId]| {
-        let seen = &mut seen[root[operand.index()].index()];
-        if !*seen {
-            watched.push(operand);
-        }
-        *seen = true;
-    };
-    for value in graph.values() {
-        let operands = graph.operands(value);
-        let follows = operands.iter().any(|operand| inside[operand.index()]);
-        if let (Op::DropLevel, [operand]) = (&graph.node(value).op, &operands[..]) {
-            root[value.index()] = root[operand.index()];
-        }
-        match graph.node(value).op {
-            Op::Bootstrap { .. } => {
-                operands.iter().for_each(|operand| watch(*operand, &root));
-                inside[value.index()] = true;
-            }
-            Op::Polynomial { .. } => {
-                if !follows {
-                    operands.iter().for_each(|operand| watch(*operand, &root));
-                }
-                inside[value.index()] = true;
-            }
-            Op::Input | Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. } => {}
-            _ => inside[value.index()] = follows,
-        }
-    }
-    watched.sort_unstable();
-    watched.dedup();
-    watched
-}
-
 /// Slots that Clenshaw's recurrence takes at once; its state stays in the first-level cache.
 const BLOCK: usize = 128;
 
@@ -639,6 +559,12 @@ mod tests {
         let machine = clear();
         assert_eq!(machine.watched().len(), 2);
         let calm = machine.run_batch(&[image(0)]).unwrap();
+        for range in &calm.ranges {
+            assert_eq!(
+                (range.name.as_str(), range.function.as_deref()),
+                ("linear", Some("relu"))
+            );
+        }
         assert!(
             calm.ranges
                 .iter()

@@ -75,6 +75,9 @@ struct Run {
 struct Seen {
     value: u32,
     name: String,
+    /// The activation that takes it.
+    #[serde(default)]
+    function: Option<String>,
     /// The largest slot, which the approximation takes up to 1; `None` where one was not a number.
     worst: Option<f64>,
     /// Slots above 1.
@@ -86,6 +89,7 @@ impl Seen {
         Self {
             value: range.value.0,
             name: range.name.clone(),
+            function: range.function.clone(),
             worst: Some(range.worst).filter(|worst| worst.is_finite()),
             overflows: range.overflows,
         }
@@ -95,6 +99,7 @@ impl Seen {
         RangeStatistic {
             value: heddle_ir::ValueId(self.value),
             name: self.name,
+            function: self.function,
             worst: self.worst.unwrap_or(f64::NAN),
             overflows: self.overflows,
         }
@@ -337,12 +342,16 @@ impl std::fmt::Display for Report {
                     1 => String::new(),
                     count => format!("  in {count} ciphertexts"),
                 };
-                writeln!(f, "  {:<width$}  {worst}{over}{count}", parts[0].name)?;
+                let mend = match &parts[0].function {
+                    Some(function) if !over.is_empty() => format!(", `--range '{function}=B'`"),
+                    _ => String::new(),
+                };
+                writeln!(f, "  {:<width$}  {worst}{over}{mend}{count}", parts[0].name)?;
             }
             if self.overflows > 0 {
                 writeln!(
                     f,
-                    "compile with `--calibrate` on more images or a larger `--range`"
+                    "compile with `--calibrate` on more images or a larger `--range`; `heddle inspect` shows the ranges"
                 )?;
             }
             writeln!(f)?;
@@ -377,7 +386,8 @@ mod tests {
         ];
         let range = RangeStatistic {
             value: heddle_ir::ValueId(3),
-            name: "relu".into(),
+            name: "add".into(),
+            function: Some("relu".into()),
             worst: 1.5,
             overflows: 2,
         };
@@ -393,7 +403,7 @@ mod tests {
         assert_eq!((report.overflows, report.seconds_per_image), (2, 2.0));
         let text = report.to_string();
         assert!(
-            text.contains("(close)") && text.contains("2 above 1"),
+            text.contains("(close)") && text.contains("2 above 1, `--range 'relu=B'`"),
             "{text}"
         );
     }

@@ -101,9 +101,10 @@ impl Infer {
         }
         drop(progress);
         for range in ranges.iter().filter(|range| range.overflows > 0) {
+            let function = range.function.as_ref().unwrap_or(&range.name);
             say(&format!(
                 "note: {} slots after `{}` exceed its range, the largest {:.2} times: compile with `--calibrate` on \
-                 more images or a larger `--range`",
+                 more images or a larger `--range '{function}=B'`",
                 range.overflows, range.name, range.worst
             ));
         }
