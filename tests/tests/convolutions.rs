@@ -1,4 +1,5 @@
-//! Networks whose convolutions are multiplexed and parallel, from the schedule to encrypted logits.
+//! Networks whose convolutions are multiplexed and parallel, from the schedule to encrypted logits, and SISO ones run
+//! beside them; `siso.rs` has the schedules of those.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -189,11 +190,22 @@ fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
 
 #[test]
 fn a_small_network_agrees_with_plaintext_on_every_backend() {
-    for shortcut in [Shortcut::A, Shortcut::B] {
-        let compilation = compiled(
-            &small::network(4, 4, shortcut).build(),
-            Ring::Insecure { log_n: 11 },
-        );
+    let kinds = [
+        (Convolution::MultiplexedParallel, 11, 4, 4),
+        (Convolution::Siso, 10, 2, 3),
+    ];
+    let shortcuts = [Shortcut::A, Shortcut::B];
+    for ((convolution, log_n, width, classes), shortcut) in kinds
+        .into_iter()
+        .flat_map(|kind| shortcuts.map(|shortcut| (kind, shortcut)))
+    {
+        let model = small::network(width, classes, shortcut).build();
+        let model = onnx::import_bytes("model", &model, &onnx::ImportOptions::default()).unwrap();
+        let options = Options {
+            convolution,
+            ..options(Ring::Insecure { log_n }, "unit", Vec::new())
+        };
+        let compilation = compile(model, &options).unwrap();
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
         let plan = Plan::read(&bytes[..], "plan").unwrap();
@@ -225,7 +237,9 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let (output, _) = server.run(input, Show::Nothing).unwrap();
         let logits = client.decrypt(&output, Share::Private).unwrap();
         let noise = largest_difference(&logits, &clear) / plan.output.range;
-        println!("{shortcut:?}: clear {off:.1e}, modelled noise {modelled:.1e}, noise {noise:.1e}");
+        println!(
+            "{convolution:?}, {shortcut:?}: clear {off:.1e}, modelled noise {modelled:.1e}, noise {noise:.1e}"
+        );
         assert!(noise < 1e-3, "encrypted {logits:?} clear {clear:?}");
     }
 }

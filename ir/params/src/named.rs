@@ -88,10 +88,9 @@ const EVAL_MOD_LEVELS_S: usize = EVAL_MOD_LEVELS + 1;
 /// The literal of set S: `N = 2^16`, a secret of weight 64 without encapsulation, log2(QP) = 1750. **Insecure**: the hybrid
 /// attack takes 2^98.1.
 ///
-/// Ring degree, weight, the 1750 bits and 50-bit primes for the network are those of Lee et al., arXiv 2106.07229. Their
-/// division is ours, since primes here have at most 50 bits where the paper's for `q_0`, bootstrapping and key switching
-/// have 60: levels 1–3 serve SlotToCoeff, 4–18 the network at a scale of 2^50, 19–26 EvalMod and 27–29 CoeffToSlot, with five
-/// special primes, all of 50 bits.
+/// Ring degree, weight and the 1750 bits are those of Lee et al., arXiv 2106.07229. Their division is ours, since primes
+/// here have at most 50 bits: levels 1–3 serve SlotToCoeff, 4–18 the network at a scale of 2^50, 19–26 EvalMod and 27–29
+/// CoeffToSlot, with five special primes, all of 50 bits.
 pub fn set_s_literal() -> ParametersLiteral {
     set_s_literal_with(EVAL_MOD_LEVELS_S)
 }

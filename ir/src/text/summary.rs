@@ -78,8 +78,9 @@ impl Step<'_> {
 
     /// Whether both are the same step of different parts of a feature map.
     fn is_like(&self, other: &Self) -> bool {
-        let key = |step: &Self| (step.name.to_owned(), step.kind, step.level_in, step.out);
-        key(self) == key(other) && self.degrees == other.degrees
+        (self.name, self.kind, self.level_in) == (other.name, other.kind, other.level_in)
+            && self.out == other.out
+            && self.degrees == other.degrees
     }
 
     /// Takes in the same step of another part of the feature map.
