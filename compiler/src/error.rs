@@ -1,5 +1,7 @@
 //! The crate's error type.
 
+use crate::analysis::ranges::SAMPLE_MARGIN;
+
 /// Why a model does not compile.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,7 +91,7 @@ pub enum Error {
     /// `--range` is below what the samples show.
     #[error(
         "the range {bound} for `{node}` is too small: the sample images reach {observed:.4}\n\
-         help: give at least {observed:.4}, better 1.5 times as much, or leave the range out"
+         help: give at least {observed:.4}, better {SAMPLE_MARGIN} times as much, or leave the range out"
     )]
     RangeTooSmall {
         /// The activation's name.

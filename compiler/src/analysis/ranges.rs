@@ -23,9 +23,11 @@ use crate::error::Error;
 /// The pass's name.
 pub const NAME: &str = "calibrate-ranges";
 
-/// A bound is this factor times the largest |value| among the samples. With 1,000 training images
-/// it leaves no test image outside; with a factor of 1 about one in a hundred overflows.
-pub const SAMPLE_MARGIN: f64 = 1.5;
+/// A bound is this factor times the largest |value| among the samples. Other images go further, and one that leaves a
+/// range has no result: of 417 ranges of twelve networks, each calibrated with 1,000 training images, 2,000 to 5,000 test
+/// images exceed 1.2 times the samples in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to fall
+/// like that, by two thirds a tenth, one network in thousands has an image beyond 2; that costs 0.4 bits against 1.5.
+pub const SAMPLE_MARGIN: f64 = 2.0;
 
 /// Bounds are at least this fraction of the median bound, since networks have activations that are
 /// nearly dead: dividing by a range close to 0 would blow up noise.
