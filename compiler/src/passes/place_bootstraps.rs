@@ -5,8 +5,11 @@
 //! cheapest path from the encrypted image to the logits is found exactly, residual joins included,
 //! since a value that stays alive keeps its level in the state. The parts of one feature map, where
 //! it takes several ciphertexts, run at one level: they are one node of the graph that is searched.
-
-use std::collections::BTreeMap;
+//!
+//! One search finds the best path for every level that the image could be encrypted at: a path needs
+//! the image at some level, and all images at that level or above allow it. Where many branches are
+//! alive at once there are more states than can be gone through; the most promising
+//! [`STATES`] after each operation are then searched, and the placement says so.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
@@ -19,11 +22,21 @@ use crate::error::Error;
 
 mod costs;
 mod families;
+mod frontier;
 
 use families::Families;
+use frontier::{State, undominated};
 
 /// The pass's name.
 pub const NAME: &str = "place-bootstraps";
+
+/// States that the search goes on from after each operation. Residual networks have dozens; four branches between two
+/// activations have thousands.
+pub const STATES: usize = 4096;
+
+/// Where there are more: shares of a bootstrap's cost that its levels count for in choosing the most promising, tried in
+/// turn until there is a placement. Small ones keep cheap states, large ones those that can go on.
+const WORTHS: [f64; 3] = [0.25, 1.0, 4.0];
 
 /// Where every operation runs and which of its operands are refreshed before it.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +50,8 @@ pub struct Placement {
     /// The least cost and its number of bootstraps for every level that the image could have been
     /// encrypted at, the chosen one included.
     pub alternatives: Vec<Alternative>,
+    /// What it is the cheapest of.
+    pub searched: Searched,
 }
 
 /// The best placement for one level of the encrypted image.
@@ -63,6 +78,11 @@ impl Placement {
             self.bootstraps(),
             self.cost
         )];
+        if self.searched == Searched::MostPromising {
+            remarks.push(format!(
+                "the cheapest among the {STATES} most promising states after each operation"
+            ));
+        }
         remarks.extend(self.alternatives.iter().map(|alternative| {
             format!(
                 "image at level {}: {} bootstraps, cost {:.0} ({:+.1} %)",
@@ -101,24 +121,14 @@ pub fn run(
         live: families.live_sets(),
         families,
     };
-    let mut best: Option<Placement> = None;
-    let mut alternatives = Vec::new();
-    for input_level in 1..=search.top {
-        let Some(placement) = search.encrypted_at(input_level) else {
-            continue;
-        };
-        alternatives.push(Alternative {
-            input_level,
-            bootstraps: placement.bootstraps(),
-            cost: placement.cost,
-        });
-        if best.as_ref().is_none_or(|best| placement.cost < best.cost) {
-            best = Some(placement);
+    for worth in WORTHS {
+        match search.cheapest(worth) {
+            (Some(placement), _) => return Ok(placement),
+            (None, Searched::All) => break,
+            (None, Searched::MostPromising) => {}
         }
     }
-    let mut best = best.ok_or_else(|| search.deepest_operation())?;
-    best.alternatives = alternatives;
-    Ok(best)
+    Err(search.deepest_operation())
 }
 
 /// The lowest level above which every prime up to a refreshed ciphertext's has the size of the scale:
@@ -146,17 +156,27 @@ fn least_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usiz
     below.count()
 }
 
-/// How a state was reached: the state before, the operation's level, the refreshed operands.
+/// How a state was reached: the one before, by its place among those after the operation before; the operation's level,
+/// the refreshed operands.
 #[derive(Clone, Debug)]
 struct Step {
-    cost: f64,
-    before: Vec<usize>,
+    before: usize,
     level: usize,
     refreshed: Vec<ValueId>,
 }
 
-/// States after an operation: the levels of the values that live on, and the cheapest way there.
-type States = BTreeMap<Vec<usize>, Step>;
+/// States after an operation: the levels of the families that live on, ascending by family, and last the levels below the
+/// top at which the image may be encrypted.
+type States = Vec<State<Step>>;
+
+/// What a search went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searched {
+    /// Every state that no other betters, so that no placement is cheaper.
+    All,
+    /// Of these, [`STATES`] after each operation.
+    MostPromising,
+}
 
 struct Search<'a> {
     graph: &'a SlotGraph,
@@ -191,57 +211,121 @@ impl Search<'_> {
         &self.graph.node(self.families.first(family)).op
     }
 
-    /// The best placement when the image is encrypted at `input_level`, if there is one.
-    fn encrypted_at(&self, input_level: usize) -> Option<Placement> {
+    /// The cheapest placement among the states searched, if there is one, and which these were.
+    fn cheapest(&self, worth: f64) -> (Option<Placement>, Searched) {
+        let mut searched = Searched::All;
         let mut history: Vec<States> = Vec::with_capacity(self.families.graph.len());
+        let start = vec![State {
+            levels: vec![self.top as u16],
+            cost: 0.0,
+            step: Step {
+                before: 0,
+                level: 0,
+                refreshed: Vec::new(),
+            },
+        }];
         for family in self.families.graph.values() {
             let mut states = States::new();
-            let start = BTreeMap::from([(Vec::new(), 0.0)]);
-            let before = match history.last() {
-                Some(previous) => previous
-                    .iter()
-                    .map(|(state, step)| (state.clone(), step.cost))
-                    .collect(),
-                None => start,
-            };
-            for (state, cost) in before {
-                self.advance(family, &state, cost, input_level, &mut states);
+            for (place, state) in history.last().unwrap_or(&start).iter().enumerate() {
+                self.advance(family, state, place, &mut states);
             }
-            history.push(undominated(states));
+            let live = self.live_after(family);
+            let worths = live.iter().map(|alive| worth * self.level_worth(*alive));
+            let worths: Vec<f64> = worths.chain([0.0]).collect();
+            let frontier = undominated(states, &worths, STATES);
+            if frontier.is_cut {
+                searched = Searched::MostPromising;
+            }
+            history.push(frontier.states);
         }
-        self.trace_back(&history)
+        let last = history.last().unwrap_or(&start);
+        // Of equally cheap ones that which allows the lowest image.
+        let best_at = |input_level: usize| {
+            let below_top = |state: &State<Step>| state.levels.last().copied().unwrap_or_default();
+            let allowed = last
+                .iter()
+                .enumerate()
+                .filter(|(_, state)| usize::from(below_top(state)) + input_level >= self.top);
+            allowed.min_by(|(_, left), (_, right)| {
+                let costs = left.cost.total_cmp(&right.cost);
+                costs.then_with(|| below_top(right).cmp(&below_top(left)))
+            })
+        };
+        let Some((best, _)) = best_at(self.top) else {
+            return (None, searched);
+        };
+        let alternatives = (1..=self.top).filter_map(|input_level| {
+            let (place, state) = best_at(input_level)?;
+            Some(Alternative {
+                input_level,
+                bootstraps: self.trace_back(&history, place).bootstraps(),
+                cost: state.cost,
+            })
+        });
+        let placement = Placement {
+            alternatives: alternatives.collect(),
+            searched,
+            ..self.trace_back(&history, best)
+        };
+        (Some(placement), searched)
     }
 
-    fn advance(
-        &self,
-        family: ValueId,
-        state: &[usize],
-        cost: f64,
-        input_level: usize,
-        states: &mut States,
-    ) {
+    /// A bootstrap's cost by the levels that it gives back at most.
+    fn level_worth(&self, family: ValueId) -> f64 {
+        let levels = self.refreshed.saturating_sub(self.refresh_from).max(1);
+        self.refresh_cost(self.families.members(family)) / levels as f64
+    }
+
+    /// What refreshing values costs.
+    fn refresh_cost(&self, values: impl Iterator<Item = ValueId>) -> f64 {
+        let period = |value: ValueId| self.graph.ty(value).layout.period();
+        values
+            .map(|value| self.cost.bootstrap(period(value).trailing_zeros()))
+            .sum()
+    }
+
+    /// Adds the states that an operation leads to from `state`, the one at `place` among those before.
+    fn advance(&self, family: ValueId, state: &State<Step>, place: usize, states: &mut States) {
         let live = &self.live[family.index()];
         let operands = self.families.graph.operands(family);
-        let level_of = |levels: &[usize], family: ValueId| {
-            levels[live.binary_search(&family).expect("operands are alive")]
-        };
+        let lane = |family: ValueId| live.binary_search(&family).expect("operands are alive");
         let after = self.live_after(family);
-        if matches!(self.op(family), Op::Input) {
-            let mut reached = state.to_vec();
-            reached.push(input_level);
-            let step = Step {
+        // The lanes that live on, without what the operation gives.
+        let kept: Vec<usize> = after
+            .iter()
+            .filter(|alive| **alive != family)
+            .map(|alive| lane(*alive))
+            .collect();
+        let below_top = state.levels[live.len()];
+        let mut record = |levels: &[u16], result: usize, below_top: u16, cost: f64, step: Step| {
+            let mut reached: Vec<u16> = kept.iter().map(|lane| levels[*lane]).collect();
+            if kept.len() < after.len() {
+                reached.push(result as u16);
+            }
+            reached.push(below_top);
+            states.push(State {
+                levels: reached,
                 cost,
-                before: state.to_vec(),
-                level: input_level,
-                refreshed: Vec::new(),
-            };
-            record(states, reached, step);
+                step,
+            });
+        };
+        if matches!(self.op(family), Op::Input) {
+            for level in 1..=self.top {
+                let step = Step {
+                    before: place,
+                    level,
+                    refreshed: Vec::new(),
+                };
+                let below_top = below_top.min((self.top - level) as u16);
+                record(&state.levels, level, below_top, state.cost, step);
+            }
             return;
         }
+        let level_of = |levels: &[u16], operand: ValueId| usize::from(levels[lane(operand)]);
         // Refreshing an operand helps only when every lower one is refreshed too, and can wait otherwise.
         let mut thresholds: Vec<usize> = operands
             .iter()
-            .map(|operand| level_of(state, *operand) + 1)
+            .map(|operand| level_of(&state.levels, *operand) + 1)
             .chain([0])
             .collect();
         thresholds.sort_unstable();
@@ -250,24 +334,20 @@ impl Search<'_> {
             let refreshed: Vec<ValueId> = operands
                 .iter()
                 .copied()
-                .filter(|operand| level_of(state, *operand) < threshold)
+                .filter(|operand| level_of(&state.levels, *operand) < threshold)
                 .collect();
             let possible = refreshed.iter().all(|operand| {
-                let level = level_of(state, *operand);
+                let level = level_of(&state.levels, *operand);
                 self.can_refresh(*operand) && (self.refresh_from..self.refreshed).contains(&level)
             });
             if !possible {
                 continue;
             }
-            let mut levels = state.to_vec();
-            let mut refresh_cost = 0.0;
+            let mut levels = state.levels.clone();
+            let mut cost = state.cost;
             for operand in &refreshed {
-                let position = live.binary_search(operand).expect("operands are alive");
-                levels[position] = self.refreshed;
-                for value in self.families.needed(*operand, family) {
-                    let period = self.graph.ty(value).layout.period();
-                    refresh_cost += self.cost.bootstrap(period.trailing_zeros());
-                }
+                levels[lane(*operand)] = self.refreshed as u16;
+                cost += self.refresh_cost(self.families.needed(*operand, family));
             }
             let reach = operands
                 .iter()
@@ -280,21 +360,13 @@ impl Search<'_> {
                 _ => 0,
             };
             for level in depth + floor.max(self.least)..=reach.min(ceiling) {
-                let mut reached: Vec<usize> = after
-                    .iter()
-                    .filter(|alive| **alive != family)
-                    .map(|alive| level_of(&levels, *alive))
-                    .collect();
-                if after.contains(&family) {
-                    reached.push(level - depth);
-                }
                 let step = Step {
-                    cost: cost + refresh_cost + self.costs[family.index()][level],
-                    before: state.to_vec(),
+                    before: place,
                     level,
                     refreshed: refreshed.clone(),
                 };
-                record(states, reached, step);
+                let cost = cost + self.costs[family.index()][level];
+                record(&levels, level - depth, below_top, cost, step);
             }
         }
     }
@@ -324,20 +396,17 @@ impl Search<'_> {
         }
     }
 
-    fn trace_back(&self, history: &[States]) -> Option<Placement> {
-        let (state, last) = history
-            .last()?
-            .iter()
-            .min_by(|(_, left), (_, right)| left.cost.total_cmp(&right.cost))?;
+    /// The placement that ends in the last operation's state at `place`.
+    fn trace_back(&self, history: &[States], mut place: usize) -> Placement {
         let mut placement = Placement {
             levels: vec![0; self.graph.len()],
             refreshed: vec![Vec::new(); self.graph.len()],
-            cost: last.cost,
+            cost: history.last().map_or(0.0, |last| last[place].cost),
             alternatives: Vec::new(),
+            searched: Searched::All,
         };
-        let mut state = state.clone();
         for (index, states) in history.iter().enumerate().rev() {
-            let step = &states[&state];
+            let step = &states[place].step;
             let family = ValueId(index as u32);
             for value in self.families.members(family) {
                 placement.levels[value.index()] = step.level;
@@ -345,9 +414,9 @@ impl Search<'_> {
             for (value, operand) in self.families.refreshes(self.graph, family, &step.refreshed) {
                 placement.refreshed[value.index()].push(operand);
             }
-            state = step.before.clone();
+            place = step.before;
         }
-        Some(placement)
+        placement
     }
 
     /// The error for a graph that no placement fits: its deepest operation is to blame.
@@ -363,36 +432,6 @@ impl Search<'_> {
             node,
             depth,
             levels: self.refreshed - self.refresh_from,
-        }
-    }
-}
-
-/// The states that no other state betters: one that costs no more and leaves every value at least
-/// as high can do all that the other can.
-fn undominated(states: States) -> States {
-    let mut by_cost: Vec<(Vec<usize>, Step)> = states.into_iter().collect();
-    by_cost.sort_by(|(_, left), (_, right)| left.cost.total_cmp(&right.cost));
-    let mut kept: Vec<(Vec<usize>, Step)> = Vec::new();
-    for (state, step) in by_cost {
-        let dominates = |(other, _): &(Vec<usize>, Step)| {
-            other
-                .iter()
-                .zip(&state)
-                .all(|(other, level)| other >= level)
-        };
-        if !kept.iter().any(dominates) {
-            kept.push((state, step));
-        }
-    }
-    kept.into_iter().collect()
-}
-
-fn record(states: &mut States, state: Vec<usize>, step: Step) {
-    match states.get_mut(&state) {
-        Some(known) if known.cost <= step.cost => {}
-        Some(known) => *known = step,
-        None => {
-            states.insert(state, step);
         }
     }
 }

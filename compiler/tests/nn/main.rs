@@ -6,6 +6,7 @@ mod max_pool;
 mod names;
 mod parallel;
 mod passes;
+mod placement;
 mod ranges;
 mod real_models;
 mod shares;

@@ -3,8 +3,10 @@
 use heddle_compiler::error::Error;
 use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::{fold_batch_norm, fold_padding, remove_identity};
+use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
+use heddle_ir::plan::Plan;
 use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images, residual};
@@ -16,6 +18,26 @@ pub fn assert_same(before: &Model, after: &Model) {
         assert_eq!(expected.len(), found.len());
         for (expected, found) in expected.iter().zip(&found) {
             assert!((expected - found).abs() < 1e-5, "{expected} vs {found}");
+        }
+    }
+}
+
+/// That a plan, evaluated on plain numbers, computes what the model does, up to `tolerance`.
+pub fn assert_computes(plan: &Plan, model: &Model, images: &[Vec<f32>], tolerance: f64) {
+    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    for image in images {
+        let elements = image.iter().map(|x| f64::from(*x) / plan.input.range);
+        let packed = plan.input.layout.pack(&elements.collect::<Vec<f64>>());
+        let slots = machine.run(&packed, |_, _| {}).unwrap();
+        let found = plan.output.layout.unpack(&slots);
+        let expected = run(model, image).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let (found, expected) = (found * plan.output.range, f64::from(*expected));
+            assert!(
+                (found - expected).abs() < tolerance,
+                "{found} vs {expected}"
+            );
         }
     }
 }

@@ -3,13 +3,12 @@
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::Op as CkksOp;
-use heddle_ir::eval::ckks::ClearMachine;
-use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{LinearOp, Model, Op};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op as SlotOp;
 
 use crate::build::{Builder, images};
+use crate::passes::assert_computes;
 
 /// A convolution of stride 2, then two matrix products on the flattened map of 8×8×8.
 fn model() -> Model {
@@ -94,24 +93,5 @@ fn maps_to_shorter_results_take_few_diagonals() {
 #[test]
 fn the_schedule_computes_what_the_model_does() {
     let (compilation, samples) = compiled();
-    let plan = &compilation.plan;
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    for sample in &samples {
-        let expected = run(&compilation.model, sample).unwrap();
-        let scaled: Vec<f64> = sample
-            .iter()
-            .map(|x| f64::from(*x) / plan.input.range)
-            .collect();
-        let slots = machine
-            .run(&plan.input.layout.pack(&scaled), |_, _| {})
-            .unwrap();
-        let logits = plan.output.layout.unpack(&slots);
-        for (logit, expected) in logits.iter().zip(&expected) {
-            let logit = logit * plan.output.range;
-            assert!(
-                (logit - f64::from(*expected)).abs() < 0.02,
-                "{logit}, not {expected}"
-            );
-        }
-    }
+    assert_computes(&compilation.plan, &compilation.model, &samples, 0.02);
 }

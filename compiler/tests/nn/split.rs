@@ -4,13 +4,11 @@ use heddle_compiler::compile::{Options, Ring, compile};
 use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::split_channels::{self, Split, Splitting};
 use heddle_ir::ValueId;
-use heddle_ir::eval::ckks::ClearMachine;
-use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
 use heddle_ir::preprocess::Preprocess;
 
 use crate::build::{Builder, images, residual};
-use crate::passes::assert_same;
+use crate::passes::{assert_computes, assert_same};
 
 /// Every operation on maps of 16×8×8 and wider, all larger than 256 slots.
 fn wide() -> Model {
@@ -110,22 +108,5 @@ fn a_split_model_compiles_and_runs() {
     let plan = &compilation.plan;
     // One range for every activation of the model, whatever became of it.
     assert_eq!(plan.ranges.len(), activations(&model) + 1);
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    for image in &samples[..4] {
-        let tensor: Vec<f64> = (image.iter())
-            .map(|x| f64::from(*x) / plan.input.range)
-            .collect();
-        let slots = machine
-            .run(&plan.input.layout.pack(&tensor), |_, _| {})
-            .unwrap();
-        let found = plan.output.layout.unpack(&slots);
-        let expected = run(&model, image).unwrap();
-        for (found, expected) in found.iter().zip(&expected) {
-            let found = found * plan.output.range;
-            assert!(
-                (found - f64::from(*expected)).abs() < 0.02,
-                "{found} vs {expected}"
-            );
-        }
-    }
+    assert_computes(plan, &model, &samples[..4], 0.02);
 }
