@@ -24,6 +24,7 @@
 
 mod convert;
 mod ntt;
+mod unpack;
 
 use super::Init;
 use crate::modulus::{Modulus, ShoupScalar};
@@ -31,6 +32,7 @@ use std::arch::x86_64::*;
 
 pub(super) use convert::convert;
 pub(super) use ntt::{ntt_forward, ntt_forward_from, ntt_inverse, ntt_inverse_from};
+pub(super) use unpack::unpack;
 
 /// Residues in a register.
 const LANES: usize = 4;
@@ -497,12 +499,6 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
         store(&mut pair[0], first.of(low, high));
         store(&mut pair[1], second.of(low, high));
     }
-}
-
-/// Words are cut at bits that no vector instruction of this set reaches at once.
-#[target_feature(enable = "avx2,fma")]
-pub(super) fn unpack(bits: u32, out: &mut [u64], packed: &[u64]) {
-    super::scalar::unpack(bits, out, packed);
 }
 
 /// A small part of the transform that comes before it.
