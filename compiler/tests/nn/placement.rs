@@ -42,7 +42,7 @@ fn compiled(model: &Model, samples: &[Vec<f32>]) -> Compilation {
 }
 
 fn remarks(compilation: &Compilation) -> &[String] {
-    let records = &mut compilation.log.records().iter();
+    let mut records = compilation.log.records().iter();
     let record = records.find(|record| record.name == place_bootstraps::NAME);
     &record.expect("the pass ran").remarks
 }
