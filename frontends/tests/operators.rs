@@ -1,10 +1,10 @@
 //! One small model an operator, with attributes that are not the defaults. The expected numbers are
-//! those of onnxruntime 1.31.1 for the same bytes.
+//! those of onnxruntime 1.31.1 or 1.32.0 for the same bytes.
 
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::eval;
 use heddle_ir::nn::Model;
-use heddle_tests::onnx_builder::{Attr, OnnxBuilder, TensorProto, data_type};
+use heddle_tests::onnx_builder::{Attr, Dim, OnnxBuilder, TensorProto, data_type};
 
 /// Numbers between −1 and 1 that repeat late.
 fn ramp(len: usize) -> Vec<f32> {
@@ -365,6 +365,76 @@ fn arithmetic_with_constants_per_channel() {
             .node("Sum", &["g", "x"], "y", &[]);
     });
     check(&bytes, &[-2.7858, -1.5944, -0.508, -3.0808, 2.744, 5.26]);
+}
+
+#[test]
+fn arithmetic_with_constants_per_element() {
+    let bytes = model(13, &[1, 2, 2, 3], |m| {
+        weight(m, "mean", &[2, 3]);
+        weight(m, "slopes", &[2, 2, 3]);
+        m.floats("row", &[3], &[0.5, -2.0, 1.5])
+            .floats("column", &[1, 1, 2, 1], &[2.0, -0.5])
+            .floats("one", &[], &[1.5])
+            .node("Sub", &["mean", "x"], "a", &[])
+            .node("Mul", &["a", "row"], "b", &[])
+            .node("Div", &["b", "column"], "c", &[])
+            .node("Sub", &["c", "one"], "d", &[])
+            .node("PRelu", &["d", "slopes"], "y", &[]);
+    });
+    check(
+        &bytes,
+        &[
+            1.17, 0.06, -1.05, 0.87, -0.24, -1.35, 0.608, -0.396, 0.2622, 0.198, -1.736, 4.5792,
+        ],
+    );
+    // Behind a transpose, and where all axes have become one.
+    let bytes = model(13, &[1, 2, 2, 3], |m| {
+        weight(m, "slopes", &[2, 3, 2]);
+        weight(m, "last", &[3, 1]);
+        weight(m, "flat", &[1, 12]);
+        weight(m, "w", &[12, 3]);
+        m.node("Transpose", &["x"], "t", &[("perm", ints(&[0, 2, 3, 1]))])
+            .node("PRelu", &["t", "slopes"], "a", &[])
+            .node("Add", &["last", "a"], "b", &[])
+            .node("Flatten", &["b"], "c", &[])
+            .node("Mul", &["c", "flat"], "d", &[])
+            .node("MatMul", &["d", "w"], "y", &[]);
+    });
+    check(&bytes, &[-0.378139, -0.145491, -0.069352]);
+}
+
+#[test]
+fn images_without_channels_and_vectors() {
+    let network = |image: &[Dim]| {
+        let mut builder = OnnxBuilder::new(13);
+        builder.input("x", image).output("y");
+        weight(&mut builder, "w", &[6, 2]);
+        builder
+            .node("Flatten", &["x"], "f", &[])
+            .node("MatMul", &["f", "w"], "y", &[])
+            .build()
+    };
+    let (batch, fixed) = (Dim::Symbol("N"), |extent| Dim::Fixed(extent));
+    for (image, shape) in [
+        (&[batch, fixed(2), fixed(3)][..], [1, 2, 3]),
+        (&[fixed(1), fixed(2), fixed(3)], [1, 2, 3]),
+        (&[batch, fixed(6)], [1, 1, 6]),
+        (&[fixed(1), fixed(6)], [1, 1, 6]),
+    ] {
+        let bytes = network(image);
+        let model = import(&bytes);
+        assert_eq!(model.graph.ty(model.input()).shape, shape);
+        check(&bytes, &[1.2696, -0.2012]);
+    }
+    // A grey image gets its channel from an operator.
+    let mut builder = OnnxBuilder::new(13);
+    builder.input("x", &[batch, fixed(2), fixed(3)]).output("y");
+    weight(&mut builder, "w", &[1, 1, 2, 2]);
+    builder
+        .ints("axis", &[1])
+        .node("Unsqueeze", &["x", "axis"], "u", &[])
+        .node("Conv", &["u", "w"], "y", &[]);
+    check(&builder.build(), &[0.1112, -0.4068]);
 }
 
 #[test]

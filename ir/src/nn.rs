@@ -121,6 +121,13 @@ pub enum LinearOp {
         /// Offset, `[C]`.
         shift: Option<WeightId>,
     },
+    /// `scale·x + shift` element by element; either tensor may be absent.
+    ElementAffine {
+        /// Multiplier, of the operand's shape.
+        scale: Option<WeightId>,
+        /// Offset, of the operand's shape.
+        shift: Option<WeightId>,
+    },
     /// Mean over each window.
     AveragePool {
         /// Window; dilation is 1.
@@ -173,7 +180,9 @@ impl LinearOp {
     pub fn has_offset(&self) -> bool {
         match self {
             Self::Conv { bias, .. } | Self::Gemm { bias, .. } => bias.is_some(),
-            Self::ChannelAffine { shift, .. } => shift.is_some(),
+            Self::ChannelAffine { shift, .. } | Self::ElementAffine { shift, .. } => {
+                shift.is_some()
+            }
             Self::BatchNorm { .. } => true,
             Self::AveragePool { .. }
             | Self::GlobalAveragePool
@@ -199,7 +208,9 @@ impl LinearOp {
             } => {
                 vec![scale, bias, mean, variance]
             }
-            Self::ChannelAffine { scale, shift } => scale.iter_mut().chain(shift).collect(),
+            Self::ChannelAffine { scale, shift } | Self::ElementAffine { scale, shift } => {
+                scale.iter_mut().chain(shift).collect()
+            }
             Self::Separable { rows, columns, .. } => rows.iter_mut().chain(columns).collect(),
             Self::AveragePool { .. }
             | Self::GlobalAveragePool

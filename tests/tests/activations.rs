@@ -71,6 +71,7 @@ fn single(op: &str, inputs: &[&str], attributes: &[(&str, Attr)]) -> Vec<u8> {
             .floats("zero", &[], &[0.0])
             .floats("two", &[], &[2.0])
             .floats("slopes", &[4, 1, 1], &[0.1, -0.25, 0.5, 1.5])
+            .floats("element slopes", &[4, 4, 4], &ramp(64, 3))
             .node(op, &[&["x"], inputs].concat(), "y", attributes);
     })
 }
@@ -88,6 +89,11 @@ fn cases() -> Vec<(&'static str, Vec<u8>, f64)> {
             12.0,
         ),
         ("parametric relu", single("PRelu", &["slopes"], &[]), 11.0),
+        (
+            "parametric relu by element",
+            single("PRelu", &["element slopes"], &[]),
+            11.0,
+        ),
         ("clip", single("Clip", &["low", "high"], &[]), 10.0),
         ("relu6", single("Clip", &["zero", "six"], &[]), 10.0),
         ("clip below", single("Clip", &["low"], &[]), 11.0),

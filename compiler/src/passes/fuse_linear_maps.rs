@@ -124,7 +124,9 @@ fn without_bias(op: &LinearOp) -> LinearOp {
     let mut op = op.clone();
     match &mut op {
         LinearOp::Conv { bias, .. } | LinearOp::Gemm { bias, .. } => *bias = None,
-        LinearOp::ChannelAffine { shift, .. } => *shift = None,
+        LinearOp::ChannelAffine { shift, .. } | LinearOp::ElementAffine { shift, .. } => {
+            *shift = None;
+        }
         LinearOp::BatchNorm { .. }
         | LinearOp::AveragePool { .. }
         | LinearOp::GlobalAveragePool

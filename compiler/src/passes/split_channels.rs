@@ -338,9 +338,12 @@ impl Splitter<'_> {
         let weights = &mut self.weights;
         for id in op.weights_mut() {
             let tensor = weights.get(*id);
-            let data = tensor.data[run.clone()].to_vec();
+            let channel = tensor.shape[1..].iter().product::<usize>();
+            let data = tensor.data[run.start * channel..run.end * channel].to_vec();
+            let mut shape = tensor.shape.clone();
+            shape[0] = run.len();
             let name = tensor.name.clone();
-            *id = weights.push(Tensor::new(name, vec![run.len()], data));
+            *id = weights.push(Tensor::new(name, shape, data));
         }
         op
     }

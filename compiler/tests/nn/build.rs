@@ -114,6 +114,16 @@ impl Builder {
         self.add(Op::Linear(op), &[from], &shape, name)
     }
 
+    /// `scale·x + shift` per element, seeded.
+    pub fn elements(&mut self, from: ValueId, name: &str) -> ValueId {
+        let shape = self.model.graph.ty(from).shape.clone();
+        let op = LinearOp::ElementAffine {
+            scale: Some(self.weight(&format!("{name}.scale"), &shape, 1.0, 0.5)),
+            shift: Some(self.weight(&format!("{name}.shift"), &shape, 0.0, 0.5)),
+        };
+        self.add(Op::Linear(op), &[from], &shape, name)
+    }
+
     /// An operation that keeps its operands' shape.
     pub fn keep(&mut self, op: Op, operands: &[ValueId], name: &str) -> ValueId {
         let shape = self.model.graph.ty(operands[0]).shape.clone();

@@ -149,6 +149,36 @@ fn statistics_cover_what_samples_show() {
 }
 
 #[test]
+fn statistics_reach_as_far_as_the_widest_position() {
+    let mut b = Builder::new([2, 4, 4]);
+    let x = b.conv(ValueId(0), [3, 3, 1, 1], "conv");
+    let x = b.batch_norm(x, "norm");
+    let x = b.elements(x, "elements");
+    let x = b.relu(x, "relu");
+    let out = b.head(x, 2);
+    let model = b.finish(out);
+    let tensor = |name: &str| {
+        let mut weights = model.weights.iter();
+        let (_, tensor) = weights.find(|(_, tensor)| tensor.name == name).unwrap();
+        tensor.data.iter().copied().map(f64::from).collect()
+    };
+    let [mean, deviation, scale, shift]: [Vec<f64>; 4] = [
+        tensor("norm.bias"),
+        tensor("norm.scale"),
+        tensor("elements.scale"),
+        tensor("elements.shift"),
+    ];
+    let reaches = (0..48).map(|element| {
+        let (mean, deviation) = (mean[element / 16], deviation[element / 16]);
+        (scale[element] * mean + shift[element]).abs() + 16.0 * (scale[element] * deviation).abs()
+    });
+    let expected = reaches.fold(0.0, f64::max);
+    let ranges = calibrate(&model, &[], &[], 1.0).unwrap();
+    let bound = *ranges.activations().next().unwrap();
+    assert!((bound / expected - 1.0).abs() < 1e-9, "{bound} {expected}");
+}
+
+#[test]
 fn without_samples_and_statistics_the_error_names_the_ways_out() {
     let message = calibrate(&folded(), &[], &[], 1.0).unwrap_err().to_string();
     for part in ["`stem.relu`", "`block.relu2`", "--calibrate", "--range"] {

@@ -18,6 +18,7 @@ fn wide() -> Model {
     let y = b.conv(x, [10, 3, 1, 10], "depthwise");
     let y = b.affine(y, "affine");
     let y = b.keep(Op::Identity, &[y], "dropout");
+    let y = b.elements(y, "elements");
     let y = b.relu(y, "depthwise.relu");
     let y = b.conv(y, [12, 3, 1, 2], "grouped");
     // Two more channels than x has: a slice with a step and a pad that starts inside a run.

@@ -18,7 +18,8 @@ pub(super) fn planes<T: Copy>(interleaved: &[T], channels: usize) -> Vec<T> {
 /// the user where the picture was changed to fit.
 ///
 /// PNG and JPEG are resized, and turned grey or coloured, as the model needs. Images of a data set and tensors must have
-/// the model's size. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
+/// the model's size. A model that takes a vector, `1×1×F`, is given the `F` numbers of a picture of any
+/// extents, row by row and channel by channel. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
 ///
 /// # Errors
 /// If the picture does not fit, or a number in it is not finite.
@@ -27,6 +28,14 @@ pub fn to_tensor(
     preprocess: &Preprocess,
     shape: [usize; 3],
 ) -> Result<(Vec<f32>, Option<String>), Error> {
+    let shape = match (shape, extents(&picture.pixels)) {
+        ([1, 1, features], Some(own)) if own.iter().product::<usize>() == features => own,
+        ([1, 1, features], Some(found)) if features > 1 => {
+            let help = "give a picture or an `.npy` tensor of as many numbers";
+            return Err(mismatch(picture, &found, shape, help));
+        }
+        _ => shape,
+    };
     let floats = matches!(picture.pixels, Pixels::Floats { .. });
     let entries = preprocess.mean.len().max(preprocess.std.len());
     if !floats && entries > 1 && entries != shape[0] {
@@ -70,6 +79,20 @@ pub fn to_tensor(
             }
             Ok((tensor, None))
         }
+    }
+}
+
+/// Channels, height and width of a picture; `None` for a vector and for what has more axes.
+fn extents(pixels: &Pixels) -> Option<[usize; 3]> {
+    match pixels {
+        Pixels::Photo(raster) | Pixels::Record(raster) => {
+            Some([raster.channels, raster.height, raster.width])
+        }
+        Pixels::Bytes { shape, .. } | Pixels::Floats { shape, .. } => match shape[..] {
+            [height, width] => Some([1, height, width]),
+            [a, b, c] => Some([a, b, c]),
+            _ => None,
+        },
     }
 }
 
@@ -252,6 +275,39 @@ mod tests {
         ] {
             assert!(to_tensor(&picture(pixels), &unit(), [3, 2, 2]).is_err());
         }
+    }
+
+    #[test]
+    fn a_vector_is_a_picture_of_as_many_numbers() {
+        let pixels = |height, width| Raster {
+            channels: 1,
+            height,
+            width,
+            data: (0..(height * width) as u8).collect(),
+        };
+        let expected: Vec<f32> = (0..6u8).map(f32::from).collect();
+        let floats = |shape: Vec<usize>| Pixels::Floats {
+            shape,
+            data: expected.clone(),
+        };
+        let none = Preprocess::named("none").unwrap();
+        for fitting in [
+            Pixels::Record(pixels(2, 3)),
+            Pixels::Photo(pixels(2, 3)),
+            floats(vec![2, 3]),
+            floats(vec![6]),
+            floats(vec![2, 1, 3]),
+        ] {
+            let found = to_tensor(&picture(fitting), &none, [1, 1, 6]).unwrap();
+            assert_eq!(found, (expected.clone(), None));
+        }
+        for other in [Pixels::Record(pixels(2, 2)), Pixels::Photo(pixels(2, 2))] {
+            let error = to_tensor(&picture(other), &none, [1, 1, 6]).unwrap_err();
+            assert!(error.to_string().contains("1×2×2"), "{error}");
+        }
+        // Three means have no planes in a grey picture.
+        let colour = Preprocess::named("cifar10").unwrap();
+        assert!(to_tensor(&picture(Pixels::Record(pixels(2, 3))), &colour, [1, 1, 6]).is_err());
     }
 
     #[test]

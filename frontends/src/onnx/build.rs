@@ -308,8 +308,40 @@ impl Graph {
 
     /// A constant that is broadcast to `x`, as one number per channel.
     pub(super) fn per_channel(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
-        let dims = x.view.dims();
+        let coefficients = self.coefficients(x, constant)?;
+        if coefficients.len() == self.chw(x.id)[0] {
+            return Ok(coefficients);
+        }
+        Err(format!(
+            "the constant `{}` varies over height or width; one number per channel is supported",
+            constant.name
+        ))
+    }
+
+    /// A constant that is broadcast to `x`: one number per channel, or one per element in the order of the
+    /// graph's value where it varies over height or width.
+    pub(super) fn coefficients(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
+        let steps = self.steps(x, constant)?;
         let elements = constant.to_weights()?;
+        let [channels, height, width] = match (self.chw(x.id), steps) {
+            ([channels, _, _], [_, 0, 0]) => [channels, 1, 1],
+            (all, _) => all,
+        };
+        let mut coefficients = Vec::with_capacity(channels * height * width);
+        for channel in 0..channels {
+            for row in 0..height {
+                for column in 0..width {
+                    let at = channel * steps[0] + row * steps[1] + column * steps[2];
+                    coefficients.push(elements[at]);
+                }
+            }
+        }
+        Ok(coefficients)
+    }
+
+    /// How far apart the elements of a constant lie that is broadcast to `x`, along its channels, height and width.
+    fn steps(&self, x: &Traced, constant: &Const) -> Result<[usize; 3], String> {
+        let dims = x.view.dims();
         let misfit = || {
             format!(
                 "the constant `{}` of shape {:?} does not broadcast to {dims:?}",
@@ -320,7 +352,9 @@ impl Graph {
             .len()
             .checked_sub(constant.shape.len())
             .ok_or_else(misfit)?;
-        for (axis, extent) in constant.shape.iter().enumerate() {
+        let extents = self.chw(x.id);
+        let (mut steps, mut step) = ([0; 3], 1);
+        for (axis, extent) in constant.shape.iter().enumerate().rev() {
             let axis = axis + offset;
             if *extent == 1 {
                 continue;
@@ -328,19 +362,51 @@ impl Graph {
             if *extent != dims[axis] {
                 return Err(misfit());
             }
-            if x.view.axes(axis) != [0] {
-                return Err(format!(
-                    "the constant `{}` varies over height or width; one number per channel is \
-                     supported",
-                    constant.name
-                ));
+            for inner in x.view.axes(axis).iter().rev() {
+                steps[*inner] = step;
+                step *= extents[*inner];
             }
         }
-        let channels = self.chw(x.id)[0];
-        match elements[..] {
-            [element] => Ok(vec![element; channels]),
-            _ => Ok(elements),
-        }
+        Ok(steps)
+    }
+
+    /// Appends `scale·x + shift`, both as [`coefficients`](Self::coefficients) gives them. The weights are named
+    /// `stem.scale` and `stem.shift`.
+    pub(super) fn scale_and_shift(
+        &mut self,
+        x: ValueId,
+        [scale, shift]: [Option<Vec<f32>>; 2],
+        stem: &str,
+        name: &str,
+    ) -> Result<ValueId, String> {
+        let channels = self.chw(x)[0];
+        let shape = self.ty(x).shape.clone();
+        let of_elements = [&scale, &shift]
+            .into_iter()
+            .flatten()
+            .any(|coefficients| coefficients.len() != channels);
+        let mut stored = |coefficients: Option<Vec<f32>>, suffix: &str| {
+            let Some(mut data) = coefficients else {
+                return Ok(None);
+            };
+            let mut extents = vec![channels];
+            if of_elements {
+                extents.clone_from(&shape);
+                let each = extents.iter().product::<usize>() / data.len();
+                data = data
+                    .iter()
+                    .flat_map(|element| std::iter::repeat_n(*element, each))
+                    .collect();
+            }
+            self.push_weight(&format!("{stem}{suffix}"), extents, data)
+                .map(Some)
+        };
+        let (scale, shift) = (stored(scale, ".scale")?, stored(shift, ".shift")?);
+        let op = match of_elements {
+            true => LinearOp::ElementAffine { scale, shift },
+            false => LinearOp::ChannelAffine { scale, shift },
+        };
+        self.emit(Op::Linear(op), &[x], name)
     }
 
     /// Weight and operand of the matrix product that defines `id`, if it has no bias yet.

@@ -359,17 +359,22 @@ impl<'a> Importer<'a> {
             let dims: Vec<String> = shape.dim.iter().map(show_dim).collect();
             format!("[{}]", dims.join(", "))
         };
-        let (batch, rest) = match &extents[..] {
-            [batch, rest @ ..] if rest.len() == 3 => (Some(batch), rest),
-            rest if rest.len() == 3 => (None, rest),
+        // What comes behind the batch, with leading extents of 1 that ONNX leaves out.
+        let one = Some(1);
+        let (batch, rest) = match extents[..] {
+            [batch, a, b, c] => (Some(batch), [a, b, c]),
+            [None, height, width] => (Some(None), [one, height, width]),
+            [a, b, c] => (None, [a, b, c]),
+            [batch, features] => (Some(batch), [one, one, features]),
             _ => {
                 return Err(format!(
-                    "has shape {}; an image of [batch, channels, height, width] is expected",
+                    "has shape {}; an image of [batch, channels, height, width] is expected, a grey one \
+                     of [batch, height, width], or a vector of [batch, features]",
                     shown()
                 ));
             }
         };
-        let [Some(a), Some(b), Some(c)] = rest[..] else {
+        let [Some(a), Some(b), Some(c)] = rest else {
             return Err(format!(
                 "has shape {}; channels, height and width must be fixed: export the network for \
                  one image size (only the batch may be dynamic)",
@@ -403,11 +408,16 @@ impl<'a> Importer<'a> {
             .inner
             .add(Op::Input, &[], ty.clone(), &*input.name);
         self.input_order = order;
-        let batch: &[usize] = if batch.is_some() { &[1] } else { &[] };
-        Ok(Value::Traced(Traced {
+        let batch_axis: &[usize] = if batch.is_some() { &[1] } else { &[] };
+        let image = Traced {
             id,
-            view: View::image(&ty, order, batch),
-        }))
+            view: View::image(&ty, order, batch_axis),
+        };
+        if extents.len() == image.view.dims().len() {
+            return Ok(Value::Traced(image));
+        }
+        let dims: Vec<usize> = extents.iter().map(|extent| extent.unwrap_or(1)).collect();
+        self.graph.reshaped(&image, &dims, &input.name)
     }
 
     fn node(&mut self, node: &'a NodeProto, live: &BTreeSet<&'a str>) {

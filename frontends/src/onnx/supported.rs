@@ -28,7 +28,7 @@ const fn row(op: &'static str, since: i64, reads: &'static str, limits: &'static
 /// One row for every builder, in the same order.
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    row("Add", 7, "", "two values of one shape and axis order, or a value and a constant with one number per channel"),
+    row("Add", 7, "", "two values of one shape and axis order, or a value and a constant that is broadcast to it"),
     row("AveragePool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `count_include_pad`, `dilations`", "2-D; pads smaller than the kernel"),
     row("BatchNormalization", 7, "`epsilon`", "evaluation mode; per channel; parameters constant"),
     row("Cast", 7, "`to`", "between float types"),
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
     row("Clip", 7, "`min`, `max`", "any constant bounds, either of them open; becomes gates of the sign polynomials"),
     row("Concat", 7, "`axis`", "along channels, height, width or features; values that depend on the image, and zeros"),
     row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "2-D; kernel and bias constant; any kernel, groups and depthwise included"),
-    row("Div", 7, "", "by a constant with one number per channel"),
+    row("Div", 7, "", "by a constant that is broadcast to the value"),
     row("Dropout", 7, "", "evaluation mode: the identity"),
     row("Erf", 9, "", "as part of a GELU written out"),
     row("Flatten", 7, "`axis`", "to a vector"),
@@ -52,9 +52,9 @@ pub(super) const ROWS: &[Row] = &[
     row("Max", 7, "", "of one value and a constant number"),
     row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis"),
     row("Min", 8, "", "of one value and a constant number"),
-    row("Mul", 7, "", "by a constant with one number per channel; two values where the product is SiLU, HardSwish, GELU or a square"),
+    row("Mul", 7, "", "by a constant that is broadcast to the value; two values where the product is SiLU, HardSwish, GELU or a square"),
     row("Neg", 7, "", ""),
-    row("PRelu", 7, "", "slope constant, one number or one per channel"),
+    row("PRelu", 7, "", "slopes constant: one number, or one a channel or element"),
     row("Pad", 7, "`mode`, `pads`, `value`; as inputs since 11; axes since 18", "mode `constant` with 0; no cropping"),
     row("Pow", 7, "", "exponent 2; 3 as part of a GELU written out"),
     row("ReduceMean", 7, "`axes` (an input since 18), `keepdims`, `noop_with_empty_axes`", "over height, width or both"),
@@ -106,7 +106,8 @@ pub fn supported_operators() -> String {
          Evaluated at import, as far as their operands are known without an image: {}.\n\n\
          ## Inputs and weights\n\n\
          One image `[batch, channels, height, width]` or `[batch, height, width, channels]` of floats,\n\
-         batch 1 or dynamic, everything else fixed. Weights are float16, bfloat16, float32 or float64,\n\
+         a grey one `[batch, height, width]`, or a vector `[batch, features]`; batch 1 or dynamic,\n\
+         everything else fixed. Weights are float16, bfloat16, float32 or float64,\n\
          in the file or as external data beside it.\n\n\
          ## Refused\n\n\
          Control flow (If, Loop, Scan), recurrent layers (LSTM, GRU, RNN), quantised networks (QLinear…,\n\

@@ -147,6 +147,15 @@ fn linear_op(
                 shift.map_or(0.0, |id| data(id)[channel]),
             )
         }),
+        LinearOp::ElementAffine { scale, shift } => {
+            let (scale, shift) = (scale.map(data), shift.map(data));
+            let factor = |element: usize| scale.map_or(1.0, |scale| scale[element]);
+            let offset = |element: usize| shift.map_or(0.0, |shift| shift[element]);
+            let elements = x.iter().enumerate();
+            elements
+                .map(|(element, x)| factor(element) * x + offset(element))
+                .collect()
+        }
         LinearOp::AveragePool { window, padding } => {
             window::average_pool(x, [c, h, w], to.chw(), window, *padding)
         }

@@ -264,6 +264,26 @@ impl AffineMatrix {
                 };
                 Ok((per_channel(shape, affine), shape))
             }
+            LinearOp::ElementAffine { scale, shift } => {
+                let elements = channels * height * width;
+                let read = |id: Option<WeightId>| {
+                    id.map(|id| {
+                        let found = tensor(weights, id)?;
+                        match found.data.len() == elements {
+                            true => Ok(found.data.as_slice()),
+                            false => Err(misfit(found, format!("{shape:?}"))),
+                        }
+                    })
+                    .transpose()
+                };
+                let (scale, shift) = (read(*scale)?, read(*shift)?);
+                let mut diagonal = Self::with_columns(elements);
+                for element in 0..elements {
+                    diagonal.push(element, scale.map_or(1.0, |scale| scale[element].into()));
+                    diagonal.end_row(shift.map_or(0.0, |shift| shift[element].into()));
+                }
+                Ok((diagonal, shape))
+            }
             LinearOp::AveragePool { window, padding } => pool(window, *padding, shape),
             LinearOp::GlobalAveragePool => {
                 let window = Window {

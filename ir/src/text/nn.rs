@@ -216,6 +216,12 @@ mod tests {
             epsilon: 1e-5,
         };
         let norm = graph.add(Op::Linear(norm), &[relu], small.clone(), "");
+        let mask = weights.push(Tensor::new("mask", vec![2, 2, 2], vec![0.5; 8]));
+        let masked = LinearOp::ElementAffine {
+            scale: Some(mask),
+            shift: None,
+        };
+        let norm = graph.add(Op::Linear(masked), &[norm], small.clone(), "masked");
         let sum = graph.add(Op::Add, &[norm, relu], small.clone(), "add");
         let pool = LinearOp::AveragePool {
             window,
@@ -265,7 +271,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
-        assert!(text.contains("= max_pool %6 {window={dilation="), "{text}");
+        assert!(text.contains("= max_pool %7 {window={dilation="), "{text}");
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
     }
 

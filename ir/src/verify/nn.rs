@@ -139,6 +139,19 @@ fn infer_linear(
             optional_vector(weights, *shift, c, "shift")?;
             Ok(operand.clone())
         }
+        LinearOp::ElementAffine { scale, shift } => {
+            for (id, role) in [(scale, "scale"), (shift, "shift")] {
+                let Some(id) = id else { continue };
+                let found = tensor(weights, *id)?;
+                if found.shape != operand.shape {
+                    return Err(format!(
+                        "{role} `{}` has shape {:?}, the operand is {operand}",
+                        found.name, found.shape
+                    ));
+                }
+            }
+            Ok(operand.clone())
+        }
         LinearOp::AveragePool { window, .. } => {
             feature_map(operand)?;
             if window.dilation != [1, 1] {
@@ -505,6 +518,24 @@ mod tests {
         assert_eq!(infer(&slice(4), &[&x], &weights).unwrap().shape, [2, 2, 2]);
         assert!(infer(&slice(5), &[&x], &weights).is_err());
         assert!(infer(&Op::Add, &[&x, &TensorType::new([32])], &weights).is_err());
+    }
+
+    #[test]
+    fn refuses_elements_of_another_shape() {
+        let mut weights = Weights::default();
+        let scale = weights.push(Tensor::new("mask", vec![2, 4, 5], vec![0.5; 40]));
+        let op = Op::Linear(LinearOp::ElementAffine {
+            scale: Some(scale),
+            shift: None,
+        });
+        let fitting = TensorType::new([2, 4, 5]);
+        assert_eq!(infer(&op, &[&fitting], &weights), Ok(fitting));
+        // The same number of elements is not enough.
+        let refused = infer(&op, &[&TensorType::new([2, 5, 4])], &weights).unwrap_err();
+        assert!(
+            refused.contains("scale `mask` has shape [2, 4, 5]"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -106,6 +106,29 @@ fn linear(
             }
             Some(moments)
         }
+        LinearOp::ElementAffine { scale, shift } => {
+            let Moments { mean, deviation } = operand?;
+            let elements = model.graph.ty(from).elements() / mean.len().max(1);
+            let at = |id: &Option<WeightId>, element: usize, default: f64| {
+                let tensor = id.as_ref().map(|id| &model.weights.get(*id).data);
+                tensor.map_or(default, |data| f64::from(data[element]))
+            };
+            // Every position counts as the one that reaches furthest.
+            let widest = |channel: usize| {
+                let positions = channel * elements..(channel + 1) * elements;
+                let moments = positions.map(|element| {
+                    let scale = at(scale, element, 1.0);
+                    let mean = scale * mean[channel] + at(shift, element, 0.0);
+                    (mean, scale.abs() * deviation[channel])
+                });
+                let reach = |(mean, sigma): &(f64, f64)| mean.abs() + SIGMAS * sigma;
+                moments
+                    .max_by(|a, b| reach(a).total_cmp(&reach(b)))
+                    .unwrap_or_default()
+            };
+            let (mean, deviation) = (0..mean.len()).map(widest).unzip();
+            Some(Moments { mean, deviation })
+        }
         // Its taps see neighbouring pixels, whose correlation nothing tells.
         LinearOp::Conv { .. } => None,
         LinearOp::AveragePool { .. } | LinearOp::GlobalAveragePool => operand.cloned(),
@@ -351,9 +374,12 @@ fn row_sums(model: &Model, op: &LinearOp, rows: usize) -> Vec<(f64, f64)> {
                 (gain.abs(), (of(bias) - of(mean) * gain).abs())
             })
             .collect(),
-        LinearOp::ChannelAffine { scale, shift } => (0..rows)
-            .map(|row| (magnitude(*scale, row, 1.0), magnitude(*shift, row, 0.0)))
-            .collect(),
+        LinearOp::ChannelAffine { scale, shift } | LinearOp::ElementAffine { scale, shift } => {
+            let entries = scale.or(*shift).map_or(1, |id| data(id).len());
+            (0..entries)
+                .map(|row| (magnitude(*scale, row, 1.0), magnitude(*shift, row, 0.0)))
+                .collect()
+        }
         LinearOp::AveragePool { .. }
         | LinearOp::GlobalAveragePool
         | LinearOp::Flatten

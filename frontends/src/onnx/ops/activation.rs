@@ -1,6 +1,6 @@
 //! Activations, and what exporters write for them.
 
-use heddle_ir::nn::{Activation, GeluForm, LinearOp, Op};
+use heddle_ir::nn::{Activation, GeluForm, Op};
 
 use super::gated::Placeholder;
 use crate::onnx::build::{Call, Graph, Traced, Value};
@@ -15,21 +15,19 @@ pub(super) fn leaky_relu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, St
     slotwise(graph, call, Activation::LeakyRelu { slope })
 }
 
-/// One slope is a leaky ReLU; a slope for every channel is `(1 − slope)·ReLU(x) + slope·x`.
+/// One slope is a leaky ReLU; a slope for every channel or element is `(1 − slope)·ReLU(x) + slope·x`.
 pub(super) fn prelu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
     let constant = call.constant(1, "the slopes")?;
-    let slopes = graph.per_channel(x, constant)?;
+    let slopes = graph.coefficients(x, constant)?;
     if let Some(slope) = uniform(&slopes) {
         return slotwise(graph, call, Activation::LeakyRelu { slope });
     }
     let rest: Vec<f32> = slopes.iter().map(|slope| 1.0 - slope).collect();
     let rectified = graph.emit(Op::Activation(Activation::Relu), &[x.id], call.name)?;
     let mut scaled = |from, scale: Vec<f32>, suffix: &str| {
-        let name = format!("{}{suffix}", constant.name);
-        let scale = Some(graph.push_weight(&name, vec![scale.len()], scale)?);
-        let op = LinearOp::ChannelAffine { scale, shift: None };
-        graph.emit(Op::Linear(op), &[from], call.name)
+        let stem = format!("{}{suffix}", constant.name);
+        graph.scale_and_shift(from, [Some(scale), None], &stem, call.name)
     };
     let positive = scaled(rectified, rest, ".rest")?;
     let through = scaled(x.id, slopes, ".slope")?;

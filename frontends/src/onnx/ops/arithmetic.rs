@@ -1,4 +1,4 @@
-//! Sums of values, and arithmetic with constants per channel.
+//! Sums of values, and arithmetic with constants.
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::{LinearOp, Op};
@@ -39,14 +39,14 @@ pub(super) fn sub(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
         }
         (Value::Traced(x), Value::Const(shift)) => {
             let shift = graph
-                .per_channel(x, shift)?
+                .coefficients(x, shift)?
                 .into_iter()
                 .map(|x| -x)
                 .collect();
             affine(graph, call, x, None, Some(shift))
         }
         (Value::Const(minuend), Value::Traced(x)) => {
-            let minuend = graph.per_channel(x, minuend)?;
+            let minuend = graph.coefficients(x, minuend)?;
             let id = negated(graph, call, x, Some(minuend))?;
             Ok(Value::Traced(Traced {
                 id,
@@ -69,7 +69,7 @@ pub(super) fn neg(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     match (call.input(0)?, call.input(1)?) {
         (Value::Traced(x), Value::Const(scale)) | (Value::Const(scale), Value::Traced(x)) => {
-            let scale = graph.per_channel(x, scale)?;
+            let scale = graph.coefficients(x, scale)?;
             affine(graph, call, x, Some(scale), None)
         }
         (Value::Traced(x), Value::Traced(y)) => super::gated::product(graph, call, x, y),
@@ -81,7 +81,7 @@ pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let (Value::Traced(x), Value::Const(divisor)) = (call.input(0)?, call.input(1)?) else {
         return Err("a division by a value that depends on the image".into());
     };
-    let divisor = graph.per_channel(x, divisor)?;
+    let divisor = graph.coefficients(x, divisor)?;
     if divisor.contains(&0.0) {
         return Err("a division by zero".into());
     }
@@ -105,7 +105,7 @@ fn sum_of(graph: &mut Graph, call: &Call<'_>, x: &Traced, y: &Traced) -> Result<
 
 /// Adds a constant; a matrix product without a bias takes it as its own.
 fn shifted(graph: &mut Graph, call: &Call<'_>, x: &Traced, shift: &Const) -> Result<Value, String> {
-    let vector = graph.per_channel(x, shift)?;
+    let vector = graph.coefficients(x, shift)?;
     if let Some((weight, operand)) = graph.unbiased_gemm(x.id) {
         let bias = Some(graph.push_weight(&shift.name, vec![vector.len()], vector)?);
         let op = Op::Linear(LinearOp::Gemm { weight, bias });
@@ -122,7 +122,7 @@ fn negated(
     shift: Option<Vec<f32>>,
 ) -> Result<ValueId, String> {
     let scale = vec![-1.0; graph.chw(x.id)[0]];
-    channel_affine(graph, call, x, Some(scale), shift)
+    scaled_and_shifted(graph, call, x, Some(scale), shift)
 }
 
 fn affine(
@@ -132,14 +132,14 @@ fn affine(
     scale: Option<Vec<f32>>,
     shift: Option<Vec<f32>>,
 ) -> Result<Value, String> {
-    let id = channel_affine(graph, call, x, scale, shift)?;
+    let id = scaled_and_shifted(graph, call, x, scale, shift)?;
     Ok(Value::Traced(Traced {
         id,
         view: x.view.clone(),
     }))
 }
 
-fn channel_affine(
+fn scaled_and_shifted(
     graph: &mut Graph,
     call: &Call<'_>,
     x: &Traced,
@@ -152,15 +152,5 @@ fn channel_affine(
         Value::Traced(_) => None,
     });
     let stem = constant.unwrap_or(call.name);
-    let mut stored = |vector: Option<Vec<f32>>, suffix: &str| {
-        vector
-            .map(|vector| graph.push_weight(&format!("{stem}{suffix}"), vec![vector.len()], vector))
-            .transpose()
-    };
-    let (scale, shift) = (stored(scale, ".scale")?, stored(shift, ".shift")?);
-    graph.emit(
-        Op::Linear(LinearOp::ChannelAffine { scale, shift }),
-        &[x.id],
-        call.name,
-    )
+    graph.scale_and_shift(x.id, [scale, shift], stem, call.name)
 }
