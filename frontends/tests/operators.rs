@@ -228,6 +228,17 @@ fn products_of_plain_vectors() {
             .node("MatMul", &["flat", "w"], "y", &[]);
     });
     check(&bytes, &[0.9128, 0.4756]);
+    // The matrix first: columns instead of rows.
+    let bytes = model(13, &[1, 4, 1], |m| {
+        weight(m, "w", &[3, 4]);
+        weight(m, "b", &[3, 1]);
+        weight(m, "v", &[2, 3]);
+        m.node("MatMul", &["w", "x"], "p", &[])
+            .node("Add", &["b", "p"], "q", &[])
+            .node("Relu", &["q"], "r", &[])
+            .node("MatMul", &["v", "r"], "y", &[]);
+    });
+    check(&bytes, &[1.052088, 1.630248]);
 }
 
 #[test]

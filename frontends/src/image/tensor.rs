@@ -18,7 +18,7 @@ pub(super) fn planes<T: Copy>(interleaved: &[T], channels: usize) -> Vec<T> {
 /// the user where the picture was changed to fit.
 ///
 /// PNG and JPEG are resized, and turned grey or coloured, as the model needs. Images of a data set and tensors must have
-/// the model's size. A model that takes a vector, `1×1×F`, is given the `F` numbers of a picture of any
+/// the model's size. A model that takes a vector, `1×1×F` or `1×F×1`, is given the `F` numbers of a picture of any
 /// extents, row by row and channel by channel. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
 ///
 /// # Errors
@@ -29,10 +29,12 @@ pub fn to_tensor(
     shape: [usize; 3],
 ) -> Result<(Vec<f32>, Option<String>), Error> {
     let shape = match (shape, extents(&picture.pixels)) {
-        ([1, 1, features], Some(own)) if own.iter().product::<usize>() == features => own,
-        ([1, 1, features], Some(found)) if features > 1 => {
-            let help = "give a picture or an `.npy` tensor of as many numbers";
-            return Err(mismatch(picture, &found, shape, help));
+        ([1, 1, features] | [1, features, 1], Some(own)) if features > 1 => {
+            if own.iter().product::<usize>() != features {
+                let help = "give a picture or an `.npy` tensor of as many numbers";
+                return Err(mismatch(picture, &own, shape, help));
+            }
+            own
         }
         _ => shape,
     };
@@ -298,8 +300,10 @@ mod tests {
             floats(vec![6]),
             floats(vec![2, 1, 3]),
         ] {
-            let found = to_tensor(&picture(fitting), &none, [1, 1, 6]).unwrap();
-            assert_eq!(found, (expected.clone(), None));
+            for shape in [[1, 1, 6], [1, 6, 1]] {
+                let found = to_tensor(&picture(fitting.clone()), &none, shape).unwrap();
+                assert_eq!(found, (expected.clone(), None));
+            }
         }
         for other in [Pixels::Record(pixels(2, 2)), Pixels::Photo(pixels(2, 2))] {
             let error = to_tensor(&picture(other), &none, [1, 1, 6]).unwrap_err();

@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
     row("HardSwish", 14, "", ""),
     row("Identity", 7, "", ""),
     row("LeakyRelu", 7, "`alpha`", ""),
-    row("MatMul", 7, "", "a vector times a constant matrix"),
+    row("MatMul", 7, "", "of a vector and a constant matrix, in either order"),
     row("Max", 7, "", "of one value and a constant number"),
     row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis"),
     row("Min", 8, "", "of one value and a constant number"),

@@ -23,20 +23,31 @@ pub(super) fn gemm(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> 
     let bias = call
         .optional_constant(2, "the bias")?
         .map(|bias| (&**bias, beta));
-    dense(graph, call, x, weight, rows, alpha, bias)
+    dense(graph, call, (x, Side::Left), (weight, rows), alpha, bias)
 }
 
 pub(super) fn matmul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    match (call.input(0)?, call.input(1)?) {
-        (Value::Traced(x), Value::Const(weight)) => {
-            dense(graph, call, x, weight, Rows::Inputs, 1.0, None)
+    let (vector, matrix) = match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Const(weight)) => ((x, Side::Left), (&**weight, Rows::Inputs)),
+        (Value::Const(weight), Value::Traced(x)) => ((x, Side::Right), (&**weight, Rows::Outputs)),
+        _ => {
+            return Err(
+                "a matrix product is supported of an image-dependent vector and a constant matrix \
+                 only"
+                    .into(),
+            );
         }
-        _ => Err(
-            "a matrix product is supported as image-dependent vector times constant matrix \
-                  only"
-                .into(),
-        ),
-    }
+    };
+    dense(graph, call, vector, matrix, 1.0, None)
+}
+
+/// On which side of the matrix the vector stands, and so along which axis it runs.
+#[derive(Clone, Copy)]
+enum Side {
+    /// `x·W`, along the last axis.
+    Left,
+    /// `W·x`, along the last but one.
+    Right,
 }
 
 /// What the rows of the model's matrix stand for.
@@ -49,9 +60,8 @@ enum Rows {
 fn dense(
     graph: &mut Graph,
     call: &Call<'_>,
-    x: &Traced,
-    weight: &Const,
-    rows: Rows,
+    (x, side): (&Traced, Side),
+    (weight, rows): (&Const, Rows),
     alpha: f32,
     bias: Option<(&Const, f32)>,
 ) -> Result<Value, String> {
@@ -66,12 +76,21 @@ fn dense(
     } else {
         (second, first)
     };
-    if !x.view.is_vector() || x.view.dims().last() != Some(&inputs) {
+    let dims = x.view.dims();
+    let from_the_back = match side {
+        Side::Left => 1,
+        Side::Right => 2,
+    };
+    let others = |axis: usize| [&dims[..axis], &dims[axis + 1..]].concat();
+    let axis = dims
+        .len()
+        .checked_sub(from_the_back)
+        .filter(|axis| dims[*axis] == inputs && others(*axis).iter().all(|extent| *extent == 1));
+    let Some(axis) = axis else {
         return Err(format!(
-            "multiplies {:?} with a matrix for {inputs} features; flatten to [1, {inputs}] first",
-            x.view.dims()
+            "multiplies {dims:?} with a matrix for {inputs} features; flatten to [1, {inputs}] first"
         ));
-    }
+    };
     // An ONNX vector may run through the axes in another order than the graph's flattening.
     let shape = graph.ty(x.id).shape.clone();
     let columns = flat_positions(&shape, &x.view);
@@ -107,7 +126,8 @@ fn dense(
         call.name,
     )?;
     let ty = TensorType::new([outputs]);
-    let dims = [&x.view.dims()[..x.view.dims().len() - 1], &[outputs]].concat();
+    let mut dims = dims.to_vec();
+    dims[axis] = outputs;
     let view = View::standard(&ty).reshaped(&ty, &dims)?;
     Ok(Value::Traced(Traced { id, view }))
 }
