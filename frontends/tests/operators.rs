@@ -3,7 +3,7 @@
 
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::eval;
-use heddle_ir::nn::Model;
+use heddle_ir::nn::{LinearOp, Model, Op};
 use heddle_tests::onnx_builder::{Attr, Dim, OnnxBuilder, TensorProto, data_type};
 
 /// Numbers between −1 and 1 that repeat late.
@@ -398,6 +398,15 @@ fn arithmetic_with_constants_per_element() {
             1.17, 0.06, -1.05, 0.87, -0.24, -1.35, 0.608, -0.396, 0.2622, 0.198, -1.736, 4.5792,
         ],
     );
+    // Written out over all elements, but one number a channel.
+    let bytes = model(13, &[1, 2, 2, 3], |m| {
+        let scale: Vec<f32> = (0..12).map(|i| [0.5, -2.0][i / 6]).collect();
+        m.floats("scale", &[1, 2, 2, 3], &scale)
+            .node("Mul", &["scale", "x"], "y", &[]);
+    });
+    let graph = import(&bytes).graph;
+    let op = &graph.node(graph.outputs()[0]).op;
+    assert!(matches!(op, Op::Linear(LinearOp::ChannelAffine { .. })));
     // Behind a transpose, and where all axes have become one.
     let bytes = model(13, &[1, 2, 2, 3], |m| {
         weight(m, "slopes", &[2, 3, 2]);

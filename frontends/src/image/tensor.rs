@@ -18,8 +18,8 @@ pub(super) fn planes<T: Copy>(interleaved: &[T], channels: usize) -> Vec<T> {
 /// the user where the picture was changed to fit.
 ///
 /// PNG and JPEG are resized, and turned grey or coloured, as the model needs. Images of a data set and tensors must have
-/// the model's size. A model that takes a vector, `1×1×F` or `1×F×1`, is given the `F` numbers of a picture of any
-/// extents, row by row and channel by channel. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
+/// the model's size. A model that takes a vector, `1×1×F` or `1×F×1`, is given a picture's `F` numbers, channel by channel
+/// and row by row. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
 ///
 /// # Errors
 /// If the picture does not fit, or a number in it is not finite.

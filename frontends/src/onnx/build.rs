@@ -318,8 +318,8 @@ impl Graph {
         ))
     }
 
-    /// A constant that is broadcast to `x`: one number per channel, or one per element in the order of the
-    /// graph's value where it varies over height or width.
+    /// A constant that is broadcast to `x`: one number per channel, or one per element in the
+    /// order of the graph's value where it varies over height or width.
     pub(super) fn coefficients(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
         let steps = self.steps(x, constant)?;
         let elements = constant.to_weights()?;
@@ -336,10 +336,16 @@ impl Graph {
                 }
             }
         }
+        let plane = height * width;
+        let is_even = |plane: &[f32]| plane.iter().all(|element| *element == plane[0]);
+        if plane > 1 && coefficients.chunks_exact(plane).all(is_even) {
+            coefficients = coefficients.into_iter().step_by(plane).collect();
+        }
         Ok(coefficients)
     }
 
-    /// How far apart the elements of a constant lie that is broadcast to `x`, along its channels, height and width.
+    /// How far apart the elements of a constant lie that is broadcast to `x`, along its channels,
+    /// height and width.
     fn steps(&self, x: &Traced, constant: &Const) -> Result<[usize; 3], String> {
         let dims = x.view.dims();
         let misfit = || {
@@ -370,8 +376,8 @@ impl Graph {
         Ok(steps)
     }
 
-    /// Appends `scale·x + shift`, both as [`coefficients`](Self::coefficients) gives them. The weights are named
-    /// `stem.scale` and `stem.shift`.
+    /// Appends `scale·x + shift`, both as [`coefficients`](Self::coefficients) gives them. The
+    /// weights are named `stem.scale` and `stem.shift`.
     pub(super) fn scale_and_shift(
         &mut self,
         x: ValueId,

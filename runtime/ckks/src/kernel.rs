@@ -10,6 +10,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
+#[cfg(target_arch = "x86_64")]
+mod key_schedule;
 mod scalar;
 pub mod stream;
 
@@ -284,8 +286,14 @@ impl Kernel {
     pub(crate) fn stream_key(self, seed: &[u8; 16]) -> StreamKey {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 if is_x86_feature_detected!("aes") && is_x86_feature_detected!("vaes") => {
+                // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features but
+                // those above.
+                StreamKey::Vaes256(Box::new(unsafe { avx2::RoundKeys::new(seed) }))
+            }
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
-            Kind::Ifma => StreamKey::Vaes(Box::new(unsafe { ifma::RoundKeys::new(seed) })),
+            Kind::Ifma => StreamKey::Vaes512(Box::new(unsafe { ifma::RoundKeys::new(seed) })),
             _ => StreamKey::portable(seed),
         }
     }
@@ -297,10 +305,16 @@ impl Kernel {
         match (self.0, key) {
             (_, StreamKey::Portable(key)) => stream::uniform(key, chunk, m, out),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
-            (Kind::Ifma, StreamKey::Vaes(key)) => unsafe { ifma::uniform(key, chunk, m, out) },
+            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features;
+            // `Kernel::stream_key` is the only constructor of such keys, and it checked that there is vector AES.
+            (Kind::Avx2, StreamKey::Vaes256(key)) => unsafe { avx2::uniform(key, chunk, m, out) },
             #[cfg(target_arch = "x86_64")]
-            (_, StreamKey::Vaes(_)) => unreachable!("the key was made for another kernel"),
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            (Kind::Ifma, StreamKey::Vaes512(key)) => unsafe { ifma::uniform(key, chunk, m, out) },
+            #[cfg(target_arch = "x86_64")]
+            (_, StreamKey::Vaes256(_) | StreamKey::Vaes512(_)) => {
+                unreachable!("the key was made for another kernel")
+            }
         }
     }
 

@@ -25,6 +25,7 @@
 mod convert;
 mod ntt;
 mod unpack;
+mod vaes;
 
 use super::Init;
 use crate::modulus::{Modulus, ShoupScalar};
@@ -33,6 +34,8 @@ use std::arch::x86_64::*;
 pub(super) use convert::convert;
 pub(super) use ntt::{ntt_forward, ntt_forward_from, ntt_inverse, ntt_inverse_from};
 pub(super) use unpack::unpack;
+pub(crate) use vaes::RoundKeys;
+pub(super) use vaes::uniform;
 
 /// Residues in a register.
 const LANES: usize = 4;

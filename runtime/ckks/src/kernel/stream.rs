@@ -18,7 +18,9 @@ pub const CHUNK: usize = 1024;
 pub(crate) enum StreamKey {
     Portable(Box<Aes128>),
     #[cfg(target_arch = "x86_64")]
-    Vaes(Box<super::ifma::RoundKeys>),
+    Vaes256(Box<super::avx2::RoundKeys>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes512(Box<super::ifma::RoundKeys>),
 }
 
 impl StreamKey {

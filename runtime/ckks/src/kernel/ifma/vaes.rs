@@ -1,11 +1,12 @@
 //! The streams of [`crate::kernel::stream`] by vector AES: four blocks a register, eight registers in flight.
 
 use super::{LANES, V, splat, store};
+use crate::kernel::key_schedule::round_keys;
 use crate::kernel::stream::Chunk;
 use crate::modulus::Modulus;
 use std::arch::x86_64::*;
 
-/// The eleven round keys of AES-128 (FIPS 197, section 5.2), each repeated in every block of a register.
+/// The round keys of AES-128, each in all four blocks of a register.
 #[derive(Clone)]
 pub(crate) struct RoundKeys([V; 11]);
 
@@ -15,23 +16,7 @@ const FLIGHT: usize = 8;
 impl RoundKeys {
     #[target_feature(enable = "avx512f,aes")]
     pub(in crate::kernel) fn new(seed: &[u8; 16]) -> Self {
-        let [low, high] = [0, 8].map(|at| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&seed[at..at + 8]);
-            i64::from_le_bytes(word)
-        });
-        let mut keys = [_mm_set_epi64x(high, low); 11];
-        macro_rules! expand {
-            ($($round:literal $constant:literal),*) => {$({
-                let last = keys[$round - 1];
-                let word = _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$constant>(last));
-                let sum = _mm_xor_si128(last, _mm_slli_si128::<4>(last));
-                let sum = _mm_xor_si128(sum, _mm_slli_si128::<8>(sum));
-                keys[$round] = _mm_xor_si128(sum, word);
-            })*};
-        }
-        expand!(1 0x01, 2 0x02, 3 0x04, 4 0x08, 5 0x10, 6 0x20, 7 0x40, 8 0x80, 9 0x1b, 10 0x36);
-        Self(keys.map(|key| _mm512_broadcast_i32x4(key)))
+        Self(round_keys(seed).map(|key| _mm512_broadcast_i32x4(key)))
     }
 }
 
