@@ -170,7 +170,8 @@ fn operands_that_do_not_fit_are_refused() {
     });
     assert_problem(&product, "y", "product of two values");
     let per_pixel = model(13, |m| {
-        m.floats("least", &[4, 4], &[0.5; 16])
+        let least: Vec<f32> = (0..16u8).map(f32::from).collect();
+        m.floats("least", &[4, 4], &least)
             .node("Max", &["x", "least"], "y", &[]);
     });
     assert_problem(&per_pixel, "y", "varies over height or width");
