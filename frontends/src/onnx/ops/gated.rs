@@ -140,21 +140,9 @@ impl Graph {
             return Ok(known.id);
         }
         let channels = self.chw(x)[0];
-        let mut vector = |value: f64, suffix: &str| {
-            self.push_weight(
-                &format!("{name}{suffix}"),
-                vec![channels],
-                vec![value as f32; channels],
-            )
-        };
-        let scale = Some(vector(scale, ".scale")?);
-        let shift = if shift == 0.0 {
-            None
-        } else {
-            Some(vector(shift, ".shift")?)
-        };
-        let op = LinearOp::ChannelAffine { scale, shift };
-        self.emit(Op::Linear(op), &[x], name)
+        let every = |value: f64| vec![value as f32; channels];
+        let shift = (shift != 0.0).then(|| every(shift));
+        self.scale_and_shift(x, [Some(every(scale)), shift], name, name)
     }
 
     /// The values that `id` follows from by one factor and one offset for all channels, `id` first.
