@@ -131,7 +131,7 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
             depth: approximation.activation.depth(),
         });
     }
-    let plan = Plan {
+    let mut plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
         parameters: parameters.literal().clone(),
@@ -148,6 +148,8 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         notes: notes.into_iter().chain(short).collect(),
         ranges: records,
     };
+    // Names come from the model's file, labels from the user's.
+    plan.make_printable();
     Ok(Compilation {
         plan,
         model,

@@ -11,6 +11,5 @@ pub mod pack;
 pub mod place_bootstraps;
 pub mod remove_identity;
 pub mod schedule;
-pub mod select_keys;
 pub mod share_sums;
 pub mod split_channels;

@@ -19,8 +19,8 @@ use crate::passes::schedule::Machine;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, select_keys,
-    share_sums, split_channels,
+    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, share_sums,
+    split_channels,
 };
 
 /// What comes out of the last pass, with the last graph of every stage.
@@ -177,9 +177,8 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         bootstrap: &bootstrap,
         variant: options.variant,
     };
-    let mut schedule = schedule::run(&packed, &steps, &placement, &model.weights, machine)?;
+    let schedule = schedule::run(&packed, &steps, &placement, &model.weights, machine)?;
     log.ckks(schedule::NAME, &schedule, Vec::new());
-    select_keys::run(&mut schedule, &parameters, &bootstrap)?;
     let machine = verify::ckks::Machine {
         parameters: &parameters,
         bootstrap: &bootstrap,
@@ -188,10 +187,11 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     verify::require("ckks", &violations)?;
     let violations = verify::ckks::verify_diagonals(&schedule, &model.weights);
     verify::require("ckks", &violations)?;
+    let keys = schedule.required_keys(&parameters, &bootstrap)?;
     log.ckks(
-        select_keys::NAME,
+        "select-keys",
         &schedule,
-        vec![format!("{} keys", schedule.keys.len())],
+        vec![format!("{} keys", keys.len())],
     );
 
     Ok(Lowered {

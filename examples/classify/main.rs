@@ -13,10 +13,11 @@ use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
-use heddle_runtime::client::{Client, Share};
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
 fn main() -> Result<()> {
@@ -33,8 +34,8 @@ fn main() -> Result<()> {
         ..Options::new(Preprocess::named("cifar10").expect("a built-in set"))
     };
     let plan = compile(model.clone(), &options)?.plan;
-    let parameters = plan.checked_parameters()?;
-    let security = parameters.security().bits;
+    let protocol = Protocol::of(&plan)?;
+    let security = protocol.context().parameters().security().bits;
     println!(
         "plan: {} bootstraps, {security:.1}-bit security",
         plan.schedule.bootstraps()
@@ -51,13 +52,12 @@ fn main() -> Result<()> {
     let (tensor, _) = image::to_tensor(&pictures[0], &plan.preprocess, shape)?;
 
     // The client: its secret key never leaves it.
-    let context = heddle_ckks::Context::new(parameters)?;
-    let client = Client::generate(&plan, &context)?;
-    let keys = client.evaluation_keys(Show::Stderr)?;
-    let encrypted = client.encrypt(&picture_file, &tensor)?.expand(&context);
+    let client = Client::generate(&protocol)?;
+    let keys = client.server_keys(KeyLimit::default(), Show::Stderr)?;
+    let encrypted = client.encrypt(&picture_file, &tensor)?;
 
     // The server: plan, weights, evaluation keys, a picture that it cannot see.
-    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Stderr)?;
+    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Stderr)?;
     let started = Instant::now();
     let (answer, _) = server.run(encrypted, Show::Stderr)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -133,13 +133,11 @@ fn resnet20() -> (Schedule, Weights) {
         }
     };
     let polynomials = vec![odd(15), odd(27)];
-    let keys = Vec::new();
     (
         Schedule {
             graph: b.graph,
             linear_maps: b.maps,
             polynomials,
-            keys,
         },
         b.weights,
     )

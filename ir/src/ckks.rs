@@ -1,9 +1,11 @@
 //! The third stage: the levelled CKKS schedule, the operations that the encrypted machine executes
 //! in the order of their ids.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::keys::{self, KeyNeed, KeyUse};
 use heddle_params::{Parameters, failure};
 use serde::{Deserialize, Serialize};
 
@@ -133,8 +135,6 @@ pub struct Schedule {
     pub linear_maps: Vec<LinearMap>,
     /// Polynomials by id.
     pub polynomials: Vec<Chebyshev>,
-    /// The evaluation keys that an execution uses, sorted, without repeats.
-    pub keys: Vec<KeyUse>,
 }
 
 /// How likely a bootstrap's modular reduction fails, see [`heddle_params::failure`].
@@ -218,6 +218,67 @@ impl Schedule {
             inference_log2: failure::any_log2(each.iter().copied()),
             bootstraps: each.len(),
         })
+    }
+
+    /// What the operations need evaluation keys for.
+    pub fn key_needs(&self) -> BTreeSet<KeyNeed> {
+        let mut needs = BTreeSet::new();
+        let graph = &self.graph;
+        for value in graph.values() {
+            let ty = graph.ty(value);
+            let level = ty.level;
+            match &graph.node(value).op {
+                Op::LinearTransform { steps, .. } => {
+                    let rotations = steps
+                        .iter()
+                        .flat_map(|step| step.baby.iter().chain(&step.giant));
+                    needs.extend(
+                        rotations
+                            .filter(|by| **by != 0)
+                            .map(|by| KeyNeed::Rotation { by: *by, level }),
+                    );
+                }
+                Op::Rotate { by } => {
+                    needs.insert(KeyNeed::Rotation { by: *by, level });
+                }
+                Op::Multiply => {
+                    needs.insert(KeyNeed::Product { level });
+                }
+                Op::Polynomial { .. } => {
+                    // Products run from just below the operand's level down to the result's.
+                    let top = graph
+                        .operands(value)
+                        .first()
+                        .map_or(0, |x| graph.ty(*x).level);
+                    needs.extend((level + 1..=top).map(|level| KeyNeed::Product { level }));
+                }
+                Op::Bootstrap { variant } => {
+                    needs.insert(KeyNeed::Bootstrap {
+                        log_slots: ty.log_slots,
+                        variant: *variant,
+                    });
+                }
+                Op::Input
+                | Op::MultiplyAccumulate { .. }
+                | Op::AddBias { .. }
+                | Op::Add
+                | Op::Rescale
+                | Op::DropLevel => {}
+            }
+        }
+        needs
+    }
+
+    /// The evaluation keys that an execution uses, ascending and without repetition.
+    ///
+    /// # Errors
+    /// If an operation does not fit the parameters.
+    pub fn required_keys(
+        &self,
+        parameters: &Parameters,
+        bootstrap: &BootstrapParameters,
+    ) -> Result<Vec<KeyUse>, heddle_params::Error> {
+        keys::required(parameters, bootstrap, self.key_needs())
     }
 
     /// Number of bootstraps.

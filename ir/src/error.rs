@@ -57,6 +57,14 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+    /// A file's parameters are malformed or weaker than what is accepted.
+    #[error("`{file}`: {source}")]
+    Refused {
+        /// The file's name.
+        file: String,
+        /// What is wrong with them.
+        source: heddle_params::Error,
+    },
     /// Reading or writing failed.
     #[error("`{file}`: {source}")]
     Io {

@@ -7,10 +7,13 @@
 //! end marker: 0 (u32) · number of blocks (u64) · CRC-32 of both
 //! ```
 //!
-//! Integers are little-endian. A header and a block have at most 64 MiB each, so that a reader
-//! never allocates much for a file that lies about its lengths. Checksums find damage, not malice.
+//! Integers are little-endian. A block has at most 64 MiB, a header fewer, so that a reader never
+//! allocates much for a file that lies about its lengths, and a header has at most 65,536 fields,
+//! since an empty one takes two bytes in the file and a hundred in memory. Checksums find damage,
+//! not malice.
 
 mod atomic;
+mod regular;
 
 use std::fmt;
 use std::fs::File;
@@ -18,17 +21,19 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
 
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use crate::error::Error;
 
 pub use atomic::{Access, write_atomically};
+pub use regular::{open_regular, read_regular};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
 /// mangle either are noticed.
 const MAGIC: [u8; 8] = *b"\x8aHeddle\n";
 
 /// Version of the framing and of all headers.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Most bytes of a header or a block.
 pub const MAX_BLOCK: usize = 64 << 20;
@@ -48,16 +53,28 @@ pub enum Kind {
     Ciphertext = 4,
     /// A public encryption key.
     PublicKey = 5,
+    /// What a client needs of a compiled network.
+    ClientPlan = 6,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Plan,
         Self::SecretKey,
         Self::EvaluationKeys,
         Self::Ciphertext,
         Self::PublicKey,
+        Self::ClientPlan,
     ];
+
+    /// Most bytes of a header. What a header decodes to takes at most ten times as many.
+    fn max_header(self) -> usize {
+        match self {
+            Self::Plan => 16 << 20,
+            Self::ClientPlan => 4 << 20,
+            _ => 64 << 10,
+        }
+    }
 
     fn of_code(code: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u16 == code)
@@ -66,7 +83,7 @@ impl Kind {
     /// How to get a sound file of this kind.
     fn mend(self) -> &'static str {
         match self {
-            Self::Plan => "make the plan again with `heddlec`",
+            Self::Plan | Self::ClientPlan => "make the plan again with `heddlec`",
             Self::SecretKey | Self::PublicKey | Self::EvaluationKeys => {
                 "make the keys again with `heddle keygen`"
             }
@@ -83,6 +100,7 @@ impl fmt::Display for Kind {
             Self::EvaluationKeys => "evaluation-key file",
             Self::Ciphertext => "ciphertext",
             Self::PublicKey => "public key",
+            Self::ClientPlan => "client plan",
         })
     }
 }
@@ -106,7 +124,7 @@ impl<W: Write> BlockWriter<W> {
     /// Starts a file of the given kind; `file` names it in errors.
     ///
     /// # Errors
-    /// If the header has more than [`MAX_BLOCK`] bytes or writing fails.
+    /// If the header has more bytes than its kind allows or writing fails.
     pub fn new(
         writer: W,
         file: impl Into<String>,
@@ -119,7 +137,7 @@ impl<W: Write> BlockWriter<W> {
             blocks: 0,
         };
         let header = header.encode_to_vec();
-        this.check_length(header.len())?;
+        this.check_length(header.len(), kind.max_header())?;
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(kind as u16).to_le_bytes());
@@ -129,11 +147,11 @@ impl<W: Write> BlockWriter<W> {
         Ok(this)
     }
 
-    fn check_length(&self, len: usize) -> Result<(), Error> {
-        if len <= MAX_BLOCK {
+    fn check_length(&self, len: usize, most: usize) -> Result<(), Error> {
+        if len <= most {
             return Ok(());
         }
-        let message = format!("would need a block of {len} bytes; at most {MAX_BLOCK} are allowed");
+        let message = format!("would need a block of {len} bytes; at most {most} are allowed");
         Err(Error::File {
             file: self.file.clone(),
             message,
@@ -158,7 +176,7 @@ impl<W: Write> BlockWriter<W> {
     /// # Errors
     /// If it has more than [`MAX_BLOCK`] bytes or writing fails.
     pub fn block(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.check_length(bytes.len())?;
+        self.check_length(bytes.len(), MAX_BLOCK)?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -202,6 +220,25 @@ pub struct BlockReader<R> {
 /// Magic, version, kind and header length.
 const PREFIX: usize = MAGIC.len() + 8;
 
+/// Most fields of a header, repetitions included.
+const MAX_FIELDS: usize = 1 << 16;
+
+/// Refuses a header of too many fields before it is decoded. What the decoder alone finds wrong is
+/// left to it.
+fn count_fields(mut header: &[u8]) -> Result<(), String> {
+    let mut fields = 0;
+    while !header.is_empty() {
+        fields += 1;
+        if fields > MAX_FIELDS {
+            return Err(format!("has more than {MAX_FIELDS} fields"));
+        }
+        let cut = |_| "ends inside a field".to_owned();
+        let (tag, wire_type) = decode_key(&mut header).map_err(|error| error.to_string())?;
+        skip_field(wire_type, tag, &mut header, DecodeContext::default()).map_err(cut)?;
+    }
+    Ok(())
+}
+
 /// The kind and the header's length that a prefix states.
 fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Error> {
     let fail = |message: String| {
@@ -229,7 +266,7 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
         return fail(format!("holds something unknown (kind {code})"));
     };
     let len = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
-    if len > MAX_BLOCK {
+    if len > kind.max_header() {
         return fail(format!(
             "is damaged: its header claims {len} bytes\nhelp: {}",
             kind.mend()
@@ -245,7 +282,7 @@ impl BlockReader<BufReader<File>> {
     /// As [`BlockReader::new`], and if the file cannot be opened.
     pub fn open<H: Message + Default>(path: &Path, kind: Kind) -> Result<(Self, H), Error> {
         let file = path.display().to_string();
-        let opened = File::open(path).map_err(|source| io_error(&file, source))?;
+        let opened = open_regular(path).map_err(|source| io_error(&file, source))?;
         Self::new(BufReader::new(opened), file, kind)
     }
 }
@@ -288,6 +325,7 @@ impl<R: Read> BlockReader<R> {
         let mut header = Vec::new();
         this.read_onto(len, &mut header)?;
         this.check_sum([&prefix, &header], || "its header".into())?;
+        count_fields(&header).map_err(|what| this.damaged(&format!("its header {what}")))?;
         let header = H::decode(&*header)
             .map_err(|error| this.damaged(&format!("its header does not decode ({error})")))?;
         Ok((this, header))
@@ -430,6 +468,11 @@ impl<R: Read> BlockReader<R> {
     /// # Errors
     /// As [`next_block`](Self::next_block), and if there is another block.
     pub fn finish(mut self) -> Result<(), Error> {
+        self.finish_ref()
+    }
+
+    /// [`finish`](Self::finish), for callers that have more to say of the file.
+    pub(crate) fn finish_ref(&mut self) -> Result<(), Error> {
         match self.next_block()? {
             None => Ok(()),
             Some(_) => Err(self.damaged("it has more blocks than it states")),
@@ -457,7 +500,7 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 pub fn kind_of(path: &Path) -> Result<Kind, Error> {
     let file = path.display().to_string();
     let mut prefix = [0; PREFIX];
-    let read = File::open(path).and_then(|mut opened| read_up_to(&mut opened, &mut prefix));
+    let read = open_regular(path).and_then(|mut opened| read_up_to(&mut opened, &mut prefix));
     if read.map_err(|source| io_error(&file, source))? < PREFIX {
         let message = "is not a file of Heddle's, or is cut short".to_owned();
         return Err(Error::File { file, message });

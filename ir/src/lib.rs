@@ -21,6 +21,7 @@ pub mod linear;
 pub mod nn;
 pub mod plan;
 pub mod preprocess;
+pub mod printable;
 pub mod slot;
 #[cfg(test)]
 mod test_support;

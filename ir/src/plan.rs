@@ -2,14 +2,16 @@
 //!
 //! The file is a stream of blocks ([`crate::file`]): a protobuf header, the schedule in its text
 //! form, and the elements of every weight that the schedule refers to, once, as 32-bit floats.
-//! Equal plans are equal byte for byte, and keys and ciphertexts are bound to the digest of these
-//! bytes.
+//! Equal plans are equal byte for byte. A [`ClientPlan`] is what a client needs of it; it holds the
+//! digest of these bytes, and keys and ciphertexts are bound to the digest of the client plan.
 
+use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::{Insecure, Parameters, ParametersLiteral};
+use heddle_params::keys::KeyUse;
+use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,20 +20,23 @@ use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
 use crate::nn::{AxisOrder, LinearOp};
 use crate::preprocess::Preprocess;
+use crate::printable;
 use crate::slot::SlotType;
 use crate::text;
 use crate::verify;
 use crate::weights::{Tensor, Weights};
 
+mod client;
 mod wire;
 
+pub use client::{ClientPlan, Port};
 use wire::{Header, WireAxisOrder, WireOutcome, WireTensor};
 
-/// Most elements of one weight.
-const MAX_ELEMENTS: usize = 1 << 28;
+/// Most elements of all weights together.
+const MAX_ELEMENTS: usize = 1 << 29;
 
-/// Most bytes of a schedule's text.
-const MAX_SCHEDULE: u64 = 256 << 20;
+/// Most bytes of a schedule's text. Parsed, it takes at most ten times as many.
+const MAX_SCHEDULE: u64 = 16 << 20;
 
 /// The range of one activation's operand, or of the logits.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,12 +160,112 @@ impl Plan {
         })
     }
 
-    /// SHA-256 of the plan as a file, to which keys and ciphertexts are bound.
-    pub fn digest(&self) -> [u8; 32] {
-        let hasher = HashWriter(Sha256::new());
-        let hasher = self.write(hasher, "plan").map(|hasher| hasher.0);
-        // Hashing cannot fail; only a header above 64 MiB can, which no reader accepts either.
-        hasher.unwrap_or_else(|_| Sha256::new()).finalize().into()
+    /// SHA-256 of the plan as a file, to which the client plan is bound.
+    ///
+    /// # Errors
+    /// If the header is longer than a file allows.
+    pub fn digest(&self) -> Result<[u8; 32], Error> {
+        let hasher = self.write(HashWriter(Sha256::new()), "plan")?;
+        Ok(hasher.0.finalize().into())
+    }
+
+    /// What a client needs of the plan: no weights, no names of nodes, no ranges but those of input
+    /// and output.
+    ///
+    /// # Errors
+    /// If the schedule does not have one input and one output, or as [`digest`](Self::digest).
+    pub fn client_plan(&self) -> Result<ClientPlan, Error> {
+        let graph = &self.schedule.graph;
+        let input = graph
+            .values()
+            .find(|value| matches!(graph.node(*value).op, Op::Input));
+        let (Some(input), [output]) = (input, graph.outputs()) else {
+            return Err(Error::Inconsistent(
+                "the schedule does not have one input and one output".to_owned(),
+            ));
+        };
+        Ok(ClientPlan {
+            name: self.name.clone(),
+            plan_digest: self.digest()?,
+            parameters: self.parameters.clone(),
+            insecure: self.insecure,
+            bootstrap: self.bootstrap.clone(),
+            needs: self.schedule.key_needs(),
+            input: Port {
+                packing: self.input.clone(),
+                ciphertext: *graph.ty(input),
+            },
+            output: Port {
+                packing: self.output.clone(),
+                ciphertext: *graph.ty(*output),
+            },
+            outcome: self.outcome,
+            preprocess: self.preprocess.clone(),
+            labels: self.labels.clone(),
+        })
+    }
+
+    /// The evaluation keys that an execution uses, ascending and without repetition.
+    ///
+    /// # Errors
+    /// If the parameters are refused or an operation does not fit them.
+    pub fn required_keys(&self) -> Result<Vec<KeyUse>, Error> {
+        let parameters = self.checked_parameters()?;
+        Ok(self.schedule.required_keys(&parameters, &self.bootstrap)?)
+    }
+
+    /// The first text of the plan that a terminal would not show as one line.
+    fn unprintable(&self) -> Option<String> {
+        let graph = &self.schedule.graph;
+        let nodes = graph
+            .values()
+            .map(|value| ("node", &graph.node(value).name));
+        let weights = self
+            .weights
+            .iter()
+            .map(|(_, tensor)| ("weight", &tensor.name));
+        let ranges = self.ranges.iter().flat_map(|range| {
+            let function = range
+                .activation
+                .as_ref()
+                .map(|activation| &activation.function);
+            [Some(&range.name), function]
+                .into_iter()
+                .flatten()
+                .map(|text| ("range", text))
+        });
+        let labels = self.labels.iter().map(|label| ("label", label));
+        let notes = self.notes.iter().map(|note| ("note", note));
+        [("name", &self.name)]
+            .into_iter()
+            .chain(nodes)
+            .chain(weights)
+            .chain(ranges)
+            .chain(labels)
+            .chain(notes)
+            .find(|(_, text)| !printable::is_line(text))
+            .map(|(what, text)| unprintable(what, text))
+    }
+
+    /// Escapes every text of the plan that a terminal would not show as one line.
+    pub fn make_printable(&mut self) {
+        let fix = |text: &mut String| {
+            if let Cow::Owned(escaped) = printable::line(text) {
+                *text = escaped;
+            }
+        };
+        fix(&mut self.name);
+        for value in self.schedule.graph.values() {
+            fix(&mut self.schedule.graph.node_mut(value).name);
+        }
+        self.weights.names_mut().for_each(fix);
+        for range in &mut self.ranges {
+            fix(&mut range.name);
+            if let Some(activation) = &mut range.activation {
+                fix(&mut activation.function);
+            }
+        }
+        self.labels.iter_mut().chain(&mut self.notes).for_each(fix);
     }
 
     /// Checks everything that a reader of a foreign plan relies on: parameters, schedule, layouts,
@@ -172,6 +277,9 @@ impl Plan {
     pub fn check(&self) -> Result<(), Error> {
         let parameters = self.checked_parameters()?;
         let fail = |what: String| Err(Error::Inconsistent(what));
+        if let Some(what) = self.unprintable() {
+            return fail(what);
+        }
         if parameters.is_insecure() != self.insecure {
             return fail("is marked insecure, but its parameters are not".to_owned());
         }
@@ -209,18 +317,8 @@ impl Plan {
         if map.is_none_or(|map| map.output != self.output.layout) {
             return fail(format!("the schedule's output is not {}", self.output));
         }
-        if let Err(message) = self.preprocess.check() {
-            return fail(format!("preprocessing: {message}"));
-        }
-        let layout = self.output.layout;
-        let classes = layout.channels * layout.height * layout.width;
-        if !self.labels.is_empty() && self.labels.len() != classes {
-            return fail(format!(
-                "{} labels for {classes} classes",
-                self.labels.len()
-            ));
-        }
-        Ok(())
+        check_preprocess(&self.preprocess)?;
+        check_labels(&self.labels, &self.output)
     }
 
     /// Writes the plan as a file's bytes; weights that the schedule does not refer to are left
@@ -275,26 +373,34 @@ impl Plan {
         })
     }
 
-    /// Reads and checks a plan; `file` names it in errors.
+    /// Reads and checks a plan; `file` names it in errors. Weights are read when all else has
+    /// passed its checks.
     ///
     /// # Errors
-    /// [`Error::File`] if it is not a plan, is damaged or does not hold together; [`Error::Io`]
-    /// if reading fails.
-    pub fn read<R: Read>(reader: R, file: &str) -> Result<Self, Error> {
+    /// [`Error::File`] if it is not a plan, is damaged or does not hold together;
+    /// [`Error::Refused`] if its parameters are weaker than what is accepted; [`Error::Io`] if
+    /// reading fails.
+    pub fn read<R: Read>(reader: R, file: &str, accept: Accept) -> Result<Self, Error> {
         let (reader, header) = BlockReader::new(reader, file, Kind::Plan)?;
-        Self::decode(reader, header)
+        Self::decode(reader, header, accept)
     }
 
     /// Reads and checks the plan at `path`.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_file(path: &Path) -> Result<Self, Error> {
+    pub fn read_file(path: &Path, accept: Accept) -> Result<Self, Error> {
         let (reader, header) = BlockReader::open(path, Kind::Plan)?;
-        Self::decode(reader, header)
+        Self::decode(reader, header, accept)
     }
 
-    fn decode<R: Read>(mut reader: BlockReader<R>, header: Header) -> Result<Self, Error> {
+    fn decode<R: Read>(
+        mut reader: BlockReader<R>,
+        header: Header,
+        accept: Accept,
+    ) -> Result<Self, Error> {
+        let parameters = header.parameters.into();
+        check_accepted(&parameters, reader.file(), accept)?;
         if header.schedule_bytes > MAX_SCHEDULE {
             return Err(reader.damaged("its schedule claims an absurd length"));
         }
@@ -303,18 +409,16 @@ impl Plan {
             String::from_utf8(schedule).map_err(|_| reader.damaged("its schedule is not text"))?;
         let schedule = text::parse_ckks(&schedule)
             .map_err(|error| reader.damaged(&format!("its schedule does not parse: {error}")))?;
+        // Shapes alone, until the rest is known to hold together.
         let mut weights = Weights::default();
-        for tensor in &header.weights {
-            let Some((shape, elements)) = tensor.extents(MAX_ELEMENTS) else {
-                return Err(reader.damaged(&format!("weight `{}` is too large", tensor.name)));
+        let mut left = MAX_ELEMENTS;
+        for tensor in header.weights {
+            let Some((shape, elements)) = tensor.extents(left) else {
+                let name = printable::line(&tensor.name);
+                return Err(reader.damaged(&format!("weight `{name}` is too large")));
             };
-            let bytes = reader.bytes(4 * elements)?;
-            let (elements, _) = bytes.as_chunks();
-            let data = elements
-                .iter()
-                .map(|bytes| f32::from_le_bytes(*bytes))
-                .collect();
-            weights.push(Tensor::new(&tensor.name, shape, data));
+            left -= elements;
+            weights.push(Tensor::without_elements(tensor.name, shape));
         }
         let model_digest = header.model_digest.try_into();
         let model_digest =
@@ -327,10 +431,10 @@ impl Plan {
             .preprocess
             .decode()
             .ok_or_else(|| reader.damaged("its order of channels is unknown"))?;
-        let plan = Self {
+        let mut plan = Self {
             name: header.name,
             model_digest,
-            parameters: header.parameters.into(),
+            parameters,
             insecure: header.insecure,
             bootstrap: header.bootstrap.into(),
             schedule,
@@ -346,9 +450,60 @@ impl Plan {
         };
         plan.check()
             .map_err(|error| reader.damaged(&error.to_string()))?;
-        reader.finish()?;
+        for tensor in plan.weights.tensors_mut() {
+            let bytes = reader.bytes(4 * tensor.shape.iter().product::<usize>())?;
+            let (elements, _) = bytes.as_chunks();
+            tensor.data = elements
+                .iter()
+                .map(|bytes| f32::from_le_bytes(*bytes))
+                .collect();
+        }
+        reader.finish_ref()?;
+        // Elements of batch norms and the like have rules of their own.
+        plan.check()
+            .map_err(|error| reader.damaged(&error.to_string()))?;
         Ok(plan)
     }
+}
+
+/// Refuses parameters that are malformed or weaker than what is accepted, naming the file.
+pub(crate) fn check_accepted(
+    parameters: &ParametersLiteral,
+    file: &str,
+    accept: Accept,
+) -> Result<(), Error> {
+    let refused = |source| Error::Refused {
+        file: file.to_owned(),
+        source,
+    };
+    let accepted = Parameters::accepted(parameters.clone(), accept);
+    accepted.map(|_| ()).map_err(refused)
+}
+
+fn unprintable(what: &str, text: &str) -> String {
+    format!(
+        "the {what} `{}` is not one line of printable text",
+        printable::line(text)
+    )
+}
+
+fn check_preprocess(preprocess: &Preprocess) -> Result<(), Error> {
+    preprocess
+        .check()
+        .map_err(|message| Error::Inconsistent(format!("preprocessing: {message}")))
+}
+
+/// No labels, or one for every class.
+fn check_labels(labels: &[String], output: &SlotType) -> Result<(), Error> {
+    let layout = output.layout;
+    let classes = layout.channels * layout.height * layout.width;
+    if labels.is_empty() || labels.len() == classes {
+        return Ok(());
+    }
+    Err(Error::Inconsistent(format!(
+        "{} labels for {classes} classes",
+        labels.len()
+    )))
 }
 
 /// Hashes what is written.
@@ -379,13 +534,18 @@ fn with_referenced_weights(schedule: &Schedule, weights: &Weights) -> (Schedule,
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::graph::ValueId;
     use crate::test_support::{machine, schedule, slot_graph};
     use heddle_params::eval_mod::EvalMod;
 
-    fn plan() -> Plan {
+    /// The small ring of tests is insecure.
+    pub(crate) fn any() -> Accept {
+        Accept::Any(Insecure::acknowledged())
+    }
+
+    pub(crate) fn plan() -> Plan {
         let (schedule, weights) = schedule();
         let (packed, _) = slot_graph();
         let (parameters, bootstrap) = machine();
@@ -422,7 +582,7 @@ mod tests {
     }
 
     fn reread(plan: &Plan) -> Result<Plan, Error> {
-        Plan::read(&*written(plan), "p.plan")
+        Plan::read(&*written(plan), "p.plan", any())
     }
 
     #[test]
@@ -431,17 +591,17 @@ mod tests {
         assert_eq!(reread(&plan).unwrap(), plan);
         assert_eq!(written(&plan), written(&plan));
         assert_eq!(
-            plan.digest(),
+            plan.digest().unwrap(),
             <[u8; 32]>::from(Sha256::digest(written(&plan)))
         );
         let mut other = plan.clone();
         other.ranges[0].bound = 3.5;
-        assert_ne!(other.digest(), plan.digest());
+        assert_ne!(other.digest().unwrap(), plan.digest().unwrap());
         assert_eq!(plan.ranges[0].head_room(), Some(1.5));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.plan");
         plan.write_file(&path).unwrap();
-        assert_eq!(Plan::read_file(&path).unwrap(), plan);
+        assert_eq!(Plan::read_file(&path, any()).unwrap(), plan);
     }
 
     #[test]
@@ -514,8 +674,14 @@ mod tests {
             |plan| plan.bootstrap.double_angles = u32::MAX,
             "`double_angles`",
         );
-        refused(|plan| plan.schedule.keys.truncate(3), "no key ");
-        refused(|plan| plan.parameters.log_n = 3, "`log_n` is 3");
+        refused(
+            |plan| plan.labels[1] = "d\x1b[2Jog".into(),
+            "the label `d\\u{1b}[2Jog` is not",
+        );
+        refused(
+            |plan| plan.notes[0] = "two\nlines".into(),
+            "the note `two\\u{a}lines` is not",
+        );
         refused(
             |plan| {
                 plan.weights = Weights::default();
@@ -540,12 +706,12 @@ mod tests {
     fn damage_is_an_error() {
         let whole = written(&plan());
         for len in (0..whole.len()).step_by(97) {
-            assert!(Plan::read(&whole[..len], "p").is_err());
+            assert!(Plan::read(&whole[..len], "p", any()).is_err());
         }
         for at in (0..whole.len()).step_by(101) {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x41;
-            assert!(Plan::read(&*damaged, "p").is_err());
+            assert!(Plan::read(&*damaged, "p", any()).is_err());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A small residual network as packed graph and as schedule, for the unit tests of this crate.
 
-use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyKind, KeyUse};
-use heddle_params::{GaloisElement, Parameters, bootstrap, named};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::{Parameters, named};
 
 use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use crate::graph::{Graph, ValueId};
@@ -244,7 +244,7 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
             giant: (0..diagonals.input_period).step_by(4).collect(),
         }
     };
-    let (parameters, bootstrap) = machine();
+    let (parameters, _) = machine();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -262,28 +262,11 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
     let out = b.linear(2, &[z], (2, 0), vec![steps(2, 0)]);
     b.graph.set_outputs(vec![out]);
 
-    let n = b.parameters.n();
-    let rotation = |k| KeyUse {
-        kind: KeyKind::Galois(GaloisElement::rotation(k, n)),
-        level: 4,
-    };
-    let mut keys: Vec<KeyUse> = [1, 2, 3]
-        .into_iter()
-        .chain((4..32).step_by(4))
-        .map(rotation)
-        .collect();
-    keys.extend(
-        bootstrap::required_keys(&b.parameters, &bootstrap, 5, BootstrapVariant::Real)
-            .expect("the toy set bootstraps"),
-    );
-    keys.sort_unstable();
-    keys.dedup();
     (
         Schedule {
             graph: b.graph,
             linear_maps,
             polynomials,
-            keys,
         },
         weights,
     )
@@ -324,7 +307,6 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     };
     let convolution = ParallelConvolution::of(map, *slots).expect("the map is a convolution");
     let (parameters, _) = machine();
-    let n = parameters.n();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -337,13 +319,11 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
             false => 40.0,
         },
     };
-    let mut rotations = Vec::new();
-    let mut rotate = |b: &mut Builder, x: ValueId, by: usize| {
+    let rotate = |b: &mut Builder, x: ValueId, by: usize| {
         let ty = *b.graph.ty(x);
         if by == 0 {
             return x;
         }
-        rotations.push((by, ty.level));
         b.add(Op::Rotate { by }, &[x], ty, "conv")
     };
     let id = LinearMapId(0);
@@ -385,26 +365,12 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         baby: vec![0, 1, 2, 3],
         giant: (0..diagonals.input_period).step_by(4).collect(),
     };
-    let used: Vec<usize> = steps.baby.iter().chain(&steps.giant).copied().collect();
-    rotations.extend(used.into_iter().filter(|by| *by != 0).map(|by| (by, 2)));
-    // Behind the rescale.
-    rotations.extend([(8, 1), (4, 1)]);
     let out = b.linear(1, &[y], (2, head.doublings), vec![steps]);
     b.graph.set_outputs(vec![out]);
-    let mut keys: Vec<KeyUse> = rotations
-        .into_iter()
-        .map(|(by, level)| KeyUse {
-            kind: KeyKind::Galois(GaloisElement::rotation(by as i64, n)),
-            level,
-        })
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
     let schedule = Schedule {
         graph: b.graph,
         linear_maps: vec![map.clone(), head.clone()],
         polynomials: Vec::new(),
-        keys,
     };
     (schedule, weights)
 }
@@ -454,18 +420,13 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
         log_scale: 40.0,
     };
     let x = b.add(Op::Input, &[], ty, "image");
-    let (mut operands, mut keys) = (Vec::new(), Vec::new());
+    let mut operands = Vec::new();
     for by in (0..2).flat_map(|term| convolution.rotations(term, n / 2)) {
         operands.push(match by {
             0 => x,
             _ => b.add(Op::Rotate { by }, &[x], ty, "conv"),
         });
-        keys.extend((by != 0).then_some(KeyUse {
-            kind: KeyKind::Galois(GaloisElement::rotation(by as i64, n)),
-            level: 4,
-        }));
     }
-    keys.sort_unstable();
     let op = Op::MultiplyAccumulate {
         map: LinearMapId(0),
         part: ProductPart::Taps,
@@ -488,7 +449,6 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
         graph: b.graph,
         linear_maps: maps,
         polynomials: Vec::new(),
-        keys,
     };
     (schedule, weights)
 }

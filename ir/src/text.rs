@@ -22,7 +22,7 @@ mod slot;
 pub mod summary;
 mod tables;
 
-pub use ckks::{parse_ckks, print_ckks};
+pub use ckks::{parse_ckks, print_ckks, print_keys};
 pub use nn::{parse_nn, print_nn};
 pub use slot::{parse_slot, print_slot};
 pub use summary::{eval_mod, plan_summary, summary};

@@ -28,15 +28,98 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Most violations that are kept and shown.
+pub const MOST_SHOWN: usize = 20;
+
+/// The rules that a graph breaks: the first [`MOST_SHOWN`] of them, and how many there are. A
+/// hostile file that breaks millions of rules costs no memory for it.
+#[derive(Clone, Debug, Default)]
+pub struct Violations {
+    shown: Vec<Violation>,
+    count: usize,
+}
+
+impl Violations {
+    /// No violations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, violation: Violation) {
+        self.count += 1;
+        if self.shown.len() < MOST_SHOWN {
+            self.shown.push(violation);
+        }
+    }
+
+    /// Adds those of another verifier.
+    pub fn absorb(&mut self, other: Self) {
+        let count = self.count + other.count;
+        self.extend(other.shown);
+        self.count = count;
+    }
+
+    /// How many there are, those that are not shown included.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// A violation by one operation, with the name of the node that it comes from.
+    fn push_at<O, T>(&mut self, graph: &Graph<O, T>, value: ValueId, message: &str) {
+        self.count += 1;
+        if self.shown.len() < MOST_SHOWN {
+            self.shown.push(at(graph, value, message));
+        }
+    }
+}
+
+impl std::ops::Deref for Violations {
+    type Target = [Violation];
+
+    fn deref(&self) -> &[Violation] {
+        &self.shown
+    }
+}
+
+impl IntoIterator for Violations {
+    type Item = Violation;
+    type IntoIter = std::vec::IntoIter<Violation>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.shown.into_iter()
+    }
+}
+
+impl Extend<Violation> for Violations {
+    fn extend<I: IntoIterator<Item = Violation>>(&mut self, violations: I) {
+        violations
+            .into_iter()
+            .for_each(|violation| self.push(violation));
+    }
+}
+
+impl FromIterator<Violation> for Violations {
+    fn from_iter<I: IntoIterator<Item = Violation>>(violations: I) -> Self {
+        let mut all = Self::new();
+        all.extend(violations);
+        all
+    }
+}
+
 /// Turns a verifier's findings into one error.
 ///
 /// # Errors
-/// [`Error::Invalid`] with a line for every violation, if there are any.
-pub fn require(stage: &'static str, violations: &[Violation]) -> Result<(), Error> {
+/// [`Error::Invalid`] with a line for each of the first violations, and the number of the others.
+pub fn require(stage: &'static str, violations: &Violations) -> Result<(), Error> {
     if violations.is_empty() {
         return Ok(());
     }
-    let lines: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    let mut lines: Vec<String> = violations.iter().map(Violation::to_string).collect();
+    let more = violations.count() - violations.len();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
     Err(Error::Invalid {
         stage,
         violations: lines.join("\n"),
@@ -47,7 +130,7 @@ pub fn require(stage: &'static str, violations: &[Violation]) -> Result<(), Erro
 fn check_ends<O, T>(
     graph: &Graph<O, T>,
     is_input: impl Fn(&O) -> bool,
-    violations: &mut Vec<Violation>,
+    violations: &mut Violations,
 ) {
     let inputs = graph
         .values()
@@ -76,10 +159,10 @@ fn check_ends<O, T>(
 }
 
 /// No value that leads nowhere.
-fn check_dead<O, T>(graph: &Graph<O, T>, violations: &mut Vec<Violation>) {
+fn check_dead<O, T>(graph: &Graph<O, T>, violations: &mut Violations) {
     for value in graph.values() {
         if graph.users(value).is_empty() && !graph.outputs().contains(&value) {
-            violations.push(at(graph, value, "nobody uses this value"));
+            violations.push_at(graph, value, "nobody uses this value");
         }
     }
 }

@@ -44,6 +44,15 @@ impl Tensor {
         }
     }
 
+    /// A tensor whose elements are still to be read.
+    pub(crate) fn without_elements(name: String, shape: Vec<usize>) -> Self {
+        Self {
+            name,
+            shape,
+            data: Vec::new(),
+        }
+    }
+
     /// The first eight hexadecimal digits of the SHA-256 of shape and elements.
     pub fn short_hash(&self) -> String {
         let mut hasher = Sha256::new();
@@ -71,6 +80,16 @@ impl Weights {
     pub fn push(&mut self, tensor: Tensor) -> WeightId {
         self.tensors.push(tensor);
         WeightId(self.tensors.len() as u32 - 1)
+    }
+
+    /// All tensors, ascending by id.
+    pub(crate) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        self.tensors.iter_mut()
+    }
+
+    /// The names of all tensors, ascending by id.
+    pub(crate) fn names_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        self.tensors.iter_mut().map(|tensor| &mut tensor.name)
     }
 
     /// The tensor behind an id.

@@ -1,14 +1,18 @@
 //! The command line `heddle`.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(feature = "client")]
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use serde::Serialize;
+use heddle_ir::plan::Plan;
+use heddle_params::{Accept, Insecure, Parameters};
 
 use crate::Error;
 use crate::memory::{Memory, parse_size};
+#[cfg(feature = "client")]
+use crate::protocol::Protocol;
 
 #[cfg(feature = "client")]
 mod answers;
@@ -26,6 +30,11 @@ mod machine;
 mod run;
 #[cfg(feature = "client")]
 mod runner;
+mod terminal;
+
+#[cfg(feature = "client")]
+use terminal::print_json;
+use terminal::{json, print, say};
 
 /// Runs encrypted-inference plans.
 #[derive(Debug, Parser)]
@@ -37,7 +46,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a secret key and the evaluation keys that a plan uses.
+    /// Make a secret key and the evaluation keys that a plan needs.
     #[cfg(feature = "client")]
     Keygen(client::Keygen),
     /// Encrypt an image for a plan.
@@ -45,7 +54,7 @@ enum Command {
     Encrypt(client::Encrypt),
     /// Run a plan on an encrypted image; needs no secret key.
     Run(run::Run),
-    /// Decrypt the logits and name the class.
+    /// Decrypt an answer and name the class.
     #[cfg(feature = "client")]
     Decrypt(client::Decrypt),
     /// Do all steps of client and server in one process, on many images.
@@ -57,7 +66,7 @@ enum Command {
     /// network counts as close where that network's two best logits differ by less than 0.1.
     #[cfg(feature = "client")]
     Eval(eval::Eval),
-    /// Say what a plan, key file or ciphertext is.
+    /// Say what a plan, key or ciphertext is.
     Inspect(inspect::Inspect),
     /// Measure the engine on this machine.
     ///
@@ -96,47 +105,36 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A line on standard error, for notes and errors.
-fn say(line: &str) {
-    // There is nobody left to tell when standard error is closed.
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// A result on standard output. A reader that closes the pipe early is not an error.
-fn print(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(Error::Io {
-            file: "standard output".into(),
-            source,
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn json(value: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::Io {
-        file: "json".into(),
-        source: error.into(),
-    })
-}
-
 /// `--threads N`.
 #[derive(Debug, clap::Args)]
 struct Threads {
-    /// Worker threads [default: one a core].
+    /// Worker threads, at most one a core unless `--oversubscribe` is given [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Allow more threads than cores; far slower.
+    #[arg(long, requires = "threads")]
+    oversubscribe: bool,
 }
 
 impl Threads {
     fn apply(&self) {
-        if let Some(threads) = self.threads {
-            // Fails only when a pool exists already, and this is the first use.
-            let _ = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.into())
-                .build_global();
+        let Some(asked) = self.threads.map(usize::from) else {
+            return;
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = match self.oversubscribe {
+            true => asked,
+            false => asked.min(cores),
+        };
+        if threads < asked {
+            say(&format!(
+                "note: {threads} threads, one a core; `--oversubscribe` would force {asked}"
+            ));
         }
+        // Fails only when a pool exists already, and this is the first use.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global();
     }
 }
 
@@ -154,10 +152,67 @@ impl MemoryLimit {
     }
 }
 
-/// The plan that every client and server command takes first.
+/// `--insecure`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Acceptance {
+    /// Accept parameters below 128 bits of security, for tests and studies only.
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl Acceptance {
+    fn accept(self) -> Accept {
+        match self.insecure {
+            true => Accept::Any(Insecure::acknowledged()),
+            false => Accept::Secure,
+        }
+    }
+}
+
+/// Says so where parameters are weaker than 128 bits.
+fn warn_insecure(parameters: &Parameters) {
+    if parameters.is_insecure() {
+        say(&format!(
+            "note: INSECURE: the plan's parameters give {:.1} bits of security: it is for tests only",
+            parameters.security().bits
+        ));
+    }
+}
+
+/// The plan that a server command takes first.
 #[derive(Debug, clap::Args)]
 struct PlanFile {
     /// The plan that heddlec made.
     #[arg(value_name = "MODEL.plan")]
-    plan: PathBuf,
+    path: PathBuf,
+    #[command(flatten)]
+    acceptance: Acceptance,
+}
+
+impl PlanFile {
+    fn open(&self) -> Result<Plan, Error> {
+        let plan = Plan::read_file(&self.path, self.acceptance.accept())?;
+        warn_insecure(&plan.checked_parameters()?);
+        Ok(plan)
+    }
+}
+
+/// The plan that a client command takes first.
+#[cfg(feature = "client")]
+#[derive(Debug, clap::Args)]
+struct ClientPlanFile {
+    /// The client plan that heddlec made, or the plan itself.
+    #[arg(value_name = "MODEL.client.plan")]
+    path: PathBuf,
+    #[command(flatten)]
+    acceptance: Acceptance,
+}
+
+#[cfg(feature = "client")]
+impl ClientPlanFile {
+    fn open(&self) -> Result<Arc<Protocol>, Error> {
+        let protocol = Protocol::open(&self.path, self.acceptance.accept())?;
+        warn_insecure(protocol.context().parameters());
+        Ok(protocol)
+    }
 }

@@ -1,61 +1,165 @@
-//! What only the holder of the secret key does: key generation, encryption, decryption.
+//! What only the holder of the secret key does: key generation, encryption, decryption. And what the
+//! holder of a public key does: encryption.
 
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
+use heddle_ckks::ciphertext::Plaintext;
 use heddle_ckks::encode::Encoder;
-use heddle_ckks::encrypt::{Decryptor, SecretEncryptor, SeededCiphertext};
-use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, SecretKey};
-use heddle_ir::plan::Plan;
+use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
+use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, PublicKey, SecretKey};
 
 use crate::Error;
-use crate::packing;
+use crate::message::{
+    EncryptedAnswer, EncryptedImage, FreshCiphertext, ServerKeys, mismatch, same_key,
+};
+use crate::packing::{class_of, pack, unpack};
 use crate::progress::{Progress, Show};
+use crate::protocol::{KeyId, Protocol};
 
-/// Bits of a shared result that [`Share::Noisy`] keeps unless told otherwise.
-pub const SHARED_BITS: u32 = 10;
+mod share;
 
-/// Whether a decrypted result is to be shown to others.
+pub use share::{SHARED_BITS, Share};
+
+/// Most bytes that evaluation keys may take.
 ///
-/// The exact result of an approximate scheme carries the ciphertext's noise, and somebody who knows the computation
-/// can draw conclusions on the secret key from it (Li and Micciancio, EUROCRYPT 2021). Noise of a known, larger
-/// deviation hides it.
+/// Which keys a plan needs is up to whoever made it, so that a hostile plan could fill the client's
+/// disk or memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// For the key's owner alone: no noise.
-    Private,
-    /// Gaussian noise with a standard deviation of `2^-bits` of the output's range is added to every slot. Ciphertext
-    /// noise is near `2^-17` of the range after a deep network, so 10 bits exceed it by about 7 bits.
-    Noisy {
-        /// Bits of the result that stay.
-        bits: u32,
-    },
+pub struct KeyLimit(pub u64);
+
+impl Default for KeyLimit {
+    /// 8 GiB.
+    fn default() -> Self {
+        Self(8 << 30)
+    }
+}
+
+/// A public encryption key with its id: it encrypts images and opens nothing.
+#[derive(Clone)]
+pub struct ImageKey {
+    protocol: Arc<Protocol>,
+    public: Arc<PublicKey>,
+    id: KeyId,
+}
+
+impl ImageKey {
+    /// The image key of a public key.
+    ///
+    /// # Errors
+    /// If the key does not reach the level of the plan's input.
+    pub fn new(protocol: &Arc<Protocol>, public: PublicKey) -> Result<Self, Error> {
+        let level = protocol.plan().input.ciphertext.level;
+        if public.level() != level {
+            return Err(Error::Input {
+                what: "the public key".into(),
+                message: format!(
+                    "it is for level {}, but images are encrypted at level {level}\nhelp: make keys for this plan \
+                     with `heddle keygen`",
+                    public.level()
+                ),
+            });
+        }
+        Ok(Self {
+            id: KeyId::of(protocol, &public)?,
+            protocol: Arc::clone(protocol),
+            public: Arc::new(public),
+        })
+    }
+
+    /// The secret key that it was made with.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The key itself.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Encrypts a preprocessed, row-major `C, H, W` tensor; `name` says in errors which.
+    ///
+    /// # Errors
+    /// If the tensor does not fit the plan.
+    pub fn encrypt(&self, name: &str, tensor: &[f32]) -> Result<EncryptedImage, Error> {
+        let plaintext = encode(&self.protocol, name, tensor)?;
+        let level = self.protocol.plan().input.ciphertext.level;
+        let encryptor = Encryptor::new(self.protocol.context(), Arc::clone(&self.public));
+        Ok(EncryptedImage {
+            key: self.id,
+            ciphertext: FreshCiphertext::Whole(encryptor.encrypt(&plaintext, level)?),
+        })
+    }
+}
+
+fn encode(protocol: &Protocol, name: &str, tensor: &[f32]) -> Result<Plaintext, Error> {
+    let input = &protocol.plan().input;
+    let slots = pack(&input.packing, name, tensor)?;
+    let encoder = Encoder::new(protocol.context().log_n() - 1);
+    let plaintext = Plaintext::encode_real(&encoder, &slots, input.ciphertext.scale())?;
+    Ok(plaintext)
 }
 
 /// A holder of a secret key for one plan.
-pub struct Client<'a> {
-    plan: &'a Plan,
-    context: Arc<Context>,
+pub struct Client {
+    protocol: Arc<Protocol>,
     secret: SecretKey,
+    /// What the id is the digest of; at the level of the plan's input where the key is fresh, at
+    /// level 0 where it was read from a file.
+    public: PublicKey,
+    id: KeyId,
 }
 
-impl<'a> Client<'a> {
+impl Client {
     /// A client with a fresh secret key.
     ///
     /// # Errors
     /// If the operating system gives no randomness.
-    pub fn generate(plan: &'a Plan, context: &Arc<Context>) -> Result<Self, Error> {
-        Ok(Self::new(plan, context, SecretKey::generate(context)?))
+    pub fn generate(protocol: &Arc<Protocol>) -> Result<Self, Error> {
+        let context = protocol.context();
+        let secret = SecretKey::generate(context)?;
+        let level = protocol.plan().input.ciphertext.level;
+        let public = PublicKey::generate(context, &secret, level)?;
+        Ok(Self {
+            protocol: Arc::clone(protocol),
+            id: KeyId::of(protocol, &public)?,
+            secret,
+            public,
+        })
     }
 
-    /// A client with a secret key that was read from a file.
-    pub fn new(plan: &'a Plan, context: &Arc<Context>, secret: SecretKey) -> Self {
-        Self {
-            plan,
-            context: Arc::clone(context),
-            secret,
+    /// A client with a secret key that was read from a file, and the public key that names it.
+    ///
+    /// # Errors
+    /// If the two do not belong together.
+    pub fn new(
+        protocol: &Arc<Protocol>,
+        secret: SecretKey,
+        public: PublicKey,
+    ) -> Result<Self, Error> {
+        if !public.belongs_to(&secret) {
+            return Err(Error::Input {
+                what: "the secret key".into(),
+                message: "it does not belong to the public part that is stored with it\nhelp: get the file of the \
+                          secret key again from where you keep it"
+                    .into(),
+            });
         }
+        Ok(Self {
+            protocol: Arc::clone(protocol),
+            id: KeyId::of(protocol, &public)?,
+            secret,
+            public,
+        })
+    }
+
+    /// The plan's protocol.
+    pub fn protocol(&self) -> &Arc<Protocol> {
+        &self.protocol
+    }
+
+    /// The id of the secret key, which all that is made with it carries.
+    pub fn id(&self) -> KeyId {
+        self.id
     }
 
     /// The secret key.
@@ -63,61 +167,120 @@ impl<'a> Client<'a> {
         &self.secret
     }
 
-    /// Makes the evaluation keys that the plan uses, and hands each over as soon as it is made.
+    /// The part of the public key, modulo the first prime, that the id is the digest of.
+    pub fn identity(&self) -> PublicKey {
+        self.public.drop_to(0)
+    }
+
+    /// The public encryption key; `None` for a client whose secret key was read from a file, since
+    /// the public key is made with the secret one.
+    pub fn image_key(&self) -> Option<ImageKey> {
+        ImageKey::new(&self.protocol, self.public.clone()).ok()
+    }
+
+    /// Number of the evaluation keys that the plan needs, and their bytes in a file.
     ///
     /// # Errors
-    /// What `sink` answers, or keys that the parameters do not have.
+    /// If they take more bytes than `limit`.
+    pub fn key_count_and_bytes(
+        protocol: &Protocol,
+        limit: KeyLimit,
+    ) -> Result<(usize, u64), Error> {
+        let (count, needed) = (protocol.keys().len(), protocol.key_bytes()?);
+        if needed > limit.0 {
+            return Err(Error::KeyLimit {
+                count,
+                needed,
+                limit: limit.0,
+            });
+        }
+        Ok((count, needed))
+    }
+
+    /// Makes the evaluation keys that the plan needs, and hands each over as soon as it is made.
+    ///
+    /// # Errors
+    /// What `sink` answers, keys that the parameters do not have, or [`Error::KeyLimit`].
     pub fn generate_keys(
         &self,
+        limit: KeyLimit,
         show: Show,
         mut sink: impl FnMut(KeySwitchKey) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let uses = &self.plan.schedule.keys;
-        let progress = Progress::new("making evaluation keys", uses.len(), show);
-        KeyGenerator::new(&self.context, &self.secret)?.generate_each(uses, |key| {
-            progress.step();
-            sink(key)
-        })
+        let (count, _) = Self::key_count_and_bytes(&self.protocol, limit)?;
+        let progress = Progress::new("making evaluation keys", count, show);
+        KeyGenerator::new(self.protocol.context(), &self.secret)?.generate_each(
+            self.protocol.keys(),
+            |key| {
+                progress.step();
+                sink(key)
+            },
+        )
     }
 
-    /// The evaluation keys that the plan uses, in memory.
+    /// The evaluation keys that the plan needs, in memory.
     ///
     /// # Errors
-    /// If the parameters lack one of them.
-    pub fn evaluation_keys(&self, show: Show) -> Result<EvaluationKeys, Error> {
+    /// As [`generate_keys`](Self::generate_keys).
+    pub fn server_keys(&self, limit: KeyLimit, show: Show) -> Result<ServerKeys, Error> {
         let mut keys = EvaluationKeys::new();
-        self.generate_keys(show, |key| {
+        self.generate_keys(limit, show, |key| {
             keys.insert(key);
             Ok(())
         })?;
-        Ok(keys)
+        Ok(ServerKeys { key: self.id, keys })
     }
 
     /// Encrypts a preprocessed, row-major `C, H, W` tensor; `name` says in errors which.
     ///
     /// # Errors
     /// If the tensor does not fit the plan.
-    pub fn encrypt(&self, name: &str, tensor: &[f32]) -> Result<SeededCiphertext, Error> {
-        let slots = packing::pack(self.plan, name, tensor)?;
-        let ty = packing::input_type(self.plan)?;
-        let encoder = Encoder::new(self.context.log_n() - 1);
-        let plaintext = Plaintext::encode_real(&encoder, &slots, ty.scale())?;
-        Ok(SecretEncryptor::new(&self.context, &self.secret).encrypt(&plaintext, ty.level)?)
+    pub fn encrypt(&self, name: &str, tensor: &[f32]) -> Result<EncryptedImage, Error> {
+        let plaintext = encode(&self.protocol, name, tensor)?;
+        let level = self.protocol.plan().input.ciphertext.level;
+        let encryptor = SecretEncryptor::new(self.protocol.context(), &self.secret);
+        Ok(EncryptedImage {
+            key: self.id,
+            ciphertext: FreshCiphertext::Seeded(encryptor.encrypt(&plaintext, level)?),
+        })
     }
 
-    /// Decrypts the logits.
+    /// Decrypts an answer: one number for every class, logits or probabilities.
+    ///
+    /// An answer that is out of the plan's range is refused before any number of it is known: what
+    /// an active server crafts, and what wrong evaluation keys give, is of the size of the modulus.
+    /// The refusal itself tells whoever learns of it one bit.
     ///
     /// # Errors
-    /// If the ciphertext holds fewer slots than the plan's output.
-    pub fn decrypt(&self, ciphertext: &Ciphertext, share: Share) -> Result<Vec<f64>, Error> {
-        let decryptor = Decryptor::new(&self.context, &self.secret);
-        let slots = match share {
-            Share::Private => decryptor.decrypt(ciphertext)?,
-            Share::Noisy { bits } => {
-                decryptor.decrypt_with_noise(ciphertext, (-f64::from(bits)).exp2())?
-            }
-        };
+    /// If the answer belongs to another key, does not have the plan's output type, or is out of
+    /// range.
+    pub fn decrypt(&self, answer: &EncryptedAnswer, share: Share) -> Result<Vec<f64>, Error> {
+        same_key(("the secret key", self.id), ("the answer", answer.key))?;
+        let output = &self.protocol.plan().output;
+        if let Some(message) = mismatch(&answer.ciphertext, &output.ciphertext) {
+            return Err(Error::Input {
+                what: "the answer".into(),
+                message: format!("{message}\nhelp: give what `heddle run` wrote for this plan"),
+            });
+        }
+        let decryptor = Decryptor::new(self.protocol.context(), &self.secret);
+        let slots = decryptor.decrypt(&answer.ciphertext)?;
+        share::check_range(&slots)?;
         let real: Vec<f64> = slots.iter().map(|slot| slot.re).collect();
-        packing::unpack(self.plan, &real)
+        let mut values = unpack(&output.packing, &real)?;
+        if let Share::Noisy { bits } = share {
+            let context = self.protocol.context();
+            let key = share::noise_key(&self.secret, context, &answer.ciphertext, bits)?;
+            share::add_noise(&mut values, output.packing.range, bits, key);
+        }
+        Ok(values)
+    }
+
+    /// Decrypts an answer to the class alone: the index of the largest number.
+    ///
+    /// # Errors
+    /// As [`decrypt`](Self::decrypt).
+    pub fn classify(&self, answer: &EncryptedAnswer) -> Result<usize, Error> {
+        Ok(class_of(&self.decrypt(answer, Share::Private)?))
     }
 }

@@ -2,6 +2,8 @@
 
 use heddle_ir::ValueId;
 
+use crate::protocol::KeyId;
+
 /// What can go wrong when plans are executed and keys and ciphertexts are read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,6 +50,42 @@ pub enum Error {
         expected: String,
         /// The mend.
         help: &'static str,
+    },
+    /// Two things that belong to different secret keys.
+    #[error(
+        "{left} and {right} belong to different secret keys ({left_key} and {right_key})\nhelp: take keys and \
+         ciphertexts of one `heddle keygen`; `heddle inspect FILE` shows the key of each"
+    )]
+    OtherKey {
+        /// The one.
+        left: String,
+        /// Its key.
+        left_key: KeyId,
+        /// The other.
+        right: String,
+        /// Its key.
+        right_key: KeyId,
+    },
+    /// An answer that is none.
+    #[error(
+        "the answer is out of the plan's range: it is no answer of this plan to an image encrypted with this key\n\
+         help: ask the server to run the plan again with the evaluation keys of this secret key; for images unlike \
+         those of calibration, compile with a wider `--range`"
+    )]
+    OutOfRange,
+    /// The evaluation keys that a plan needs are more than is allowed.
+    #[error(
+        "the plan needs {count} evaluation keys of {:.2} GiB; at most {:.2} GiB are allowed\nhelp: a plan of a \
+         network needs a few; where you trust its maker, raise `--max-keys`",
+        gib(*needed), gib(*limit)
+    )]
+    KeyLimit {
+        /// Number of the keys.
+        count: usize,
+        /// Their bytes.
+        needed: u64,
+        /// Most bytes allowed.
+        limit: u64,
     },
     /// A key or ciphertext file holds something else than it should.
     #[error("`{file}`: {message}\nhelp: {help}")]

@@ -1,26 +1,26 @@
-//! The files of clients and servers: plans, keys and ciphertexts.
+//! The files of clients and servers: keys and ciphertexts.
 //!
-//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an end mark. Keys and
-//! ciphertexts name the digest of the plan that they were made for, and are refused by any other. A file appears under
-//! its name only when it is complete.
+//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an end mark. Each names the
+//! digest of the client plan that it was made for and the id of the secret key that it was made with, and is refused by
+//! any other. A file appears under its name only when it is complete.
 
 pub mod ciphertext;
 pub mod keys;
-pub mod plan;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::Path;
 
 use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind};
-use heddle_ir::plan::Plan;
+use heddle_params::{Accept, Parameters, ParametersLiteral};
 
 use crate::Error;
+use crate::protocol::{KeyId, Protocol, short};
 
 /// What a key or ciphertext belongs to; part of every header.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Artifact {
-    /// The plan's digest.
+    /// The digest of the client plan.
     #[prost(bytes = "vec", tag = "1")]
     pub plan_digest: Vec<u8>,
     /// The plan's name.
@@ -32,41 +32,65 @@ pub struct Artifact {
     /// Whether the parameters are below 128 bits.
     #[prost(bool, tag = "4")]
     pub insecure: bool,
+    /// The id of the secret key.
+    #[prost(bytes = "vec", tag = "5")]
+    pub key: Vec<u8>,
 }
 
 impl Artifact {
-    /// What belongs to a plan.
-    pub fn of(plan: &Plan) -> Self {
+    /// What belongs to a plan and a key.
+    pub fn of(protocol: &Protocol, key: KeyId) -> Self {
+        let plan = protocol.plan();
         Self {
-            plan_digest: plan.digest().to_vec(),
+            plan_digest: protocol.digest().to_vec(),
             plan_name: plan.name.clone(),
             parameters: serde_json::to_string(&plan.parameters).unwrap_or_default(),
             insecure: plan.insecure,
+            key: key.as_bytes().to_vec(),
         }
     }
 
-    /// Refuses a file that was made for another plan.
-    fn check(&self, path: &Path, plan: &Plan, help: &'static str) -> Result<(), Error> {
-        let expected = plan.digest();
-        if self.plan_digest == expected {
-            return Ok(());
+    /// Refuses a file that was made for another plan, or that contradicts the plan; returns the key's id.
+    fn check(&self, path: &Path, protocol: &Protocol, help: &'static str) -> Result<KeyId, Error> {
+        let expected = protocol.digest();
+        if self.plan_digest != expected {
+            return Err(Error::OtherPlan {
+                file: path.display().to_string(),
+                found: short(&self.plan_digest),
+                expected: short(expected),
+                help,
+            });
         }
-        Err(Error::OtherPlan {
+        let key = KeyId::from_bytes(&self.key)
+            .ok_or_else(|| content(path, "is damaged: its key id is not 32 bytes", help))?;
+        if *self != Self::of(protocol, key) {
+            let message = "is damaged: its header contradicts the plan that it names";
+            return Err(content(path, message, help));
+        }
+        Ok(key)
+    }
+
+    /// The parameters that the header states, for whoever has no plan at hand.
+    ///
+    /// # Errors
+    /// If they do not parse, are malformed or weaker than what is accepted.
+    pub fn parameters(&self, path: &Path, accept: Accept) -> Result<Parameters, Error> {
+        let literal: ParametersLiteral =
+            serde_json::from_str(&self.parameters).map_err(|error| {
+                let message = format!("its parameters do not parse ({error})");
+                content(path, message, "make it again")
+            })?;
+        let refused = |source| heddle_ir::Error::Refused {
             file: path.display().to_string(),
-            found: short(&self.plan_digest),
-            expected: short(&expected),
-            help,
-        })
+            source,
+        };
+        let parameters = Parameters::accepted(literal, accept).map_err(refused)?;
+        if parameters.is_insecure() != self.insecure {
+            let message = "is damaged: it does not say how secure its parameters are";
+            return Err(content(path, message, "make it again"));
+        }
+        Ok(parameters)
     }
-}
-
-/// The first eight hexadecimal digits of a digest.
-pub fn short(digest: &[u8]) -> String {
-    digest
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Error {
@@ -76,9 +100,6 @@ pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<S
         help: help.into(),
     }
 }
-
-/// Most bytes of a ciphertext or secret key.
-const MAX_BODY: usize = 1 << 30;
 
 type Writer<'a> = BlockWriter<&'a mut BufWriter<File>>;
 type Reader = BlockReader<BufReader<File>>;
@@ -99,15 +120,10 @@ fn write_file(
     })
 }
 
-/// Everything that is left of a small file.
-fn rest(mut reader: Reader) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    while let Some(block) = reader.next_block()? {
-        if body.len() + block.len() > MAX_BODY {
-            return Err(reader.damaged("it is far too long").into());
-        }
-        body.extend_from_slice(&block);
-    }
+/// The `len` bytes that are left of a file.
+fn rest(mut reader: Reader, len: usize) -> Result<Vec<u8>, Error> {
+    let body = reader.bytes(len)?;
+    reader.finish()?;
     Ok(body)
 }
 

@@ -14,8 +14,10 @@ pub mod error;
 pub mod executor;
 pub mod files;
 pub mod memory;
+pub mod message;
 pub mod packing;
 pub mod progress;
+pub mod protocol;
 pub mod server;
 pub mod trace;
 

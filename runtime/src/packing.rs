@@ -1,59 +1,22 @@
 //! Between tensors and the slots that a plan's input and output occupy.
 
-use heddle_ir::ValueId;
-use heddle_ir::ckks::{CiphertextType, Op};
-use heddle_ir::plan::Plan;
+use heddle_ir::slot::SlotType;
 
 use crate::Error;
 
 /// How far beyond its range an element of the input may lie: rounding of the preprocessing.
 const SLACK: f64 = 1e-6;
 
-/// The type of the ciphertext that a plan takes.
-///
-/// # Errors
-/// If the schedule has no input.
-pub fn input_type(plan: &Plan) -> Result<CiphertextType, Error> {
-    let graph = &plan.schedule.graph;
-    let input = graph
-        .values()
-        .find(|value| matches!(graph.node(*value).op, Op::Input));
-    input
-        .map(|input| *graph.ty(input))
-        .ok_or_else(|| no("input"))
-}
-
-/// The type of the ciphertext that a plan gives.
-///
-/// # Errors
-/// If the schedule has no output.
-pub fn output_type(plan: &Plan) -> Result<CiphertextType, Error> {
-    let graph = &plan.schedule.graph;
-    graph
-        .outputs()
-        .first()
-        .map(|output| *graph.ty(*output))
-        .ok_or_else(|| no("output"))
-}
-
-fn no(what: &str) -> Error {
-    Error::Schedule {
-        value: ValueId(0),
-        node: String::new(),
-        message: format!("there is no {what}"),
-    }
-}
-
 /// One period of the input's slots for a row-major `C, H, W` tensor.
 ///
 /// # Errors
 /// If the tensor has another size than the input, or an element is not within the input's range.
-pub fn pack(plan: &Plan, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> {
+pub fn pack(input: &SlotType, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> {
     let fail = |message: String| Error::Input {
         what: format!("`{name}`"),
         message,
     };
-    let layout = &plan.input.layout;
+    let layout = &input.layout;
     let elements = layout.channels * layout.height * layout.width;
     if tensor.len() != elements {
         return Err(fail(format!(
@@ -61,7 +24,7 @@ pub fn pack(plan: &Plan, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> 
             tensor.len()
         )));
     }
-    let range = plan.input.range;
+    let range = input.range;
     let within = |x: &&f32| f64::from(x.abs()) <= range * (1.0 + SLACK);
     if let Some(outside) = tensor.iter().find(|x| !within(x)) {
         return Err(fail(format!(
@@ -77,8 +40,8 @@ pub fn pack(plan: &Plan, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> 
 ///
 /// # Errors
 /// If there are fewer slots than the output's layout takes.
-pub fn unpack(plan: &Plan, slots: &[f64]) -> Result<Vec<f64>, Error> {
-    let layout = &plan.output.layout;
+pub fn unpack(output: &SlotType, slots: &[f64]) -> Result<Vec<f64>, Error> {
+    let layout = &output.layout;
     if slots.len() < layout.period() {
         return Err(Error::Input {
             what: "the result".into(),
@@ -92,7 +55,7 @@ pub fn unpack(plan: &Plan, slots: &[f64]) -> Result<Vec<f64>, Error> {
     Ok(layout
         .unpack(slots)
         .into_iter()
-        .map(|slot| slot * plan.output.range)
+        .map(|slot| slot * output.range)
         .collect())
 }
 

@@ -7,10 +7,12 @@ use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
-use heddle_runtime::client::{Client, Share};
+use heddle_params::{Accept, Insecure};
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 
@@ -133,7 +135,7 @@ fn compiled(model: &Model) -> Compilation {
 fn reread(plan: &Plan) -> Plan {
     let mut bytes = Vec::new();
     plan.write(&mut bytes, "plan").unwrap();
-    let read = Plan::read(&bytes[..], "plan").unwrap();
+    let read = Plan::read(&bytes[..], "plan", Accept::Any(Insecure::acknowledged())).unwrap();
     assert_eq!(read.ranges, plan.ranges);
     read
 }
@@ -146,17 +148,19 @@ fn in_plain(model: &Model, image: &[f32]) -> Vec<f64> {
 fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = machine
-        .run(&pack(plan, "image", image).unwrap(), |_, _| {})
+        .run(&pack(&plan.input, "image", image).unwrap(), |_, _| {})
         .unwrap();
-    unpack(plan, &slots).unwrap()
+    unpack(&plan.output, &slots).unwrap()
 }
 
 fn encrypted(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
-    let client = Client::generate(plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
-    let input = client.encrypt("image", image).unwrap().expand(&context);
+    let protocol = Protocol::of(plan).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap();
+    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let input = client.encrypt("image", image).unwrap();
     let (output, _) = server.run(input, Show::Nothing).unwrap();
     client.decrypt(&output, Share::Private).unwrap()
 }

@@ -13,12 +13,14 @@ use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::{ValueId, text, verify};
+use heddle_params::{Accept, Insecure};
 use heddle_runtime::backend::noisy::NoisyMachine;
-use heddle_runtime::client::{Client, Share};
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::executor::execute;
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::resnet::{self, Shortcut};
 use heddle_tests::small::{self, largest_difference, picture};
@@ -184,8 +186,8 @@ fn the_formulas_for_resnet20_layer_by_layer() {
 
 fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = pack(plan, "picture", tensor).unwrap();
-    unpack(plan, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
+    let slots = pack(&plan.input, "picture", tensor).unwrap();
+    unpack(&plan.output, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
 }
 
 #[test]
@@ -208,7 +210,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let compilation = compile(model, &options).unwrap();
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
-        let plan = Plan::read(&bytes[..], "plan").unwrap();
+        let plan = Plan::read(&bytes[..], "plan", Accept::Any(Insecure::acknowledged())).unwrap();
         assert_eq!(plan, compilation.plan);
         let tensor = picture(1);
         let reference: Vec<f64> = nn::run(&compilation.model, &tensor)
@@ -223,17 +225,20 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let machine = NoisyMachine::load(&plan).unwrap();
         let backend = machine.execution(3);
         let scale = plan.schedule.graph.ty(ValueId(0)).scale();
-        let input = backend.encrypted(pack(&plan, "picture", &tensor).unwrap(), scale);
+        let input = backend.encrypted(pack(&plan.input, "picture", &tensor).unwrap(), scale);
         let noisy = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
-        let noisy = unpack(&plan, &noisy[0]).unwrap();
+        let noisy = unpack(&plan.output, &noisy[0]).unwrap();
         let modelled = largest_difference(&noisy, &clear) / plan.output.range;
         assert!(modelled > 0.0 && modelled < 1e-3, "{modelled}");
 
-        let context = heddle_ckks::Context::new(plan.checked_parameters().unwrap()).unwrap();
-        let client = Client::generate(&plan, &context).unwrap();
-        let keys = client.evaluation_keys(Show::Nothing).unwrap();
-        let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
-        let input = client.encrypt("picture", &tensor).unwrap().expand(&context);
+        let protocol = Protocol::of(&plan).unwrap();
+        let client = Client::generate(&protocol).unwrap();
+        let keys = client
+            .server_keys(KeyLimit::default(), Show::Nothing)
+            .unwrap();
+        let server =
+            Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+        let input = client.encrypt("picture", &tensor).unwrap();
         let (output, _) = server.run(input, Show::Nothing).unwrap();
         let logits = client.decrypt(&output, Share::Private).unwrap();
         let noise = largest_difference(&logits, &clear) / plan.output.range;
@@ -382,7 +387,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
         let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
         let inputs: Vec<Vec<f64>> = images
             .iter()
-            .map(|image| pack(&plan, "image", image).unwrap())
+            .map(|image| pack(&plan.input, "image", image).unwrap())
             .collect();
         let batch = machine.run_batch(&inputs).unwrap();
         for (image, slots) in images.iter().zip(&batch.outputs) {
@@ -391,7 +396,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
                 .into_iter()
                 .map(f64::from)
                 .collect();
-            let logits = unpack(&plan, slots).unwrap();
+            let logits = unpack(&plan.output, slots).unwrap();
             assert_eq!(class_of(&logits), class_of(&reference));
             let off = largest_difference(&logits, &reference);
             assert!(off < 0.1, "{logits:?} {reference:?}");

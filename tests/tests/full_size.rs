@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::plan::Plan;
+use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
-use heddle_runtime::client::{Client, Share};
+use heddle_params::Accept;
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
 /// A file of the demo.
@@ -31,9 +33,9 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     // What is executed is what a reader of the file gets.
     let mut bytes = Vec::new();
     compilation.plan.write(&mut bytes, "demo").unwrap();
-    let plan = Plan::read(&bytes[..], "demo").unwrap();
-    let parameters = plan.checked_parameters().unwrap();
-    assert!(parameters.security().bits >= 128.0);
+    let plan = Plan::read(&bytes[..], "demo", Accept::Secure).unwrap();
+    let protocol = Protocol::of(&plan).unwrap();
+    assert!(protocol.context().parameters().security().bits >= 128.0);
 
     let picture = &image::read(demo("ship.png").to_str().unwrap()).unwrap()[0];
     let (tensor, _) = image::to_tensor(picture, &plan.preprocess, [3, 32, 32]).unwrap();
@@ -44,15 +46,19 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .collect();
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = machine
-        .run(&pack(&plan, "ship", &tensor).unwrap(), |_, _| {})
+        .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();
-    let clear = unpack(&plan, &slots).unwrap();
+    let clear = unpack(&plan.output, &slots).unwrap();
 
-    let context = heddle_ckks::Context::new(parameters).unwrap();
-    let client = Client::generate(&plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
-    let input = client.encrypt("ship", &tensor).unwrap().expand(&context);
+    // The client has the client plan alone.
+    let bytes = protocol.plan().write(Vec::new(), "client").unwrap();
+    let received = ClientPlan::read(&bytes[..], "client", Accept::Secure).unwrap();
+    let client = Client::generate(&Protocol::new(received).unwrap()).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap();
+    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let input = client.encrypt("ship", &tensor).unwrap();
     let (output, trace) = server.run(input, Show::Nothing).unwrap();
     let logits = client.decrypt(&output, Share::Private).unwrap();
 

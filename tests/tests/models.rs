@@ -27,12 +27,12 @@ fn check(
     let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed: Vec<Vec<f64>> = images
         .iter()
-        .map(|image| pack(&plan, "image", image).unwrap())
+        .map(|image| pack(&plan.input, "image", image).unwrap())
         .collect();
     let batch = clear.run_batch(&packed).unwrap();
     let (mut worst, mut scale) = (0.0_f64, 0.0_f64);
     for (index, (image, slots)) in images.iter().zip(&batch.outputs).enumerate() {
-        let found = unpack(&plan, slots).unwrap();
+        let found = unpack(&plan.output, slots).unwrap();
         let logits = nn::run(&model, image).unwrap();
         let logits: Vec<f64> = logits.into_iter().map(f64::from).collect();
         // What another framework computes is what the imported graph computes.

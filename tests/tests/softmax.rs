@@ -1,6 +1,5 @@
 //! Plans that end in probabilities: on plain numbers and encrypted, at a small ring.
 
-use heddle_ckks::Context;
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::ClearMachine;
@@ -12,10 +11,12 @@ use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op;
 use heddle_ir::text;
 use heddle_params::eval_mod::EvalMod;
-use heddle_runtime::client::{Client, Share};
+use heddle_params::{Accept, Insecure};
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use heddle_tests::resnet::{Shortcut, Spec};
@@ -56,7 +57,7 @@ fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
     let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let packed = pack(plan, "image", image).unwrap();
+    let packed = pack(&plan.input, "image", image).unwrap();
     let batch = machine.run_batch(&[packed]).unwrap();
     assert!(
         batch.ranges.iter().all(|range| range.overflows == 0),
@@ -72,16 +73,18 @@ fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
             "slot {slot} holds {value}"
         );
     }
-    unpack(plan, output).unwrap()
+    unpack(&plan.output, output).unwrap()
 }
 
 fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
-    let context = Context::new(plan.checked_parameters().unwrap()).unwrap();
-    let client = Client::generate(plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let protocol = Protocol::of(plan).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap();
+    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
     let answer = |image: &Vec<f32>| {
-        let image = client.encrypt("image", image).unwrap().expand(&context);
+        let image = client.encrypt("image", image).unwrap();
         let (output, _) = server.run(image, Show::Nothing).unwrap();
         client.decrypt(&output, Share::Private).unwrap()
     };
@@ -110,7 +113,10 @@ fn probabilities_are_the_softmax_of_the_logits() {
         );
         let mut bytes = Vec::new();
         plan.write(&mut bytes, "plan").unwrap();
-        assert_eq!(Plan::read(&*bytes, "plan").unwrap(), plan);
+        assert_eq!(
+            Plan::read(&*bytes, "plan", Accept::Any(Insecure::acknowledged())).unwrap(),
+            plan
+        );
         for seed in 100..106 {
             let image = image(seed);
             let found = clear(&plan, &image);
@@ -135,12 +141,12 @@ fn the_exact_packed_graph_is_exact_softmax() {
     let (plan, graph) = (&compilation.plan, &compilation.packed);
     let machine = SlotMachine::new(graph, &plan.weights).unwrap();
     let image = image(7);
-    let packed = pack(plan, "image", &image).unwrap();
+    let packed = pack(&plan.input, "image", &image).unwrap();
     let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
     let plain = nn::run(&model, &image).unwrap();
     let expected = probabilities(plain.into_iter().map(f64::from).collect());
     // Slots without a class take part by less than 2^-17.
-    assert!(furthest(&unpack(plan, &exact).unwrap(), &expected) < 1e-5);
+    assert!(furthest(&unpack(&plan.output, &exact).unwrap(), &expected) < 1e-5);
     let text = text::print_slot(graph);
     assert_eq!(&text::parse_slot(&text).unwrap(), graph);
     let divisions = graph
@@ -198,11 +204,11 @@ fn an_inverse_sine_brings_logits_closer() {
         let machine = SlotMachine::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
-            let slots = pack(&plan, "image", image).unwrap();
+            let slots = pack(&plan.input, "image", image).unwrap();
             let ideal = machine
                 .run(&slots, Activations::Approximated, |_, _| {})
                 .unwrap();
-            let ideal = unpack(&plan, &ideal).unwrap();
+            let ideal = unpack(&plan.output, &ideal).unwrap();
             assert!(furthest(&found, &clear(&plan, image)) < 1e-3);
             worst = worst.max(furthest(&found, &ideal));
         }

@@ -116,9 +116,9 @@ fn compared(model: &Model, options: &Options, images: &[Vec<f32>]) -> usize {
     for image in images {
         let expected = nn::run(model, image).unwrap();
         let slots = clear
-            .run(&pack(&plan, "image", image).unwrap(), |_, _| {})
+            .run(&pack(&plan.input, "image", image).unwrap(), |_, _| {})
             .unwrap();
-        let found = unpack(&plan, &slots).unwrap();
+        let found = unpack(&plan.output, &slots).unwrap();
         assert_eq!(expected.len(), found.len());
         let largest = expected
             .iter()

@@ -38,7 +38,7 @@ pub struct Machine<'a> {
     pub variant: BootstrapVariant,
 }
 
-/// Lowers a packed graph along a placement; the keys are left for a later pass.
+/// Lowers a packed graph along a placement.
 ///
 /// # Errors
 /// If a weight is missing or its shape does not fit.
@@ -118,7 +118,6 @@ pub fn run(
         graph: scheduler.graph,
         linear_maps: scheduler.linear_maps,
         polynomials: scheduler.polynomials,
-        keys: Vec::new(),
     })
 }
 

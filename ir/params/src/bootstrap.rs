@@ -6,6 +6,7 @@
 use crate::dft::{DftDirection, DftPlan};
 use crate::eval_mod::{EvalMod, polynomial_depth};
 use crate::failure::{self, Convention};
+use crate::keys::{KeyKind, KeyUse};
 use crate::{Error, GaloisElement, Parameters, Secret};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -57,28 +58,6 @@ pub enum BootstrapVariant {
     Real,
     /// Complex messages: two EvalMods.
     Complex,
-}
-
-/// What an evaluation key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum KeyKind {
-    /// Back to the secret after an automorphism.
-    Galois(GaloisElement),
-    /// From the secret's square to the secret.
-    Relin,
-    /// From the secret to the ephemeral sparse one, modulo `q_0·p_0`.
-    Encapsulate,
-    /// From the ephemeral sparse secret to the secret.
-    Decapsulate,
-}
-
-/// One evaluation key: what it does and the level of the ciphertexts it acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct KeyUse {
-    /// What it does.
-    pub kind: KeyKind,
-    /// The highest level it is used at.
-    pub level: usize,
 }
 
 impl BootstrapParameters {

@@ -7,7 +7,8 @@ pub enum Error {
     /// The set is weaker than 128 bits and no insecure token was given.
     #[error(
         "parameters give {bits:.1} bits of security (log2 QP = {log_qp:.1}, at most {limit} at N = 2^{log_n}); \
-         128 are needed\nhelp: shorten the modulus chain, or acknowledge an insecure set explicitly"
+         128 are needed\nhelp: shorten the modulus chain; to use the set all the same, for tests and studies only, \
+         acknowledge it with `--insecure` or the token `Insecure`"
     )]
     Insecure {
         /// Estimated classical bits.
@@ -21,10 +22,14 @@ pub enum Error {
     },
     /// The encapsulation key, sparse and under `q0·p0`, is too weak.
     #[error(
-        "the encapsulation key of weight {weight} has a modulus of {log_modulus:.1} bits; at most {limit} are \
-         allowed at N = 2^{log_n}\nhelp: use smaller first primes q0 and p0"
+        "the encapsulation key of weight {weight} gives {bits:.1} bits of security: its modulus has \
+         {log_modulus:.1} bits, at most {limit} are allowed at N = 2^{log_n}\nhelp: use smaller first primes q0 and \
+         p0; to use the set all the same, for tests and studies only, acknowledge it with `--insecure` or the token \
+         `Insecure`"
     )]
     InsecureEncapsulation {
+        /// Estimated classical bits.
+        bits: f64,
         /// Hamming weight of the ephemeral secret.
         weight: u32,
         /// log2(q0·p0).

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The most primes that one chain may have.
-const MAX_CHAIN: usize = 64;
+pub const MAX_CHAIN: usize = 64;
 
 /// An unchecked parameter set: what a person or a file writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,16 @@ impl Insecure {
     pub fn acknowledged() -> Self {
         Self(())
     }
+}
+
+/// Which parameter sets are taken from others.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Accept {
+    /// Those that give 128 bits of security.
+    #[default]
+    Secure,
+    /// All of them.
+    Any(Insecure),
 }
 
 /// A checked, immutable parameter set.
@@ -68,6 +78,7 @@ impl Parameters {
             }
             let weight = params.literal.encapsulation_weight.unwrap_or_default();
             return Err(Error::InsecureEncapsulation {
+                bits: params.security.encapsulation_bits.unwrap_or_default(),
                 weight,
                 log_modulus: params.log_encapsulation(),
                 limit: security::encapsulation_limit(log_n, weight),
@@ -86,6 +97,17 @@ impl Parameters {
         let mut params = Self::build(literal)?;
         params.insecure = !params.reaches_target();
         Ok(params)
+    }
+
+    /// [`Parameters::new`] or [`Parameters::insecure`].
+    ///
+    /// # Errors
+    /// When the set is malformed, or gives less than 128 bits where that is not accepted.
+    pub fn accepted(literal: ParametersLiteral, accept: Accept) -> Result<Self, Error> {
+        match accept {
+            Accept::Secure => Self::new(literal),
+            Accept::Any(token) => Self::insecure(literal, token),
+        }
     }
 
     fn build(literal: ParametersLiteral) -> Result<Self, Error> {

@@ -77,7 +77,7 @@ fn messages_say_what_it_is_and_how_to_mend_it() {
     );
     let mut other = sample();
     other[8] = 9;
-    assert!(message(&other).contains("format version 9, this program reads version 2"));
+    assert!(message(&other).contains("format version 9, this program reads version 3"));
     let mut key = sample();
     key[10] = 2;
     assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");
@@ -85,6 +85,47 @@ fn messages_say_what_it_is_and_how_to_mend_it() {
     let at = damaged.len() - 30;
     damaged[at] ^= 1;
     assert!(message(&damaged).contains("checksum of block 2 is wrong\nhelp: make the plan"));
+}
+
+/// An empty record takes two bytes in a file and a hundred in memory.
+#[test]
+fn a_header_of_33_million_empty_records_is_refused_before_it_is_decoded() {
+    #[derive(Clone, PartialEq, Message)]
+    struct Notes {
+        #[prost(string, repeated, tag = "12")]
+        notes: Vec<String>,
+    }
+    let with = |count: usize| {
+        let notes = vec![String::new(); count];
+        BlockWriter::new(Vec::new(), "f", Kind::Plan, &Notes { notes })
+            .and_then(BlockWriter::finish)
+    };
+    let read =
+        |bytes: &[u8]| BlockReader::new::<Notes>(bytes, "f", Kind::Plan).map(|(_, notes)| notes);
+    let most = with(1 << 16).unwrap();
+    assert_eq!(read(&most).unwrap().notes.len(), 1 << 16);
+    let more = with((1 << 16) + 1).unwrap();
+    assert!(
+        read(&more)
+            .unwrap_err()
+            .to_string()
+            .contains("more than 65536 fields")
+    );
+    assert!(
+        with(33_000_000)
+            .unwrap_err()
+            .to_string()
+            .contains("at most 16777216")
+    );
+    // A header that claims as much is refused by its length alone.
+    let mut claims = with(1).unwrap();
+    claims[12..16].copy_from_slice(&66_000_000_u32.to_le_bytes());
+    assert!(
+        read(&claims)
+            .unwrap_err()
+            .to_string()
+            .contains("claims 66000000 bytes")
+    );
 }
 
 #[test]

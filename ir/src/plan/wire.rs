@@ -1,11 +1,13 @@
 //! The plan's header as protobuf messages; tags are never used for anything else.
 
-use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
+use heddle_params::keys::KeyNeed;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
 use super::{ActivationRecord, Outcome, RangeRecord};
+use crate::ckks::CiphertextType;
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -201,6 +203,101 @@ impl From<WireSlotType> for SlotType {
         Self {
             layout,
             range: wire.range,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireCiphertextType {
+    #[prost(uint32, tag = "1")]
+    log_slots: u32,
+    #[prost(uint32, tag = "2")]
+    level: u32,
+    #[prost(double, tag = "3")]
+    log_scale: f64,
+}
+
+impl From<&CiphertextType> for WireCiphertextType {
+    fn from(ty: &CiphertextType) -> Self {
+        Self {
+            log_slots: ty.log_slots,
+            // A chain of primes has far fewer levels.
+            level: u32::try_from(ty.level).unwrap_or(u32::MAX),
+            log_scale: ty.log_scale,
+        }
+    }
+}
+
+impl From<WireCiphertextType> for CiphertextType {
+    fn from(wire: WireCiphertextType) -> Self {
+        Self {
+            log_slots: wire.log_slots,
+            level: wire.level as usize,
+            log_scale: wire.log_scale,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum WireNeed {
+    Rotation = 0,
+    Product = 1,
+    RealBootstrap = 2,
+    ComplexBootstrap = 3,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireKeyNeed {
+    #[prost(enumeration = "WireNeed", tag = "1")]
+    kind: i32,
+    /// Of a rotation or a product.
+    #[prost(uint64, tag = "2")]
+    level: u64,
+    /// Of a rotation: its distance. Of a bootstrap: log2 of its slots.
+    #[prost(uint64, tag = "3")]
+    size: u64,
+}
+
+impl From<&KeyNeed> for WireKeyNeed {
+    fn from(need: &KeyNeed) -> Self {
+        let (kind, level, size) = match *need {
+            KeyNeed::Rotation { by, level } => (WireNeed::Rotation, level, by as u64),
+            KeyNeed::Product { level } => (WireNeed::Product, level, 0),
+            KeyNeed::Bootstrap { log_slots, variant } => {
+                let kind = match variant {
+                    BootstrapVariant::Real => WireNeed::RealBootstrap,
+                    BootstrapVariant::Complex => WireNeed::ComplexBootstrap,
+                };
+                (kind, 0, log_slots.into())
+            }
+        };
+        Self {
+            kind: kind.into(),
+            level: level as u64,
+            size,
+        }
+    }
+}
+
+impl WireKeyNeed {
+    /// `None` for a kind that this version does not know, or numbers that no machine has.
+    pub(super) fn decode(&self) -> Option<KeyNeed> {
+        let level = usize::try_from(self.level).ok()?;
+        let bootstrap = |variant| {
+            Some(KeyNeed::Bootstrap {
+                log_slots: u32::try_from(self.size).ok()?,
+                variant,
+            })
+        };
+        match WireNeed::try_from(self.kind).ok()? {
+            WireNeed::Rotation => Some(KeyNeed::Rotation {
+                by: usize::try_from(self.size).ok()?,
+                level,
+            }),
+            WireNeed::Product => Some(KeyNeed::Product { level }),
+            WireNeed::RealBootstrap => bootstrap(BootstrapVariant::Real),
+            WireNeed::ComplexBootstrap => bootstrap(BootstrapVariant::Complex),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Text form of the schedule. What an operation frees is printed as a comment, because it follows
-//! from the operations.
+//! from the operations; so are, on request, the evaluation keys.
 
-use super::cursor::{Cursor, print_value, to_value};
+use std::fmt::Write as _;
+
+use heddle_params::keys::{KeyKind, KeyUse};
+
+use super::cursor::{Cursor, to_value};
 use super::line::{Call, lines, parse_operation, parse_outputs, print_graph};
 use super::tables::{Tables, print_maps, print_polynomials};
 use crate::ckks::{CiphertextType, Op, Schedule};
@@ -13,11 +17,6 @@ pub fn print_ckks(schedule: &Schedule) -> String {
     let mut out = "ckks schedule\n".to_owned();
     print_maps(&schedule.linear_maps, &mut out);
     print_polynomials(&schedule.polynomials, &mut out);
-    for key in &schedule.keys {
-        out.push_str("key ");
-        print_value(&to_value(key), "", &mut out);
-        out.push('\n');
-    }
     let frees = schedule.frees();
     let comment = |value: ValueId| {
         let freed: Vec<String> = frees[value.index()]
@@ -32,6 +31,21 @@ pub fn print_ckks(schedule: &Schedule) -> String {
         comment,
         &mut out,
     );
+    out
+}
+
+/// A list of keys as comment lines, which may stand before or behind a schedule's text.
+pub fn print_keys(keys: &[KeyUse]) -> String {
+    let mut out = String::new();
+    for KeyUse { kind, level } in keys {
+        let kind = match kind {
+            KeyKind::Galois(galois) => format!("galois {galois}"),
+            KeyKind::Relin => "relinearise".to_owned(),
+            KeyKind::Encapsulate => "encapsulate".to_owned(),
+            KeyKind::Decapsulate => "decapsulate".to_owned(),
+        };
+        let _ = writeln!(out, "# key {kind}, level {level}");
+    }
     out
 }
 
@@ -73,14 +87,9 @@ pub fn parse_ckks(text: &str) -> Result<Schedule, Error> {
     header.end()?;
     let mut graph = Graph::new();
     let mut tables = Tables::default();
-    let mut keys = Vec::new();
     for mut cursor in lines {
         if cursor.peek("%") {
             parse_operation(&mut graph, &mut cursor, op, parse_type)?;
-        } else if cursor.keyword("key").is_ok() {
-            let key = cursor.value()?;
-            cursor.end()?;
-            keys.push(cursor.decode("`key`", key)?);
         } else if !tables.parse(&mut cursor)? {
             parse_outputs(&mut graph, &mut cursor)?;
         }
@@ -93,7 +102,6 @@ pub fn parse_ckks(text: &str) -> Result<Schedule, Error> {
         graph,
         linear_maps,
         polynomials,
-        keys,
     })
 }
 
@@ -101,6 +109,7 @@ pub fn parse_ckks(text: &str) -> Result<Schedule, Error> {
 mod tests {
     use super::*;
     use crate::test_support::schedule;
+    use crate::text::line::MAX_LINE;
 
     #[test]
     fn round_trips() {
@@ -135,7 +144,6 @@ mod tests {
             ),
             ("level=18", "level=-1", "expected a whole number, found `-1"),
             ("output %", "output %99", "is not defined"),
-            ("key {", "key {levl=3, ", "`key`: "),
             ("ckks schedule", "ckks shedule", "expected `schedule`"),
             (
                 "polynomial p0",
@@ -153,5 +161,8 @@ mod tests {
             );
         }
         assert!(parse_ckks("").is_err());
+        let long = format!("{text}# {}", " ".repeat(MAX_LINE));
+        let message = parse_ckks(&long).unwrap_err().to_string();
+        assert!(message.contains("at most 262144 are read"), "{message}");
     }
 }

@@ -153,12 +153,26 @@ pub(super) fn parse_outputs<O, T>(
     Ok(())
 }
 
+/// Most bytes of a line: bounds what the values of one operation take while they are decoded.
+pub(super) const MAX_LINE: usize = 1 << 18;
+
 /// The lines of a text that hold something, after its header line, with the header's cursor
 /// behind `stage`.
+///
+/// # Errors
+/// If the header is another, or a line has more than [`MAX_LINE`] bytes.
 pub(super) fn lines<'a>(
     text: &'a str,
     stage: &'static [&'static str],
 ) -> Result<(Cursor<'a>, impl Iterator<Item = Cursor<'a>>), Error> {
+    if let Some((index, line)) = (text.lines().enumerate()).find(|(_, line)| line.len() > MAX_LINE)
+    {
+        let message = format!("has {} bytes; at most {MAX_LINE} are read", line.len());
+        return Err(Error::Parse {
+            line: index + 1,
+            message,
+        });
+    }
     let mut lines = text
         .lines()
         .enumerate()

@@ -356,8 +356,21 @@ pub fn summary(schedule: &Schedule) -> String {
         schedule.graph.len(),
         baby + giant + doublings + parallel + siso,
     );
+    out
+}
+
+/// [`summary`] of a plan's schedule, with its evaluation keys, how its bootstraps reduce modulo `q_0`, at what error and depth, and how
+/// likely they fail.
+///
+/// # Errors
+/// If the plan's parameters are malformed or do not bootstrap.
+pub fn plan_summary(plan: &Plan) -> Result<String, Error> {
+    let parameters = plan.checked_parameters()?;
+    plan.bootstrap.check(&parameters)?;
+    let mut out = summary(&plan.schedule);
+    let keys = plan.schedule.required_keys(&parameters, &plan.bootstrap)?;
     let mut by_level: BTreeMap<usize, usize> = BTreeMap::new();
-    for key in &schedule.keys {
+    for key in &keys {
         *by_level.entry(key.level).or_default() += 1;
     }
     let by_level: Vec<String> = by_level
@@ -367,21 +380,9 @@ pub fn summary(schedule: &Schedule) -> String {
     let _ = writeln!(
         out,
         "{} evaluation keys by level: {}",
-        schedule.keys.len(),
+        keys.len(),
         by_level.join(", ")
     );
-    out
-}
-
-/// [`summary`] of a plan's schedule, with how its bootstraps reduce modulo `q_0`, at what error and depth, and how
-/// likely they fail.
-///
-/// # Errors
-/// If the plan's parameters are malformed or do not bootstrap.
-pub fn plan_summary(plan: &Plan) -> Result<String, Error> {
-    let parameters = plan.checked_parameters()?;
-    plan.bootstrap.check(&parameters)?;
-    let mut out = summary(&plan.schedule);
     if let Some(failure) = plan.schedule.failure(&parameters, &plan.bootstrap) {
         let _ = writeln!(out, "EvalMod by {}", eval_mod(&plan.bootstrap));
         let _ = writeln!(out, "{failure}");
@@ -456,6 +457,6 @@ mod tests {
         );
         assert_eq!(lines[5][5..], ["19", "6+14"]);
         assert!(text.contains("8 steps, 24 operations; 13 levels consumed, 2 bootstraps, 36 rot"));
-        assert!(text.ends_with('\n') && text.contains(", 28: "), "{text}");
+        assert!(text.ends_with('\n'));
     }
 }

@@ -1,12 +1,10 @@
 //! Verification of the schedule against the machine that will execute it.
 
-use std::collections::BTreeMap;
-
-use heddle_params::bootstrap::{self, BootstrapParameters, KeyKind};
-use heddle_params::{GaloisElement, Parameters};
+use heddle_params::Parameters;
+use heddle_params::bootstrap::BootstrapParameters;
 
 use super::maps::{check_map, check_polynomial, layouts_are_sound};
-use super::{Violation, at, check_dead, check_ends};
+use super::{Violation, Violations, at, check_dead, check_ends};
 use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
 use crate::linear::{LinearMap, ProductPart};
@@ -31,17 +29,13 @@ pub struct Machine<'a> {
 }
 
 /// Everything that is wrong with a schedule: operands, levels and scales by each operation's rule,
-/// unknown maps and polynomials, keys that are missing, an output that may hold more than the
+/// unknown maps and polynomials, keys that cannot be made, an output that may hold more than the
 /// logits. Chains of linear maps are followed only when the weights are given; that the steps of
 /// the transforms reach every diagonal is [`verify_diagonals`]' business. Empty for a valid
 /// schedule.
-pub fn verify(
-    schedule: &Schedule,
-    machine: Machine<'_>,
-    weights: Option<&Weights>,
-) -> Vec<Violation> {
+pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weights>) -> Violations {
     let graph = &schedule.graph;
-    let mut violations = Vec::new();
+    let mut violations = Violations::new();
     let mut complain = |message: String| {
         violations.push(Violation {
             value: None,
@@ -63,10 +57,11 @@ pub fn verify(
             complain(format!("p{index} {message}"));
         }
     }
-    if !schedule.keys.is_sorted_by(|a, b| a < b) {
-        complain("the keys are not in ascending order without repeats".to_owned());
-    }
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    if graph.outputs().len() > 1 {
+        // Whether a value leads nowhere is looked up among the outputs.
+        return violations;
+    }
     check_dead(graph, &mut violations);
     let sound: Vec<bool> = graph
         .values()
@@ -81,8 +76,7 @@ pub fn verify(
             wrong.is_ok()
         })
         .collect();
-    violations.extend(parallel::check_uses(schedule));
-    let keys = Keys::of(schedule, machine);
+    violations.absorb(parallel::check_uses(schedule));
     for value in graph.values() {
         let operands = graph.operands(value);
         if operands
@@ -90,7 +84,7 @@ pub fn verify(
             .chain([&value])
             .all(|value| sound[value.index()])
         {
-            let operation = Operation::of(schedule, machine, &keys, value, &operands);
+            let operation = Operation::of(schedule, machine, value, &operands);
             violations.extend(
                 operation
                     .check()
@@ -99,6 +93,15 @@ pub fn verify(
             );
         }
     }
+    // What is asked of keys makes sense only for operations that do.
+    if violations.is_empty()
+        && let Err(error) = schedule.required_keys(machine.parameters, machine.bootstrap)
+    {
+        violations.push(Violation {
+            value: None,
+            message: error.to_string(),
+        });
+    }
     for output in graph
         .outputs()
         .iter()
@@ -106,7 +109,7 @@ pub fn verify(
     {
         if output_map(schedule, *output).is_none() {
             let message = "the output must be a linear map's result, its shares added up, at most rescaled since";
-            violations.push(at(graph, *output, message));
+            violations.push_at(graph, *output, message);
         }
     }
     violations
@@ -146,7 +149,8 @@ impl Machine<'_> {
         (self.parameters.q()[limb] as f64).log2()
     }
 
-    fn check_type(&self, ty: &CiphertextType) -> Result<(), String> {
+    /// What is wrong with the type of a ciphertext.
+    pub(crate) fn check_type(&self, ty: &CiphertextType) -> Result<(), String> {
         let parameters = self.parameters;
         if ty.log_slots >= parameters.log_n() {
             return Err(format!(
@@ -172,32 +176,11 @@ impl Machine<'_> {
     }
 }
 
-/// For every kind of key, the highest level that it is there for.
-struct Keys(BTreeMap<KeyKind, usize>);
-
-impl Keys {
-    fn of(schedule: &Schedule, machine: Machine<'_>) -> Self {
-        let mut highest = BTreeMap::new();
-        for key in &schedule.keys {
-            if key.level <= machine.parameters.max_level() {
-                let level = highest.entry(key.kind).or_insert(0);
-                *level = key.level.max(*level);
-            }
-        }
-        Self(highest)
-    }
-
-    fn has(&self, kind: KeyKind, level: usize) -> bool {
-        self.0.get(&kind).is_some_and(|highest| *highest >= level)
-    }
-}
-
 /// One operation with what its rule depends on.
 struct Operation<'a> {
     value: ValueId,
     schedule: &'a Schedule,
     machine: Machine<'a>,
-    keys: &'a Keys,
     op: &'a Op,
     result: CiphertextType,
     operands: Vec<CiphertextType>,
@@ -211,7 +194,6 @@ impl<'a> Operation<'a> {
     fn of(
         schedule: &'a Schedule,
         machine: Machine<'a>,
-        keys: &'a Keys,
         value: ValueId,
         operands: &[ValueId],
     ) -> Self {
@@ -222,7 +204,6 @@ impl<'a> Operation<'a> {
             value,
             schedule,
             machine,
-            keys,
             op: &node.op,
             result: node.ty,
             operands,
@@ -295,7 +276,6 @@ impl<'a> Operation<'a> {
                 if *by >= all || by.is_multiple_of(self.result.slots()) {
                     wrong.push(format!("rotates {} slots by {by}", self.result.slots()));
                 }
-                self.require_rotation(*by, &mut wrong);
             }
             Op::Add => {
                 let mut expected = self.operands[0];
@@ -315,7 +295,6 @@ impl<'a> Operation<'a> {
                     },
                     &mut wrong,
                 );
-                self.require(KeyKind::Relin, &mut wrong);
             }
             Op::Rescale => {
                 let operand = self.operands[0];
@@ -369,13 +348,10 @@ impl<'a> Operation<'a> {
                             operand.level
                         )),
                     }
-                    if polynomial.degree() > 1 {
-                        self.require(KeyKind::Relin, &mut wrong);
-                    }
                 }
                 None => wrong.push(format!("p{} is not defined", polynomial.0)),
             },
-            Op::Bootstrap { variant } => {
+            Op::Bootstrap { .. } => {
                 let Machine {
                     parameters,
                     bootstrap,
@@ -397,14 +373,6 @@ impl<'a> Operation<'a> {
                     },
                     &mut wrong,
                 );
-                match bootstrap::required_keys(parameters, bootstrap, operand.log_slots, *variant) {
-                    Ok(keys) => {
-                        for key in keys {
-                            self.require_at(key.kind, key.level, &mut wrong);
-                        }
-                    }
-                    Err(error) => wrong.push(error.to_string()),
-                }
             }
         }
         wrong
@@ -497,28 +465,7 @@ impl<'a> Operation<'a> {
                         "term {index}: {what} steps must ascend and stay below {slots}"
                     ));
                 }
-                for rotation in rotations.iter().filter(|rotation| **rotation != 0) {
-                    self.require_rotation(*rotation, wrong);
-                }
             }
-        }
-    }
-
-    fn require_rotation(&self, by: usize, wrong: &mut Vec<String>) {
-        let galois = GaloisElement::rotation(by as i64, self.machine.parameters.n());
-        let level = self.operands[0].level;
-        if !self.keys.has(KeyKind::Galois(galois), level) {
-            wrong.push(format!("no key for a rotation by {by} at level {level}"));
-        }
-    }
-
-    fn require(&self, kind: KeyKind, wrong: &mut Vec<String>) {
-        self.require_at(kind, self.operands[0].level, wrong);
-    }
-
-    fn require_at(&self, kind: KeyKind, level: usize, wrong: &mut Vec<String>) {
-        if !self.keys.has(kind, level) {
-            wrong.push(format!("no key {kind:?} at level {level}"));
         }
     }
 }

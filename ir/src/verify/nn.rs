@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, ValueId};
 use crate::nn::{LinearOp, Model, Op, TensorType, Window};
-use crate::verify::{Violation, check_ends};
+use crate::verify::{Violation, Violations, check_ends};
 use crate::weights::{Tensor, WeightId, Weights};
 
 /// Most elements that one value may have; keeps every product of extents far from overflow.
@@ -341,8 +341,8 @@ fn optional_vector(
 /// Recomputes the type of every value but the input's from its operands' types.
 ///
 /// Values whose type cannot be inferred keep the one they have and are reported.
-pub fn infer_shapes(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Vec<Violation> {
-    let mut violations = Vec::new();
+pub fn infer_shapes(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Violations {
+    let mut violations = Violations::new();
     for value in graph.values() {
         if matches!(graph.node(value).op, Op::Input) {
             continue;
@@ -374,9 +374,9 @@ fn violation(graph: &Graph<Op, TensorType>, value: ValueId, message: String) -> 
 
 /// Everything that is wrong with a model: types that do not follow from the operands, weights that
 /// are missing or not finite, more or fewer than one input or output. Empty for a valid model.
-pub fn verify(model: &Model) -> Vec<Violation> {
+pub fn verify(model: &Model) -> Violations {
     let graph = &model.graph;
-    let mut violations = Vec::new();
+    let mut violations = Violations::new();
     for value in graph.values() {
         let node = graph.node(value);
         if matches!(node.op, Op::Input) {
@@ -469,7 +469,7 @@ mod tests {
         model.graph.set_outputs(Vec::new());
         let messages: Vec<String> = verify(&model)
             .into_iter()
-            .map(|violation| violation.message)
+            .map(|violation| violation.message.clone())
             .collect();
         assert_eq!(messages.len(), 4, "{messages:#?}");
         assert!(messages[0].contains("`conv`") && messages[0].contains("expected [3]"));

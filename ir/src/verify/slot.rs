@@ -3,7 +3,7 @@
 use super::maps::{
     MAX_SLOTS, check_layout, check_map, check_parallel, check_polynomial, check_siso,
 };
-use super::{Violation, at, check_dead, check_ends};
+use super::{Violations, at, check_dead, check_ends};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
 use crate::slot::{ApproximatedActivation, Normalisation, Op, SlotGraph, SlotType, Weighting};
@@ -20,8 +20,8 @@ const MAX_ITERATIONS: usize = 16;
 /// Everything that is wrong with a packed graph: operands, layouts, ranges and the factors that
 /// follow from them, chains that do not fit their layouts, an output that does not end in a linear
 /// map (other slots would leak partial sums). Empty for a valid graph.
-pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
-    let mut violations = Vec::new();
+pub fn verify(graph: &SlotGraph, weights: &Weights) -> Violations {
+    let mut violations = Violations::new();
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     check_dead(graph, &mut violations);
     let sound: Vec<bool> = graph
@@ -40,7 +40,7 @@ pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
             .chain([&value])
             .all(|value| sound[value.index()]);
         for message in check_operation(graph, value, &operands, weights, known) {
-            violations.push(at(graph, value, &message));
+            violations.push_at(graph, value, &message);
         }
     }
     for output in graph
@@ -50,7 +50,7 @@ pub fn verify(graph: &SlotGraph, weights: &Weights) -> Vec<Violation> {
     {
         if !matches!(graph.node(*output).op, Op::Linear(_)) {
             let message = "the output must be the result of a linear map";
-            violations.push(at(graph, *output, message));
+            violations.push_at(graph, *output, message);
         }
     }
     violations
@@ -257,7 +257,7 @@ mod tests {
         edit(&mut graph);
         verify(&graph, &weights)
             .iter()
-            .map(Violation::to_string)
+            .map(ToString::to_string)
             .collect()
     }
 
@@ -422,7 +422,7 @@ mod tests {
         let printed = parse_slot(&text).map(|parsed| print_slot(&parsed));
         assert_eq!(printed.unwrap(), text);
         let violations = verify(&divided, &weights);
-        violations.iter().map(Violation::to_string).collect()
+        violations.iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn products(c: &mut Criterion) {
     let views: Vec<&[u64]> = limbs.iter().map(Vec::as_slice).collect();
     let compact: Vec<&[u64]> = limbs.iter().map(|x| &x[..N / 16]).collect();
     let (mut x, mut y) = (limb(&m, 20), limb(&m, 21));
-    let automorphism = Automorphism::new(GaloisElement::rotation(5, N), LOG_N);
+    let automorphism = Automorphism::new(GaloisElement::rotation(5, N));
     let table = ConversionTable::new(&moduli[..10], &moduli[10..]);
     for kernel in Kernel::available() {
         let name = kernel.name();

@@ -9,8 +9,9 @@
 use heddle_ckks::Context;
 use heddle_ckks::bootstrap::Bootstrapper;
 use heddle_ckks::rig::{Rig, uniform_slots};
-use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
+use heddle_params::keys::KeyUse;
 use heddle_params::{Parameters, named};
 use std::error::Error;
 use std::time::Instant;

@@ -17,8 +17,8 @@ use heddle_ckks::eval::Evaluator;
 use heddle_ckks::eval::linear::LinearTransform;
 use heddle_ckks::keys::{KeyGenerator, SecretKey};
 use heddle_ckks::precision::Precision;
-use heddle_params::bootstrap::{KeyKind, KeyUse};
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
+use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, named};
 
 const SCALE: f64 = (1u64 << 40) as f64;

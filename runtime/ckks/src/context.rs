@@ -154,6 +154,18 @@ impl Context {
         self.modulus(self.modulus_index(basis, limb))
     }
 
+    /// The basis of the ciphertext primes up to a level.
+    ///
+    /// # Errors
+    /// When the level does not exist.
+    pub fn q_basis(&self, level: usize) -> Result<Basis, Error> {
+        let max = self.max_level();
+        match level <= max {
+            true => Ok(Basis::q(level)),
+            false => Err(heddle_params::Error::Level { level, max }.into()),
+        }
+    }
+
     /// Panics unless the chain has the basis.
     pub(crate) fn check(&self, basis: Basis) {
         assert!(
@@ -165,7 +177,11 @@ impl Context {
     }
 
     /// The table of an automorphism, built on first use.
+    ///
+    /// # Panics
+    /// When the element belongs to a ring of another degree.
     pub fn automorphism(&self, galois: GaloisElement) -> Arc<Automorphism> {
+        assert_eq!(galois.log_n(), self.log_n(), "an element of another ring");
         let cached = self
             .automorphisms
             .read()
@@ -173,7 +189,7 @@ impl Context {
             .get(&galois)
             .cloned();
         cached.unwrap_or_else(|| {
-            let table = Arc::new(Automorphism::new(galois, self.log_n()));
+            let table = Arc::new(Automorphism::new(galois));
             let mut tables = self
                 .automorphisms
                 .write()

@@ -8,10 +8,10 @@ use crate::ciphertext::{Ciphertext, Plaintext};
 use crate::context::{Basis, Context};
 use crate::encode::{Complex64, Encoder, centred_coefficients};
 use crate::error::Error;
-use crate::keys::{PublicKey, SecretKey, fresh_error, fresh_seed, stream, ternary_poly, uniform};
+use crate::keys::{PublicKey, SecretKey, fresh_error, fresh_seed, ternary_poly, uniform};
 use crate::poly::{CompactPoly, Eval, RnsPoly};
 use crate::sample::{normal, os_rng, ternary};
-use crate::seed::{Seed, SeedExpander, StreamId};
+use crate::seed::{Seed, SeedExpander, StreamId, StreamKind};
 
 /// A freshly encrypted ciphertext whose uniform part is kept as its seed: half the size of the ciphertext.
 #[derive(Clone)]
@@ -41,27 +41,13 @@ impl SeededCiphertext {
 }
 
 fn uniform_part(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eval> {
-    let id = StreamId {
-        kind: stream::CIPHERTEXT,
-        level: 0,
-        index: 0,
-        digit: 0,
-        modulus: 0,
-    };
+    let expander = SeedExpander::new(context.kernel(), seed);
     uniform(
         context,
         basis,
-        &SeedExpander::new(context.kernel(), seed),
-        id,
+        &expander,
+        StreamId::of(StreamKind::Ciphertext),
     )
-}
-
-fn check_level(context: &Context, level: usize) -> Result<Basis, Error> {
-    let max = context.parameters().max_level();
-    if level > max {
-        return Err(heddle_params::Error::Level { level, max }.into());
-    }
-    Ok(Basis::q(level))
 }
 
 /// The limbs of a plaintext over a basis.
@@ -109,7 +95,7 @@ impl<'a> SecretEncryptor<'a> {
     /// When the level does not exist or the plaintext has more slots than the ring.
     pub fn encrypt(&self, plaintext: &Plaintext, level: usize) -> Result<SeededCiphertext, Error> {
         let context = &self.context;
-        let basis = check_level(context, level)?;
+        let basis = context.q_basis(level)?;
         let message = compact(context, basis, plaintext)?;
         let seed = fresh_seed()?;
         let c1 = uniform_part(context, basis, seed);
@@ -145,10 +131,14 @@ impl Encryptor {
     /// Encrypts at a level.
     ///
     /// # Errors
-    /// When the level does not exist or the plaintext has more slots than the ring.
+    /// When the level is above the key's or the plaintext has more slots than the ring.
     pub fn encrypt(&self, plaintext: &Plaintext, level: usize) -> Result<Ciphertext, Error> {
         let context = &self.context;
-        let basis = check_level(context, level)?;
+        let basis = context.q_basis(level)?;
+        if level > self.key.level() {
+            let max = self.key.level();
+            return Err(heddle_params::Error::Level { level, max }.into());
+        }
         let message = compact(context, basis, plaintext)?;
         let coefficients = Zeroizing::new(ternary(&mut os_rng()?, context.n()));
         let mut mask = ternary_poly(context, basis, &coefficients);
@@ -250,7 +240,7 @@ mod tests {
     fn decryption_inverts_both_encryptions_at_every_period() {
         let context = Context::new(heddle_params::named::toy(9).unwrap()).unwrap();
         let secret = SecretKey::generate(&context).unwrap();
-        let public = Arc::new(PublicKey::generate(&context, &secret).unwrap());
+        let public = Arc::new(PublicKey::generate(&context, &secret, 28).unwrap());
         let encoder = Encoder::new(8);
         let decryptor = Decryptor::new(&context, &secret);
         for log_slots in [0, 1, 5, 8] {

@@ -34,7 +34,7 @@ pub enum Error {
         level: usize,
     },
     /// No key for a Galois element serves the level.
-    #[error("no key for the Galois element {} at level {level}", galois.exponent())]
+    #[error("no key for the Galois element {galois} at level {level}")]
     MissingGaloisKey {
         /// The automorphism.
         galois: GaloisElement,

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use heddle_params::bootstrap::{KeyKind, KeyUse};
+use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, KeySwitchLayout};
 use rand::RngCore;
 use zeroize::{Zeroize, Zeroizing};
@@ -21,18 +21,8 @@ use crate::error::Error;
 use crate::packed::PackedPoly;
 use crate::poly::{Eval, RnsPoly, for_each_limb};
 use crate::rns::special_product;
-use crate::sample::{gaussian_poly, os_rng, secret, sparse_ternary};
-use crate::seed::{Seed, SeedExpander, StreamId};
-
-/// Stream kinds below a seed, see [`StreamId::kind`].
-pub(crate) mod stream {
-    pub const GALOIS: u8 = 1;
-    pub const RELIN: u8 = 2;
-    pub const ENCAPSULATE: u8 = 3;
-    pub const DECAPSULATE: u8 = 4;
-    pub const PUBLIC_KEY: u8 = 5;
-    pub const CIPHERTEXT: u8 = 6;
-}
+use crate::sample::{MOST_ERROR, gaussian_poly, os_rng, secret, sparse_ternary};
+use crate::seed::{Seed, SeedExpander, StreamId, StreamKind};
 
 /// The client's secret: `N` ternary coefficients. Wiped when dropped.
 pub struct SecretKey {
@@ -116,7 +106,8 @@ impl Drop for SecretPoly {
     }
 }
 
-/// A public encryption key `(-a s + e, a)` at the top level, `a` seeded.
+/// A public encryption key `(-a s + e, a)` at one level, `a` seeded; it serves that level and those
+/// below.
 #[derive(Clone)]
 pub struct PublicKey {
     pub(crate) b: RnsPoly<Eval>,
@@ -125,12 +116,16 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// The key that goes with a secret.
+    /// The key at `level` that goes with a secret.
     ///
     /// # Errors
-    /// [`Error::Randomness`] when the operating system gives none.
-    pub fn generate(context: &Arc<Context>, secret: &SecretKey) -> Result<Self, Error> {
-        let basis = Basis::q(context.max_level());
+    /// [`Error::Randomness`] when the operating system gives none; a level that does not exist.
+    pub fn generate(
+        context: &Arc<Context>,
+        secret: &SecretKey,
+        level: usize,
+    ) -> Result<Self, Error> {
+        let basis = context.q_basis(level)?;
         let seed = fresh_seed()?;
         let a = Self::uniform(context, basis, seed);
         let b = secret
@@ -139,24 +134,48 @@ impl PublicKey {
         Ok(Self { b, a, seed })
     }
 
+    /// The highest level that it serves.
+    pub fn level(&self) -> usize {
+        self.b.level()
+    }
+
+    /// The same key for the levels up to `level` alone.
+    ///
+    /// # Panics
+    /// When `level` is above the key's.
+    pub fn drop_to(&self, level: usize) -> Self {
+        Self {
+            b: self.b.drop_to(level),
+            a: self.a.drop_to(level),
+            seed: self.seed,
+        }
+    }
+
+    /// Whether this is a key of the secret: whether `b + a s` is as small as an error.
+    pub fn belongs_to(&self, secret: &SecretKey) -> bool {
+        let context = self.b.context();
+        let lowest = self.drop_to(0);
+        let mut error = lowest.b;
+        let secret = secret.expand(context, error.basis());
+        error.mul_add(&lowest.a, secret.poly());
+        let error = error.into_coeff();
+        let modulus = context.limb_modulus(error.basis(), 0).value();
+        let largest = error.limb(0).iter().map(|&x| x.min(modulus - x)).max();
+        largest.is_none_or(|largest| largest <= MOST_ERROR)
+    }
+
     pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eval> {
-        let id = StreamId {
-            kind: stream::PUBLIC_KEY,
-            level: 0,
-            index: 0,
-            digit: 0,
-            modulus: 0,
-        };
+        let expander = SeedExpander::new(context.kernel(), seed);
         uniform(
             context,
             basis,
-            &SeedExpander::new(context.kernel(), seed),
-            id,
+            &expander,
+            StreamId::of(StreamKind::PublicKey),
         )
     }
 }
 
-/// The uniform polynomial at an id, whose `modulus` field is filled in per limb.
+/// The uniform polynomial of an id, each limb from the stream of its modulus.
 pub(crate) fn uniform(
     context: &Arc<Context>,
     basis: Basis,
@@ -164,14 +183,7 @@ pub(crate) fn uniform(
     id: StreamId,
 ) -> RnsPoly<Eval> {
     RnsPoly::from_limbs(context, basis, |index, modulus, limb| {
-        expander.fill(
-            StreamId {
-                modulus: index as u8,
-                ..id
-            },
-            modulus,
-            limb,
-        );
+        expander.fill(id.at_modulus(index), modulus, limb);
     })
 }
 
@@ -215,9 +227,21 @@ impl KeySwitchKey {
     /// The layout of a key for a use.
     ///
     /// # Errors
-    /// When the level does not exist.
+    /// When the level does not exist, or the Galois element belongs to another ring.
     pub fn layout_for(context: &Context, key_use: KeyUse) -> Result<KeySwitchLayout, Error> {
         let params = context.parameters();
+        if let KeyKind::Galois(galois) = key_use.kind
+            && galois.log_n() != params.log_n()
+        {
+            return Err(Error::Operand {
+                op: "key-switching key",
+                detail: format!(
+                    "{galois} is an automorphism of a ring of degree 2^{}, this ring has 2^{}",
+                    galois.log_n(),
+                    params.log_n()
+                ),
+            });
+        }
         Ok(match key_use.kind {
             KeyKind::Galois(_) | KeyKind::Relin => params.key_switch_layout(key_use.level)?,
             KeyKind::Decapsulate => params.single_limb_layout(key_use.level)?,
@@ -237,23 +261,6 @@ impl KeySwitchKey {
                 }
             }
         })
-    }
-
-    /// The address of digit `digit`'s uniform half; its `modulus` is that of the limb.
-    pub(crate) fn stream(key_use: KeyUse, digit: usize) -> StreamId {
-        let (kind, index) = match key_use.kind {
-            KeyKind::Galois(galois) => (stream::GALOIS, galois.exponent() as u32),
-            KeyKind::Relin => (stream::RELIN, 0),
-            KeyKind::Encapsulate => (stream::ENCAPSULATE, 0),
-            KeyKind::Decapsulate => (stream::DECAPSULATE, 0),
-        };
-        StreamId {
-            kind,
-            level: key_use.level as u8,
-            index,
-            digit: digit as u8,
-            modulus: 0,
-        }
     }
 
     /// The key of given `b` halves.
@@ -438,7 +445,7 @@ impl KeyGenerator {
         let (from, to) = match key_use.kind {
             KeyKind::Galois(galois) => (
                 None,
-                Some(SecretPoly(secret.automorphism(galois.inverse(context.n())))),
+                Some(SecretPoly(secret.automorphism(galois.inverse()))),
             ),
             KeyKind::Relin => {
                 let mut square = secret.clone();
@@ -459,7 +466,7 @@ impl KeyGenerator {
         let kernel = context.kernel();
         let mut b = Vec::with_capacity(layout.digits.len());
         for (j, digit) in layout.digits.iter().enumerate() {
-            let a = uniform(context, basis, expander, KeySwitchKey::stream(key_use, j));
+            let a = uniform(context, basis, expander, StreamId::of_key(key_use, j));
             // The error is overwritten in place, so that no copy of it is left in memory.
             let mut half = fresh_error(context, basis)?;
             for_each_limb(half.data_mut(), context.n(), |limb, values| {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use heddle_params::KeySwitchLayout;
-use heddle_params::bootstrap::KeyKind;
+use heddle_params::keys::KeyKind;
 
 use rayon::prelude::*;
 
@@ -146,10 +146,7 @@ impl<'a> KeyLimb<'a> {
             for (i, (digit, space)) in digits.iter().zip(scratch.chunks_mut(2 * len)).enumerate() {
                 let j = DIGITS * pass + i;
                 let (other, uniform) = space.split_at_mut(len);
-                let id = StreamId {
-                    modulus: self.index as u8,
-                    ..KeySwitchKey::stream(self.key.key_use, j)
-                };
+                let id = StreamId::of_key(self.key.key_use, j).at_modulus(self.index);
                 self.key.expander.fill_chunk(id, part, modulus, uniform);
                 self.key.b[j].unpack_part(self.context, self.index, at.clone(), other);
                 values[i] = &digit[at.clone()];

@@ -276,8 +276,9 @@ mod tests {
     use crate::encode::Complex64;
     use crate::eval::polynomial::{ChebyshevPolynomial, evaluate};
     use crate::rig::Rig;
-    use heddle_params::bootstrap::{BootstrapVariant, KeyKind, KeyUse};
+    use heddle_params::bootstrap::BootstrapVariant;
     use heddle_params::eval_mod::EvalMod;
+    use heddle_params::keys::{KeyKind, KeyUse};
     use heddle_params::named;
 
     const LOG_N: u32 = 11;

@@ -4,7 +4,8 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use heddle_params::bootstrap::{BootstrapVariant, KeyKind, KeyUse};
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, Parameters};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;

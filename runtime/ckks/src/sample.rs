@@ -70,6 +70,9 @@ fn below(rng: &mut impl RngCore, bound: u64) -> u64 {
 /// Magnitudes kept by the error distribution: 30 is 9.4 standard deviations, beyond which 2^−65 of the mass lies.
 const TAIL: usize = 30;
 
+/// The largest magnitude of an error's coefficient.
+pub const MOST_ERROR: u64 = TAIL as u64;
+
 /// Thresholds t_k = 2^63·Pr(|x| ≤ k): the magnitude is the number of thresholds not above a 63-bit draw.
 fn gaussian_thresholds() -> &'static [u64; TAIL] {
     static TABLE: OnceLock<[u64; TAIL]> = OnceLock::new();

@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use heddle_params::bootstrap::KeyUse;
+use heddle_params::keys::KeyUse;
 use zeroize::Zeroizing;
 
 use crate::buffer::Buffer;
@@ -211,6 +211,19 @@ impl Ciphertext {
     }
 }
 
+/// Bytes of level, slots and scale.
+const CIPHERTEXT_HEADER: usize = 16;
+
+/// Bytes of a written ciphertext at a level; `seeded` says whether its uniform part is a seed.
+///
+/// # Errors
+/// When the level does not exist.
+pub fn ciphertext_bytes(context: &Context, level: usize, seeded: bool) -> Result<usize, Error> {
+    let part = poly_bytes(context, context.q_basis(level)?);
+    let uniform = if seeded { size_of::<Seed>() } else { part };
+    Ok(CIPHERTEXT_HEADER + part + uniform)
+}
+
 impl SeededCiphertext {
     /// Writes level, slots, scale, seed and the constant part.
     ///
@@ -240,6 +253,17 @@ impl SeededCiphertext {
 }
 
 impl SecretKey {
+    /// The coefficients, four to a byte.
+    pub fn to_packed(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.coefficients().len().div_ceil(4)));
+        bytes.extend(
+            self.coefficients()
+                .chunks(4)
+                .map(|four| (four.iter().rev()).fold(0, |byte, &c| byte << 2 | (c + 1) as u8)),
+        );
+        bytes
+    }
+
     /// Writes the coefficients, four to a byte.
     ///
     /// # Errors
@@ -276,6 +300,14 @@ impl SecretKey {
 }
 
 impl PublicKey {
+    /// Bytes that [`Self::write`] writes of a key at `level`.
+    ///
+    /// # Errors
+    /// When the level does not exist.
+    pub fn body_bytes(context: &Context, level: usize) -> Result<usize, Error> {
+        Ok(size_of::<Seed>() + poly_bytes(context, context.q_basis(level)?))
+    }
+
     /// Writes the seed and the constant part.
     ///
     /// # Errors
@@ -285,12 +317,17 @@ impl PublicKey {
         write_poly(context, &self.b, out)
     }
 
-    /// Reads what [`Self::write`] wrote.
+    /// Reads what [`Self::write`] wrote of a key at `level`.
     ///
     /// # Errors
-    /// [`Error::Wire`] when the input ends early or a residue is out of range.
-    pub fn read(context: &Arc<Context>, input: &mut impl Read) -> Result<Self, Error> {
-        let basis = Basis::q(context.max_level());
+    /// [`Error::Wire`] when the input ends early or a residue is out of range; a level that does not
+    /// exist.
+    pub fn read(
+        context: &Arc<Context>,
+        level: usize,
+        input: &mut impl Read,
+    ) -> Result<Self, Error> {
+        let basis = context.q_basis(level)?;
         let seed = get(input, "public key")?;
         let b = read_poly(context, basis, input)?;
         Ok(Self {
@@ -354,7 +391,7 @@ mod tests {
     use crate::encode::Encoder;
     use crate::encrypt::SecretEncryptor;
     use crate::keys::KeyGenerator;
-    use heddle_params::bootstrap::KeyKind;
+    use heddle_params::keys::KeyKind;
 
     #[test]
     fn objects_survive_and_damage_is_found() {
@@ -406,11 +443,15 @@ mod tests {
     fn keys_survive_and_residues_are_checked() {
         let context = Context::new(heddle_params::named::toy(5).unwrap()).unwrap();
         let secret = SecretKey::generate(&context).unwrap();
-        let public = PublicKey::generate(&context, &secret).unwrap();
+        let public = PublicKey::generate(&context, &secret, 7).unwrap();
         let mut bytes = Vec::new();
         public.write(&context, &mut bytes).unwrap();
-        let back = PublicKey::read(&context, &mut &bytes[..]).unwrap();
+        let back = PublicKey::read(&context, 7, &mut &bytes[..]).unwrap();
         assert!(back.a == public.a && back.b == public.b);
+        assert!(PublicKey::read(&context, 29, &mut &bytes[..]).is_err());
+        assert!(back.belongs_to(&secret) && back.drop_to(0).belongs_to(&secret));
+        let other = SecretKey::generate(&context).unwrap();
+        assert!(!back.belongs_to(&other));
 
         let key_use = KeyUse {
             kind: KeyKind::Relin,

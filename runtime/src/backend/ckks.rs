@@ -60,7 +60,7 @@ impl<'p> CkksBackend<'p> {
         show: Show,
     ) -> Result<Self, Error> {
         let schedule = &plan.schedule;
-        for key_use in &schedule.keys {
+        for key_use in plan.required_keys()? {
             keys.get(key_use.kind, key_use.level)?;
         }
         let key_bytes = keys.bytes() as u64;

@@ -16,7 +16,6 @@ use super::Backend;
 use super::clear::ClearBackend;
 use crate::Error;
 use crate::executor::Step;
-use crate::files;
 
 /// A plan made ready for noisy executions.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ impl NoisyMachine {
     /// # Errors
     /// If a weight does not fit, or the parameters do not hold.
     pub fn load(plan: &Plan) -> Result<Self, Error> {
-        let parameters = files::plan::parameters(plan)?;
+        let parameters = plan.checked_parameters()?;
         let polynomials = plan.schedule.polynomials.iter();
         Ok(Self {
             clear: ClearBackend::load(plan)?,

@@ -3,11 +3,13 @@
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{Outcome, Plan};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::client::name_of;
 use crate::Error;
-use crate::image::Picture;
+use crate::image::{Picture, Pixels};
 use crate::packing::class_of;
+use crate::protocol::hex;
 
 /// One image's answer; where the plan ends in probabilities, these stand in the place of logits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +22,12 @@ pub(super) struct Answer {
     pub(super) seconds: f64,
     #[serde(default)]
     pub(super) label: Option<usize>,
+    /// The key that the image was encrypted with; `None` on plain numbers.
+    #[serde(skip)]
+    pub(super) key: Option<String>,
+    /// SHA-256 of the image's pixels.
+    #[serde(skip)]
+    pub(super) pixels: String,
 }
 
 impl Answer {
@@ -34,6 +42,7 @@ impl Answer {
         reference: Option<&Model>,
         outcome: Outcome,
         seconds: f64,
+        key: Option<String>,
     ) -> Result<Self, Error> {
         let reference_logits = match reference {
             Some(model) => {
@@ -50,7 +59,21 @@ impl Answer {
             reference_logits,
             seconds,
             label: picture.label.map(usize::from),
+            key,
+            pixels: pixels_of(picture),
         })
+    }
+
+    /// What follows from the numbers and the picture, in place of what a record says of it; `None` if the record is of
+    /// another picture.
+    pub(super) fn derived(mut self, picture: &Picture) -> Option<Self> {
+        if self.pixels != pixels_of(picture) || self.image != picture.name {
+            return None;
+        }
+        self.class = class_of(&self.logits);
+        self.reference_class = self.reference_logits.as_deref().map(class_of);
+        self.label = picture.label.map(usize::from);
+        Some(self)
     }
 
     /// The largest difference between the logits and the reference's; no number where one of them is none.
@@ -90,14 +113,14 @@ impl Answer {
         let mut line = format!(
             "{}: {} ({:.4}), {:.2} s",
             self.image,
-            name_of(plan, self.class),
+            name_of(&plan.labels, self.class),
             self.logits.get(self.class).copied().unwrap_or_default(),
             self.seconds
         );
         if let (Some(class), Some(difference), Some(bits)) =
             (self.reference_class, self.difference(), self.bits())
         {
-            let name = name_of(plan, class);
+            let name = name_of(&plan.labels, class);
             let list = |logits: &[f64]| {
                 logits
                     .iter()
@@ -116,6 +139,40 @@ impl Answer {
         }
         line
     }
+}
+
+/// SHA-256 of a picture's shape and pixels.
+fn pixels_of(picture: &Picture) -> String {
+    let mut hasher = Sha256::new();
+    let mut shape = |kind: u8, extents: &[usize]| {
+        hasher.update([kind, extents.len() as u8]);
+        for extent in extents {
+            hasher.update((*extent as u64).to_le_bytes());
+        }
+    };
+    match &picture.pixels {
+        Pixels::Photo(raster) | Pixels::Record(raster) => {
+            shape(0, &[raster.channels, raster.height, raster.width]);
+            hasher.update(&raster.data);
+        }
+        Pixels::Bytes {
+            shape: extents,
+            data,
+        } => {
+            shape(1, extents);
+            hasher.update(data);
+        }
+        Pixels::Floats {
+            shape: extents,
+            data,
+        } => {
+            shape(2, extents);
+            for element in data {
+                hasher.update(element.to_le_bytes());
+            }
+        }
+    }
+    hex(&hasher.finalize())
 }
 
 /// The largest of some magnitudes, 0 of none; unlike [`f64::max`], no number when one of them is none.
@@ -199,6 +256,8 @@ mod tests {
             reference_logits: Some(reference.to_vec()),
             seconds: 0.0,
             label: None,
+            key: None,
+            pixels: String::new(),
         }
     }
 

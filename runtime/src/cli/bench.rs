@@ -14,7 +14,8 @@ use heddle_ckks::buffer::{Buffer, POOL_LIMIT, set_pool_limit};
 use heddle_ckks::kernel::{Init, Kernel, butterflies};
 use heddle_ckks::ntt::NttTable;
 use heddle_ckks::rig::{Operation, Rig, uniform_slots};
-use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant, KeyUse};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::keys::KeyUse;
 use heddle_params::named;
 use rayon::prelude::*;
 
@@ -75,6 +76,7 @@ const MEMORY: &str = "memory_read";
 impl Bench {
     pub(super) fn execute(self) -> Result<(), Error> {
         let threads = Threads {
+            oversubscribe: false,
             threads: Some(self.threads),
         };
         threads.apply();

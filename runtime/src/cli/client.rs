@@ -1,65 +1,106 @@
 //! `heddle keygen`, `heddle encrypt` and `heddle decrypt`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::str::FromStr;
 
-use heddle_ckks::Context;
-use heddle_ir::plan::Plan;
+use heddle_ir::preprocess::Preprocess;
+use heddle_ir::slot::SlotType;
 use serde::Serialize;
 
-use super::{PlanFile, json, print, say};
+use super::{ClientPlanFile, parse_size, print, print_json, say};
 use crate::Error;
-use crate::client::{Client, SHARED_BITS, Share};
+use crate::client::{Client, KeyLimit, SHARED_BITS, Share};
 use crate::files;
 use crate::image::{self, Picture};
 use crate::packing::class_of;
 use crate::progress::Show;
 
-/// Make a secret key and the evaluation keys that a plan uses.
+/// Make a secret key and the evaluation keys that a plan needs.
 #[derive(Debug, clap::Args)]
 pub(super) struct Keygen {
     #[command(flatten)]
-    plan: PlanFile,
-    /// Where the secret key goes; keep it to yourself.
+    plan: ClientPlanFile,
+    /// Where the secret key goes; keep it to yourself. An existing one is never replaced.
     #[arg(long, value_name = "FILE")]
     secret: PathBuf,
     /// Where the evaluation keys go; give them to the server.
     #[arg(long, value_name = "FILE")]
     eval: PathBuf,
+    /// Where a public key goes, if one is wanted: whoever has it can encrypt images, and decrypt nothing.
+    #[arg(long, value_name = "FILE")]
+    public: Option<PathBuf>,
+    /// Most bytes that the evaluation keys may take [default: 8GiB].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_keys: Option<u64>,
+    /// Replace evaluation keys and a public key that exist.
+    #[arg(long)]
+    force: bool,
 }
 
 impl Keygen {
     pub(super) fn execute(self) -> Result<(), Error> {
-        let (plan, context) = files::plan::open(&self.plan.plan)?;
-        warn_insecure(&plan);
-        let client = Client::generate(&plan, &context)?;
-        files::keys::write_evaluation(&self.eval, &plan, &context, |sink| {
-            client.generate_keys(Show::Stderr, sink)
+        let protocol = self.plan.open()?;
+        let limit = self.max_keys.map_or_else(KeyLimit::default, KeyLimit);
+        let (count, bytes) = Client::key_count_and_bytes(&protocol, limit)?;
+        say(&format!("{count} evaluation keys, {} MiB", bytes >> 20));
+        check_free_space(&self.eval, bytes)?;
+        let client = Client::generate(&protocol)?;
+        files::keys::write_evaluation(&self.eval, &protocol, client.id(), |sink| {
+            client.generate_keys(limit, Show::Stderr, sink)
         })?;
-        files::keys::write_secret(&self.secret, &plan, client.secret())?;
-        let size = std::fs::metadata(&self.eval).map_or(0, |file| file.len());
-        print(&format!(
-            "`{}`: secret key, readable by you alone\n`{}`: {} evaluation keys, {} MiB",
-            self.secret.display(),
-            self.eval.display(),
-            plan.schedule.keys.len(),
-            size >> 20,
-        ))
+        files::keys::write_secret(&self.secret, &client)?;
+        let mut lines = vec![
+            format!("key {}", client.id()),
+            format!(
+                "`{}`: secret key, readable by you alone",
+                self.secret.display()
+            ),
+            format!(
+                "`{}`: {count} evaluation keys, {} MiB",
+                self.eval.display(),
+                bytes >> 20
+            ),
+        ];
+        if let (Some(path), Some(key)) = (&self.public, client.image_key()) {
+            files::keys::write_public(path, &protocol, &key)?;
+            lines.push(format!("`{}`: public key", path.display()));
+        }
+        print(&lines.join("\n"))
     }
 }
 
-/// Says so where a plan's parameters are weaker than 128 bits.
-pub(super) fn warn_insecure(plan: &Plan) {
-    if plan.insecure {
-        say("note: the plan's parameters are insecure: it is for tests only");
+/// Refuses keys that the disk has no room for.
+fn check_free_space(path: &Path, bytes: u64) -> Result<(), Error> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Where the system does not tell, writing will.
+    let Ok(free) = fs4::available_space(folder) else {
+        return Ok(());
+    };
+    if bytes <= free {
+        return Ok(());
     }
+    Err(Error::Input {
+        what: format!("`{}`", path.display()),
+        message: format!(
+            "the evaluation keys take {} MiB, {} MiB are free there\nhelp: name a file on another disk, or make room",
+            bytes >> 20,
+            free >> 20
+        ),
+    })
 }
 
-/// The tensor of a picture, as the plan wants it; notes go to standard error.
-pub(super) fn tensor_of(plan: &Plan, picture: &Picture) -> Result<Vec<f32>, Error> {
-    let layout = &plan.input.layout;
+/// The tensor of a picture, as a plan's input wants it; notes go to standard error.
+pub(super) fn tensor_of(
+    input: &SlotType,
+    preprocess: &Preprocess,
+    picture: &Picture,
+) -> Result<Vec<f32>, Error> {
+    let layout = &input.layout;
     let shape = [layout.channels, layout.height, layout.width];
-    let (tensor, note) = image::to_tensor(picture, &plan.preprocess, shape)?;
+    let (tensor, note) = image::to_tensor(picture, preprocess, shape)?;
     if let Some(note) = note {
         say(&format!("note: {note}"));
     }
@@ -70,22 +111,35 @@ pub(super) fn tensor_of(plan: &Plan, picture: &Picture) -> Result<Vec<f32>, Erro
 #[derive(Debug, clap::Args)]
 pub(super) struct Encrypt {
     #[command(flatten)]
-    plan: PlanFile,
-    /// The secret key from `heddle keygen`.
-    #[arg(long, value_name = "FILE")]
-    secret: PathBuf,
+    plan: ClientPlanFile,
+    #[command(flatten)]
+    key: EncryptionKey,
     /// A PNG or JPEG, an `.npy` tensor, or one image of a batch as `batch.bin#17`.
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Where the encrypted image goes.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Replace an encrypted image that exists.
+    #[arg(long)]
+    force: bool,
+}
+
+/// What encrypts.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct EncryptionKey {
+    /// The secret key from `heddle keygen`; gives the smallest ciphertext.
+    #[arg(long, value_name = "FILE")]
+    secret: Option<PathBuf>,
+    /// The public key from `heddle keygen --public`, for those who may not decrypt.
+    #[arg(long, value_name = "FILE")]
+    public: Option<PathBuf>,
 }
 
 impl Encrypt {
     pub(super) fn execute(self) -> Result<(), Error> {
-        let (plan, context) = files::plan::open(&self.plan.plan)?;
-        warn_insecure(&plan);
+        let protocol = self.plan.open()?;
         let sources = image::sources(&self.image)?;
         let picture = match (sources.len(), sources.get(0)) {
             (1, Some(picture)) => picture?,
@@ -99,37 +153,43 @@ impl Encrypt {
                 });
             }
         };
-        let tensor = tensor_of(&plan, &picture)?;
-        let client = open_client(&self.secret, &plan, &context)?;
-        let ciphertext = client.encrypt(&picture.name, &tensor)?;
-        files::ciphertext::write_seeded(&self.output, &plan, &context, &ciphertext)?;
+        let plan = protocol.plan();
+        let tensor = tensor_of(&plan.input.packing, &plan.preprocess, &picture)?;
+        let encrypted = match (&self.key.secret, &self.key.public) {
+            (Some(secret), _) => {
+                files::keys::read_secret(secret, &protocol)?.encrypt(&picture.name, &tensor)?
+            }
+            (None, Some(public)) => {
+                files::keys::read_public(public, &protocol)?.encrypt(&picture.name, &tensor)?
+            }
+            (None, None) => {
+                return Err(Error::Input {
+                    what: "`heddle encrypt`".into(),
+                    message: "no key was named\nhelp: pass `--secret FILE` or `--public FILE`"
+                        .into(),
+                });
+            }
+        };
+        files::ciphertext::write_image(&self.output, &protocol, &encrypted)?;
         print(&format!(
-            "`{}`: `{}`, encrypted",
+            "`{}`: `{}`, encrypted with key {}",
             self.output.display(),
-            picture.name
+            picture.name,
+            encrypted.key
         ))
     }
 }
 
-fn open_client<'a>(
-    secret: &Path,
-    plan: &'a Plan,
-    context: &Arc<Context>,
-) -> Result<Client<'a>, Error> {
-    let secret = files::keys::read_secret(secret, plan, context)?;
-    Ok(Client::new(plan, context, secret))
-}
-
-/// Decrypt the logits and name the class.
+/// Decrypt an answer and name the class.
 #[derive(Debug, clap::Args)]
 pub(super) struct Decrypt {
     #[command(flatten)]
-    plan: PlanFile,
+    plan: ClientPlanFile,
     /// The secret key from `heddle keygen`.
     #[arg(long, value_name = "FILE")]
     secret: PathBuf,
-    /// The encrypted logits from `heddle run`.
-    #[arg(value_name = "LOGITS.ct")]
+    /// The encrypted answer from `heddle run`.
+    #[arg(value_name = "ANSWER.ct")]
     input: PathBuf,
     /// How many classes to show.
     #[arg(long, value_name = "K", default_value_t = 5)]
@@ -137,13 +197,39 @@ pub(super) struct Decrypt {
     /// Print one JSON object with all logits.
     #[arg(long)]
     json: bool,
-    /// Add noise, so that the result can be shown to others: BITS bits of the logits' range stay [default: 10].
+    /// Make a result that others may see: `class` for the class alone, or BITS, so that noise is added and BITS bits of
+    /// the range stay [default: 8].
     ///
-    /// An exact decryption carries the ciphertext's noise, which depends on the secret key. The noise that is added is
-    /// Gaussian with a standard deviation of 2^-BITS of the output's range.
-    #[arg(long, value_name = "BITS", num_args = 0..=1, require_equals = true, default_missing_value = "10",
-          value_parser = clap::value_parser!(u32).range(1..=30))]
-    share: Option<u32>,
+    /// An exact decryption carries the ciphertext's error, which depends on the secret key. The noise is Gaussian with a
+    /// standard deviation of 2^-BITS of the output's range, and the same for the same answer.
+    #[arg(long, value_name = "class|BITS", num_args = 0..=1, default_missing_value = "8")]
+    share: Option<Shared>,
+}
+
+/// What `--share` takes.
+#[derive(Clone, Copy, Debug)]
+enum Shared {
+    Class,
+    Bits(u32),
+}
+
+impl FromStr for Shared {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "class" {
+            return Ok(Self::Class);
+        }
+        let bits = text.parse().ok().filter(|bits| (1..=30).contains(bits));
+        bits.map(Self::Bits)
+            .ok_or_else(|| "expected `class`, or 1 to 30 bits; give it behind the file".into())
+    }
+}
+
+#[derive(Serialize)]
+struct Class {
+    class: usize,
+    label: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -163,16 +249,26 @@ struct Decrypted {
 
 impl Decrypt {
     pub(super) fn execute(self) -> Result<(), Error> {
-        const { assert!(SHARED_BITS == 10, "the option's default and its text") };
-        let (plan, context) = files::plan::open(&self.plan.plan)?;
-        warn_insecure(&plan);
-        let ciphertext = files::ciphertext::read_output(&self.input, &plan, &context)?;
-        let client = open_client(&self.secret, &plan, &context)?;
-        let share = self
-            .share
-            .map_or(Share::Private, |bits| Share::Noisy { bits });
-        let logits = client.decrypt(&ciphertext, share)?;
+        const { assert!(SHARED_BITS == 8, "the option's default and its text") };
+        let protocol = self.plan.open()?;
+        let plan = protocol.plan();
+        let answer = files::ciphertext::read_answer(&self.input, &protocol)?;
+        let client = files::keys::read_secret(&self.secret, &protocol)?;
         let label = |class: usize| plan.labels.get(class).cloned();
+        let logits = match self.share {
+            Some(Shared::Class) => {
+                let class = client.classify(&answer)?;
+                return match self.json {
+                    true => print_json(&Class {
+                        class,
+                        label: label(class),
+                    }),
+                    false => print(&name_of(&plan.labels, class)),
+                };
+            }
+            Some(Shared::Bits(bits)) => client.decrypt(&answer, Share::Noisy { bits })?,
+            None => client.decrypt(&answer, Share::Private)?,
+        };
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
         let top: Vec<Scored> = order
@@ -186,17 +282,17 @@ impl Decrypt {
             .collect();
         if self.json {
             let class = class_of(&logits);
-            return print(&json(&Decrypted {
+            return print_json(&Decrypted {
                 class,
                 label: label(class),
                 logits,
                 top,
-            })?);
+            });
         }
         let lines: Vec<String> = top
             .iter()
             .map(|scored| {
-                let name = name_of(&plan, scored.class);
+                let name = name_of(&plan.labels, scored.class);
                 format!("{name:<16} {:>10.4}", scored.logit)
             })
             .collect();
@@ -204,9 +300,9 @@ impl Decrypt {
     }
 }
 
-/// A class by its label, or by its number where the plan has none.
-pub(super) fn name_of(plan: &Plan, class: usize) -> String {
-    plan.labels
+/// A class by its label, or by its number where there is none.
+pub(super) fn name_of(labels: &[String], class: usize) -> String {
+    labels
         .get(class)
         .cloned()
         .unwrap_or_else(|| format!("class {class}"))

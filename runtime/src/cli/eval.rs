@@ -1,21 +1,22 @@
 //! `heddle eval`: accuracy, agreement, precision and head-room over a labelled batch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use heddle_ir::eval::ckks::RangeStatistic;
-use heddle_ir::file::{Access, write_atomically};
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::file::read_regular;
+use heddle_ir::plan::Outcome;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::answers::{Answer, Share, largest};
-use super::client::warn_insecure;
 use super::machine::peak_rss_bytes;
 use super::runner::{BackendKind, Runner, merge, reference};
-use super::{MemoryLimit, PlanFile, Threads, json, print, say};
+use super::{MemoryLimit, PlanFile, Threads, json, print, print_json, say};
 use crate::Error;
 use crate::files;
-use crate::image;
+use crate::image::{self, Sources};
 use crate::progress::{Progress, Show};
+use crate::protocol::hex;
 
 /// A plain network whose two best logits are closer than this has hardly decided.
 const CLOSE: f64 = 0.1;
@@ -57,9 +58,65 @@ struct Record {
     /// What the answers depend on.
     run: Run,
     /// Of the first images of the data, in order.
-    answers: Vec<Answer>,
+    answers: Vec<Recorded>,
     ranges: Vec<Seen>,
+    /// SHA-256 of all of the above: edits show.
+    digest: String,
 }
+
+/// An answer with what it is the answer to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Recorded {
+    #[serde(flatten)]
+    answer: Answer,
+    /// SHA-256 of the image's pixels.
+    pixels: String,
+    /// The key that the image was encrypted with; absent on plain numbers.
+    #[serde(default)]
+    key: Option<String>,
+}
+
+impl Recorded {
+    fn of(answer: &Answer) -> Self {
+        Self {
+            answer: answer.clone(),
+            pixels: answer.pixels.clone(),
+            key: answer.key.clone(),
+        }
+    }
+
+    fn answer(self) -> Answer {
+        Answer {
+            pixels: self.pixels,
+            key: self.key,
+            ..self.answer
+        }
+    }
+}
+
+impl Record {
+    /// # Errors
+    /// None in practice: our types serialise.
+    fn new(run: &Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Result<Self, Error> {
+        let mut record = Self {
+            run: run.clone(),
+            answers: answers.iter().map(Recorded::of).collect(),
+            ranges: ranges.iter().map(Seen::of).collect(),
+            digest: String::new(),
+        };
+        record.digest = record.content_digest()?;
+        Ok(record)
+    }
+
+    /// SHA-256 of everything but the digest.
+    fn content_digest(&self) -> Result<String, Error> {
+        let content = json(&(&self.run, &self.answers, &self.ranges))?;
+        Ok(hex(&Sha256::digest(content)))
+    }
+}
+
+/// Most bytes of a record.
+const MAX_RECORD: u64 = 256 << 20;
 
 /// What the answers of a run depend on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -146,23 +203,20 @@ struct Disagreement {
 impl Eval {
     pub(super) fn execute(self) -> Result<(), Error> {
         self.threads.apply();
-        let plan = Plan::read_file(&self.plan.plan)?;
-        let security = files::plan::parameters(&plan)?.security();
-        warn_insecure(&plan);
+        let plan = self.plan.open()?;
+        let security = plan.checked_parameters()?.security();
         let mut sources = image::sources(&self.data)?;
         sources.truncate(self.limit.unwrap_or(usize::MAX));
         let reference = reference(&plan, self.reference.as_deref())?;
         let run = Run {
-            plan: hex(&plan.digest()),
+            plan: hex(&plan.digest()?),
             data: self.data.clone(),
             reference: reference.as_ref().map(|model| hex(&model.digest)),
             backend: self.backend.name().into(),
         };
-        let mut record = self.record(run)?;
-        record.answers.truncate(sources.len());
-        let done = record.answers.len();
-        let mut ranges: Vec<RangeStatistic> =
-            (record.ranges.drain(..)).map(Seen::statistic).collect();
+        let (mut answers, mut ranges) = self.resumed(&run, &sources)?;
+        answers.truncate(sources.len());
+        let done = answers.len();
         if done > 0 {
             say(&format!("{done} of {} images are on record", sources.len()));
         }
@@ -177,65 +231,69 @@ impl Eval {
                 let (more, seen) = runner.run(&sources, start..end, reference.as_ref())?;
                 more.iter().for_each(|_| progress.step());
                 merge(&mut ranges, seen);
-                record.answers.extend(more);
+                answers.extend(more);
                 if let Some(path) = &self.resume {
-                    record.ranges = ranges.iter().map(Seen::of).collect();
-                    save(path, &record)?;
+                    files::write_text(path, &json(&Record::new(&run, &answers, &ranges)?)?)?;
                 }
             }
         }
         let report = Report {
             security_bits: security.bits,
             outcome: plan.outcome,
-            ..Report::new(record.run, &record.answers, &ranges)
+            ..Report::new(run, &answers, &ranges)
         };
         match self.json {
-            true => print(&json(&report)?),
+            true => print_json(&report),
             false => print(&report.to_string()),
         }
     }
 
-    /// What an earlier run left in the file of `--resume`, or an empty record.
-    fn record(&self, run: Run) -> Result<Record, Error> {
-        let fresh = |run| Record {
-            run,
-            ..Record::default()
-        };
+    /// What an earlier run left in the file of `--resume`; nothing if there is no such file. Classes and labels are
+    /// derived anew.
+    fn resumed(
+        &self,
+        run: &Run,
+        sources: &Sources,
+    ) -> Result<(Vec<Answer>, Vec<RangeStatistic>), Error> {
         let Some(path) = self.resume.as_deref().filter(|path| path.exists()) else {
-            return Ok(fresh(run));
+            return Ok((Vec::new(), Vec::new()));
         };
         let refuse = |message: String| Error::Content {
             file: path.display().to_string(),
             message,
             help: "name another file, or remove this one to begin anew".into(),
         };
-        let text = std::fs::read(path).map_err(|source| Error::Io {
+        let text = read_regular(path, MAX_RECORD).map_err(|source| Error::Io {
             file: path.display().to_string(),
             source,
         })?;
         let record: Record = serde_json::from_slice(&text)
             .map_err(|error| refuse(format!("is no record of `heddle eval`: {error}")))?;
-        if record.run != run {
+        if record.run != *run {
             return Err(refuse(
                 "holds answers of another plan, data, reference or backend".into(),
             ));
         }
-        Ok(record)
+        if record.digest != record.content_digest()? {
+            return Err(refuse("was edited: its digest is another".into()));
+        }
+        let mut answers = Vec::with_capacity(record.answers.len());
+        for (index, recorded) in record.answers.into_iter().enumerate() {
+            let Some(picture) = sources.get(index).transpose()? else {
+                // The limit is lower than that of the earlier run.
+                break;
+            };
+            let answer = recorded.answer().derived(&picture);
+            answers.push(answer.ok_or_else(|| {
+                refuse(format!(
+                    "image {index} was another than `{}` is now",
+                    picture.name
+                ))
+            })?);
+        }
+        let ranges = record.ranges.into_iter().map(Seen::statistic).collect();
+        Ok((answers, ranges))
     }
-}
-
-fn save(path: &Path, record: &Record) -> Result<(), Error> {
-    let text = json(record)?;
-    write_atomically(path, Access::Default, |file| -> Result<(), Error> {
-        std::io::Write::write_all(file, text.as_bytes()).map_err(|source| Error::Io {
-            file: path.display().to_string(),
-            source,
-        })
-    })
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Report {
@@ -374,6 +432,8 @@ mod tests {
             reference_logits: Some(reference.to_vec()),
             seconds: 2.0,
             label: Some(label),
+            key: None,
+            pixels: String::new(),
         }
     }
 

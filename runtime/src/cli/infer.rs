@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 
-use heddle_ir::plan::Plan;
 use serde::Serialize;
 
 use super::answers::{Answer, largest};
-use super::client::warn_insecure;
 use super::machine::peak_rss_bytes;
 use super::runner::{BackendKind, Runner, merge, reference};
-use super::{MemoryLimit, PlanFile, Threads, json, print, say};
+use super::{MemoryLimit, PlanFile, Threads, print, print_json, say};
 use crate::Error;
-use crate::files;
 use crate::image::{self, Sources};
 use crate::progress::{Progress, Show};
 
@@ -54,9 +51,8 @@ struct Report {
 impl Infer {
     pub(super) fn execute(self) -> Result<(), Error> {
         self.threads.apply();
-        let plan = Plan::read_file(&self.plan.plan)?;
-        let security = files::plan::parameters(&plan)?.security();
-        warn_insecure(&plan);
+        let plan = self.plan.open()?;
+        let security = plan.checked_parameters()?.security();
         let mut sources: Option<Sources> = None;
         for spec in &self.images {
             let more = image::sources(spec)?;
@@ -128,7 +124,7 @@ impl Infer {
             images: answers,
         };
         if self.json {
-            print(&json(&report)?)
+            print_json(&report)
         } else {
             print(&self.summary(&report))
         }

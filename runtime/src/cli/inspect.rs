@@ -3,18 +3,18 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use heddle_ckks::Context;
-use heddle_ckks::keys::KeySwitchKey;
 use heddle_ir::file::{self, BlockReader, Kind};
 use heddle_ir::plan::{Plan, RangeRecord};
+use heddle_ir::printable;
 use heddle_ir::text::plan_summary;
-use heddle_params::{Parameters, ParametersLiteral, Secret};
+use heddle_params::{Accept, Parameters, Secret};
 
-use super::print;
+use super::{Acceptance, print};
 use crate::Error;
-use crate::files::ciphertext::CiphertextHeader;
-use crate::files::keys::{EvaluationKeysHeader, SecretKeyHeader};
-use crate::files::{self, Artifact};
+use crate::files::Artifact;
+use crate::files::ciphertext::{CiphertextHeader, Role};
+use crate::files::keys::{EvaluationKeysHeader, KeyHeader};
+use crate::protocol::{Protocol, hex, short};
 
 /// Say what a plan, key file or ciphertext is.
 #[derive(Debug, clap::Args)]
@@ -22,11 +22,13 @@ pub(super) struct Inspect {
     /// A plan, a secret key, evaluation keys or a ciphertext.
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    acceptance: Acceptance,
 }
 
 impl Inspect {
     pub(super) fn execute(self) -> Result<(), Error> {
-        print(describe(&self.file)?.trim_end())
+        print(describe(&self.file, self.acceptance.accept())?.trim_end())
     }
 }
 
@@ -73,21 +75,14 @@ impl Lines {
         );
     }
 
-    fn artifact(&mut self, path: &Path, artifact: &Artifact) -> Result<(), Error> {
-        let name = &artifact.plan_name;
+    fn artifact(&mut self, path: &Path, artifact: &Artifact, accept: Accept) -> Result<(), Error> {
+        let name = printable::line(&artifact.plan_name);
         self.line(
             "plan",
-            format_args!("`{name}`, digest {}", files::short(&artifact.plan_digest)),
+            format_args!("`{name}`, client plan {}", short(&artifact.plan_digest)),
         );
-        let literal: ParametersLiteral =
-            serde_json::from_str(&artifact.parameters).map_err(|error| {
-                files::content(
-                    path,
-                    format!("its parameters do not parse ({error})"),
-                    "make it again",
-                )
-            })?;
-        self.parameters(&files::plan::checked(literal, artifact.insecure)?);
+        self.line("key", short(&artifact.key));
+        self.parameters(&artifact.parameters(path, accept)?);
         Ok(())
     }
 }
@@ -109,16 +104,17 @@ fn bytes(count: u64) -> String {
 }
 
 /// What a file is, in lines.
-fn describe(path: &Path) -> Result<String, Error> {
+fn describe(path: &Path, accept: Accept) -> Result<String, Error> {
     let mut lines = Lines(String::new());
     let kind = file::kind_of(path)?;
     lines.line("file", format_args!("`{}`, {kind}", path.display()));
     lines.line("size", size_of(path)?);
     match kind {
-        Kind::Plan => describe_plan(path, &mut lines)?,
+        Kind::Plan => describe_plan(path, accept, &mut lines)?,
+        Kind::ClientPlan => describe_client_plan(path, accept, &mut lines)?,
         Kind::SecretKey => {
-            let (_, header) = BlockReader::open::<SecretKeyHeader>(path, kind)?;
-            lines.artifact(path, &header.artifact)?;
+            let (_, header) = BlockReader::open::<KeyHeader>(path, kind)?;
+            lines.artifact(path, &header.artifact, accept)?;
             lines.line(
                 "note",
                 "whoever has this file can decrypt: keep it to yourself",
@@ -126,24 +122,30 @@ fn describe(path: &Path) -> Result<String, Error> {
         }
         Kind::EvaluationKeys => {
             let (mut reader, header) = BlockReader::open::<EvaluationKeysHeader>(path, kind)?;
-            lines.artifact(path, &header.artifact)?;
+            lines.artifact(path, &header.artifact, accept)?;
             lines.line("keys", header.keys);
             check_blocks(&mut reader)?;
         }
         Kind::Ciphertext => {
             let (mut reader, header) = BlockReader::open::<CiphertextHeader>(path, kind)?;
-            lines.artifact(path, &header.artifact)?;
+            lines.artifact(path, &header.artifact, accept)?;
             let form = if header.seeded {
                 ", uniform part as a seed"
             } else {
                 ""
             };
+            let role = Role::try_from(header.role);
+            let role =
+                role.map_err(|_| reader.damaged("what kind of ciphertext it is is unknown"))?;
+            lines.line("ciphertext", format_args!("{}{form}", role.noun()));
+            check_blocks(&mut reader)?;
+        }
+        Kind::PublicKey => {
+            let (mut reader, header) = BlockReader::open::<KeyHeader>(path, kind)?;
+            lines.artifact(path, &header.artifact, accept)?;
             lines.line(
-                "ciphertext",
-                format_args!(
-                    "2^{} slots, level {}, scale 2^{:.3}{form}",
-                    header.log_slots, header.level, header.log_scale
-                ),
+                "note",
+                "whoever has this file can encrypt images, and decrypt nothing",
             );
             check_blocks(&mut reader)?;
         }
@@ -165,36 +167,28 @@ fn check_blocks<R: std::io::Read>(reader: &mut BlockReader<R>) -> Result<(), Err
     Ok(())
 }
 
-fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
-    let plan = Plan::read_file(path)?;
-    let parameters = files::plan::parameters(&plan)?;
-    let full = |digest: &[u8]| {
-        digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    lines.line(
-        "model",
-        format_args!("`{}`, SHA-256 {}", plan.name, full(&plan.model_digest)),
-    );
-    lines.line("digest", full(&plan.digest()));
-    lines.parameters(&parameters);
-    let layout = &plan.input.layout;
+/// What both kinds of plan say.
+fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error> {
+    let plan = protocol.plan();
+    lines.line("digest", hex(&plan.plan_digest));
+    lines.line("client plan", hex(protocol.digest()));
+    lines.parameters(protocol.context().parameters());
+    let layout = &plan.input.packing.layout;
     lines.line(
         "input",
         format_args!(
-            "{}×{}×{}, values up to {:.4}; scale {}, mean {:?}, std {:?}",
+            "{}×{}×{}, values up to {:.4}; scale {}, mean {:?}, std {:?}; {}",
             layout.channels,
             layout.height,
             layout.width,
-            plan.input.range,
+            plan.input.packing.range,
             plan.preprocess.scale,
             plan.preprocess.mean,
-            plan.preprocess.std
+            plan.preprocess.std,
+            plan.input.ciphertext
         ),
     );
-    let layout = &plan.output.layout;
+    let layout = &plan.output.packing.layout;
     let classes = layout.channels * layout.height * layout.width;
     let labels = if plan.labels.is_empty() {
         "no labels".into()
@@ -204,11 +198,36 @@ fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
     lines.line(
         "output",
         format_args!(
-            "{classes} {} up to {:.4}; {labels}",
+            "{classes} {} up to {:.4}; {labels}; {}",
             plan.outcome.plural(),
-            plan.output.range
+            plan.output.packing.range,
+            plan.output.ciphertext
         ),
     );
+    lines.line(
+        "keys",
+        format_args!(
+            "{} evaluation keys, {} as a file",
+            protocol.keys().len(),
+            bytes(protocol.key_bytes()?)
+        ),
+    );
+    Ok(())
+}
+
+fn describe_client_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), Error> {
+    let protocol = Protocol::open(path, accept)?;
+    lines.line("model", format_args!("`{}`", protocol.plan().name));
+    describe_protocol(&protocol, lines)
+}
+
+fn describe_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), Error> {
+    let plan = Plan::read_file(path, accept)?;
+    lines.line(
+        "model",
+        format_args!("`{}`, SHA-256 {}", plan.name, hex(&plan.model_digest)),
+    );
+    describe_protocol(&*Protocol::of(&plan)?, lines)?;
     let weights: usize = plan
         .weights
         .iter()
@@ -218,7 +237,6 @@ fn describe_plan(path: &Path, lines: &mut Lines) -> Result<(), Error> {
         "weights",
         format_args!("{} tensors, {weights} numbers", plan.weights.len()),
     );
-    lines.line("keys", key_sizes(&plan, parameters)?);
     for note in &plan.notes {
         lines.line("note", note);
     }
@@ -276,18 +294,4 @@ fn activations(plan: &Plan) -> String {
     }
     out.push('\n');
     out
-}
-
-/// Number and file size of the evaluation keys that a plan needs.
-fn key_sizes(plan: &Plan, parameters: Parameters) -> Result<String, Error> {
-    let context = Context::new(parameters)?;
-    let mut total = 0;
-    for key_use in &plan.schedule.keys {
-        total += KeySwitchKey::body_bytes(&context, *key_use)? as u64;
-    }
-    Ok(format!(
-        "{} evaluation keys, {} as a file",
-        plan.schedule.keys.len(),
-        bytes(total)
-    ))
 }

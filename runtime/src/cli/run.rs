@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::{MemoryLimit, PlanFile, Threads, json, print, say};
 use crate::Error;
 use crate::files;
+use crate::message::same_key;
 use crate::progress::Show;
+use crate::protocol::Protocol;
 use crate::server::Server;
 
 /// Run a plan on an encrypted image; needs no secret key.
@@ -19,7 +21,7 @@ pub(super) struct Run {
     /// The encrypted image.
     #[arg(value_name = "IMAGE.ct")]
     input: PathBuf,
-    /// Where the encrypted logits go.
+    /// Where the encrypted answer goes.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Say where the time went, by layer and by kind of operation: as JSON to FILE and as a table on standard error, or
@@ -35,12 +37,18 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<(), Error> {
         self.threads.apply();
-        let (plan, context) = files::plan::open(&self.plan.plan)?;
-        let input = files::ciphertext::read_input(&self.input, &plan, &context)?;
-        let keys = files::keys::read_evaluation(&self.eval, &plan, &context, Show::Stderr)?;
-        let server = Server::load(&plan, &context, keys, self.memory.memory(), Show::Stderr)?;
-        let (output, trace) = server.run(input, Show::Stderr)?;
-        files::ciphertext::write(&self.output, &plan, &context, &output)?;
+        let plan = self.plan.open()?;
+        let protocol = Protocol::of(&plan)?;
+        let image = files::ciphertext::read_image(&self.input, &protocol)?;
+        let keys = files::keys::read_evaluation(&self.eval, &protocol, Show::Stderr)?;
+        let names = (
+            self.eval.display().to_string(),
+            self.input.display().to_string(),
+        );
+        same_key((&names.0, keys.key), (&names.1, image.key))?;
+        let server = Server::load(&plan, &protocol, keys, self.memory.memory(), Show::Stderr)?;
+        let (answer, trace) = server.run(image, Show::Stderr)?;
+        files::ciphertext::write_answer(&self.output, &protocol, &answer)?;
         match &self.trace {
             Some(path) if path.as_os_str() == "-" => print(&format!("{trace}\n"))?,
             Some(path) => {
@@ -50,7 +58,7 @@ impl Run {
             None => {}
         }
         print(&format!(
-            "`{}`: encrypted logits after {:.2} s",
+            "`{}`: encrypted answer after {:.2} s",
             self.output.display(),
             trace.seconds
         ))

@@ -1,7 +1,6 @@
 //! What executes the plan for `heddle infer` and `heddle eval`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -17,13 +16,13 @@ use super::say;
 use crate::Error;
 use crate::backend::clear::ClearBackend;
 use crate::backend::noisy::NoisyMachine;
-use crate::client::{Client, Share};
+use crate::client::{Client, KeyLimit, Share};
 use crate::executor::execute;
-use crate::files;
 use crate::image::{Picture, Sources};
 use crate::memory::Memory;
 use crate::packing::{pack, unpack};
 use crate::progress::Show;
+use crate::protocol::Protocol;
 use crate::server::Server;
 use crate::trace::Split;
 
@@ -67,8 +66,7 @@ pub(super) enum Runner<'a> {
 /// A client and a server in one process.
 pub(super) struct Encrypted<'a> {
     plan: &'a Plan,
-    context: Arc<heddle_ckks::Context>,
-    client: Client<'a>,
+    client: Client,
     server: Server<'a>,
     show: Show,
     spent: Split,
@@ -89,19 +87,22 @@ impl<'a> Runner<'a> {
         show: Show,
     ) -> Result<Self, Error> {
         if let Some(first) = first {
-            pack(plan, &first.name, &tensor_of(plan, &first)?)?;
+            pack(
+                &plan.input,
+                &first.name,
+                &tensor_of(&plan.input, &plan.preprocess, &first)?,
+            )?;
         }
         match kind {
             BackendKind::Clear => Ok(Self::Clear(plan, Box::new(ClearBackend::load(plan)?))),
             BackendKind::Noisy => Ok(Self::Noisy(plan, Box::new(NoisyMachine::load(plan)?))),
             BackendKind::Ckks => {
-                let context = heddle_ckks::Context::new(files::plan::parameters(plan)?)?;
-                let client = Client::generate(plan, &context)?;
-                let keys = client.evaluation_keys(Show::Stderr)?;
-                let server = Server::load(plan, &context, keys, memory, Show::Stderr)?;
+                let protocol = Protocol::of(plan)?;
+                let client = Client::generate(&protocol)?;
+                let keys = client.server_keys(KeyLimit::default(), Show::Stderr)?;
+                let server = Server::load(plan, &protocol, keys, memory, Show::Stderr)?;
                 Ok(Self::Ckks(Box::new(Encrypted {
                     plan,
-                    context,
                     client,
                     server,
                     show,
@@ -129,19 +130,22 @@ impl<'a> Runner<'a> {
             .filter_map(|index| sources.get(index))
             .map(|picture| {
                 let picture = picture?;
-                let tensor = tensor_of(plan, &picture)?;
+                let tensor = tensor_of(&plan.input, &plan.preprocess, &picture)?;
                 Ok((picture, tensor))
             })
             .collect::<Result<_, Error>>()?;
         let packed: Vec<Vec<f64>> = images
             .iter()
-            .map(|(picture, tensor)| pack(plan, &picture.name, tensor))
+            .map(|(picture, tensor)| pack(&plan.input, &picture.name, tensor))
             .collect::<Result<_, _>>()?;
         let started = Instant::now();
         let (logits, ranges) = match self {
             Self::Clear(_, backend) => {
                 let batch = backend.machine().run_batch(&packed)?;
-                let logits = batch.outputs.iter().map(|slots| unpack(plan, slots));
+                let logits = batch
+                    .outputs
+                    .iter()
+                    .map(|slots| unpack(&plan.output, slots));
                 (logits.collect::<Result<Vec<_>, _>>()?, batch.ranges)
             }
             Self::Noisy(_, machine) => noisy(plan, machine, packed, range.start as u64)?,
@@ -153,12 +157,25 @@ impl<'a> Runner<'a> {
                 (logits, Vec::new())
             }
         };
+        let key = match self {
+            Self::Ckks(encrypted) => Some(encrypted.client.id().to_string()),
+            Self::Clear(..) | Self::Noisy(..) => None,
+        };
         let seconds = started.elapsed().as_secs_f64() / images.len().max(1) as f64;
         let answers = images
             .par_iter()
             .zip(logits)
             .map(|((picture, tensor), logits)| {
-                Answer::new(picture, tensor, logits, reference, plan.outcome, seconds)
+                let key = key.clone();
+                Answer::new(
+                    picture,
+                    tensor,
+                    logits,
+                    reference,
+                    plan.outcome,
+                    seconds,
+                    key,
+                )
             })
             .collect::<Result<_, Error>>()?;
         Ok((answers, ranges))
@@ -188,8 +205,8 @@ impl<'a> Runner<'a> {
 impl Encrypted<'_> {
     /// Encrypts, executes and decrypts.
     fn run(&mut self, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> {
-        let ciphertext = self.client.encrypt(name, tensor)?.expand(&self.context);
-        let (output, trace) = self.server.run(ciphertext, self.show)?;
+        let image = self.client.encrypt(name, tensor)?;
+        let (output, trace) = self.server.run(image, self.show)?;
         self.spent.linear += trace.split.linear;
         self.spent.activation += trace.split.activation;
         self.spent.bootstrap += trace.split.bootstrap;
@@ -205,7 +222,7 @@ fn noisy(
     packed: Vec<Vec<f64>>,
     first: u64,
 ) -> Result<(Vec<Vec<f64>>, Vec<RangeStatistic>), Error> {
-    let scale = crate::packing::input_type(plan)?.scale();
+    let scale = plan.client_plan()?.input.ciphertext.scale();
     let results: Vec<_> = packed
         .into_par_iter()
         .enumerate()
@@ -215,7 +232,7 @@ fn noisy(
             let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| ())?;
             let logits = outputs
                 .first()
-                .map_or(Ok(Vec::new()), |slots| unpack(plan, slots))?;
+                .map_or(Ok(Vec::new()), |slots| unpack(&plan.output, slots))?;
             Ok((logits, backend.into_ranges()))
         })
         .collect::<Result<_, Error>>()?;

@@ -1,145 +1,199 @@
-//! Ciphertexts: the encrypted image from client to server, the encrypted logits back.
+//! Ciphertexts: the encrypted image from client to server, the encrypted answer back.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use heddle_ckks::Context;
 use heddle_ckks::ciphertext::Ciphertext;
 use heddle_ckks::encrypt::SeededCiphertext;
+use heddle_ckks::wire::ciphertext_bytes;
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::{Access, BlockReader, Kind};
-use heddle_ir::plan::Plan;
 
 use super::{Artifact, content, parse, rest, write_file};
 use crate::Error;
-use crate::packing;
+use crate::message::{EncryptedAnswer, EncryptedImage, FreshCiphertext, mismatch};
+use crate::protocol::Protocol;
 
-/// By how much a ciphertext's scale may differ from the plan's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+/// What a ciphertext is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Role {
+    /// An encrypted image.
+    Image = 0,
+    /// An encrypted answer.
+    Answer = 1,
+}
 
-const HELP: &str = "encrypt the image for this plan with `heddle encrypt`";
+impl Role {
+    /// In words.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Image => "an encrypted image",
+            Self::Answer => "an encrypted answer",
+        }
+    }
 
-/// The header of a ciphertext file.
+    fn help(self) -> &'static str {
+        match self {
+            Self::Image => "encrypt the image for this plan with `heddle encrypt`",
+            Self::Answer => "give the encrypted answer that `heddle run` wrote",
+        }
+    }
+}
+
+/// The header of a ciphertext file. Level, slots and scale are those of the plan.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CiphertextHeader {
     /// What the ciphertext belongs to.
     #[prost(message, required, tag = "1")]
     pub artifact: Artifact,
-    /// Rescales that remain.
-    #[prost(uint32, tag = "2")]
-    pub level: u32,
-    /// log2 of the period of the slots.
-    #[prost(uint32, tag = "3")]
-    pub log_slots: u32,
-    /// log2 of the scale.
-    #[prost(double, tag = "4")]
-    pub log_scale: f64,
+    /// Whether it is an image or an answer.
+    #[prost(enumeration = "Role", tag = "2")]
+    pub role: i32,
     /// Whether the uniform part is stored as its seed.
-    #[prost(bool, tag = "5")]
+    #[prost(bool, tag = "3")]
     pub seeded: bool,
 }
 
-/// Writes a ciphertext.
-///
-/// # Errors
-/// If the file cannot be written.
-pub fn write(
-    path: &Path,
-    plan: &Plan,
-    context: &Context,
-    ciphertext: &Ciphertext,
-) -> Result<(), Error> {
-    let header = CiphertextHeader {
-        artifact: Artifact::of(plan),
-        level: ciphertext.level() as u32,
-        log_slots: ciphertext.log_slots(),
-        log_scale: ciphertext.scale().log2(),
-        seeded: false,
-    };
-    let mut body = Vec::new();
-    ciphertext.write(context, &mut body)?;
-    write_file(path, Access::Default, Kind::Ciphertext, &header, |out| {
-        Ok(out.bytes(&body)?)
-    })
-}
-
-/// Writes a fresh encryption of the plan's input, its uniform part as a seed.
+/// Writes an encrypted image, with its uniform part as a seed where it has one.
 ///
 /// # Errors
 /// If the file cannot be written.
 #[cfg(feature = "client")]
-pub fn write_seeded(
-    path: &Path,
-    plan: &Plan,
-    context: &Context,
-    ciphertext: &SeededCiphertext,
-) -> Result<(), Error> {
-    let ty = packing::input_type(plan)?;
-    let header = CiphertextHeader {
-        artifact: Artifact::of(plan),
-        level: ciphertext.level() as u32,
-        log_slots: ty.log_slots,
-        log_scale: ty.log_scale,
-        seeded: true,
-    };
+pub fn write_image(path: &Path, protocol: &Protocol, image: &EncryptedImage) -> Result<(), Error> {
     let mut body = Vec::new();
-    ciphertext.write(context, &mut body)?;
-    write_file(path, Access::Default, Kind::Ciphertext, &header, |out| {
-        Ok(out.bytes(&body)?)
+    let seeded = match &image.ciphertext {
+        FreshCiphertext::Seeded(seeded) => {
+            seeded.write(protocol.context(), &mut body)?;
+            true
+        }
+        FreshCiphertext::Whole(ciphertext) => {
+            ciphertext.write(protocol.context(), &mut body)?;
+            false
+        }
+    };
+    let header = CiphertextHeader {
+        artifact: Artifact::of(protocol, image.key),
+        role: Role::Image.into(),
+        seeded,
+    };
+    write(path, &header, &body)
+}
+
+/// Writes an encrypted answer.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_answer(
+    path: &Path,
+    protocol: &Protocol,
+    answer: &EncryptedAnswer,
+) -> Result<(), Error> {
+    let mut body = Vec::new();
+    answer.ciphertext.write(protocol.context(), &mut body)?;
+    let header = CiphertextHeader {
+        artifact: Artifact::of(protocol, answer.key),
+        role: Role::Answer.into(),
+        seeded: false,
+    };
+    write(path, &header, &body)
+}
+
+fn write(path: &Path, header: &CiphertextHeader, body: &[u8]) -> Result<(), Error> {
+    write_file(path, Access::Default, Kind::Ciphertext, header, |out| {
+        Ok(out.bytes(body)?)
     })
 }
 
-/// Reads the encrypted input of a plan.
+/// Reads an encrypted image for a plan.
 ///
 /// # Errors
-/// If the file is no ciphertext, is damaged, or does not have the plan's input type.
-pub fn read_input(path: &Path, plan: &Plan, context: &Arc<Context>) -> Result<Ciphertext, Error> {
-    read(path, plan, context, &packing::input_type(plan)?, HELP)
+/// If the file is no encrypted image, is damaged, or does not have the plan's input type.
+pub fn read_image(path: &Path, protocol: &Protocol) -> Result<EncryptedImage, Error> {
+    let input = &protocol.plan().input.ciphertext;
+    let opened = open(path, protocol, Role::Image, input)?;
+    let ciphertext = match opened.seeded {
+        true => FreshCiphertext::Seeded(parse(path, &opened.body, |bytes| {
+            SeededCiphertext::read(protocol.context(), bytes)
+        })?),
+        false => FreshCiphertext::Whole(opened.whole(path, protocol)?),
+    };
+    let image = EncryptedImage {
+        key: opened.key,
+        ciphertext,
+    };
+    check(
+        path,
+        Role::Image,
+        &image.clone().expand(protocol.context()),
+        input,
+    )?;
+    Ok(image)
 }
 
-/// Reads the encrypted logits of a plan.
+/// Reads an encrypted answer of a plan.
 ///
 /// # Errors
-/// If the file is no ciphertext, is damaged, or does not have the plan's output type.
-pub fn read_output(path: &Path, plan: &Plan, context: &Arc<Context>) -> Result<Ciphertext, Error> {
-    let help = "give the encrypted logits that `heddle run` wrote";
-    read(path, plan, context, &packing::output_type(plan)?, help)
+/// If the file is no encrypted answer, is damaged, or does not have the plan's output type.
+pub fn read_answer(path: &Path, protocol: &Protocol) -> Result<EncryptedAnswer, Error> {
+    let output = &protocol.plan().output.ciphertext;
+    let opened = open(path, protocol, Role::Answer, output)?;
+    if opened.seeded {
+        let message = "is damaged: an answer has no seed";
+        return Err(content(path, message, Role::Answer.help()));
+    }
+    let ciphertext = opened.whole(path, protocol)?;
+    check(path, Role::Answer, &ciphertext, output)?;
+    Ok(EncryptedAnswer {
+        key: opened.key,
+        ciphertext,
+    })
 }
 
-fn read(
+struct Opened {
+    key: crate::protocol::KeyId,
+    seeded: bool,
+    body: Vec<u8>,
+}
+
+impl Opened {
+    fn whole(&self, path: &Path, protocol: &Protocol) -> Result<Ciphertext, Error> {
+        parse(path, &self.body, |bytes| {
+            Ciphertext::read(protocol.context(), bytes)
+        })
+    }
+}
+
+/// Reads as many bytes as a ciphertext of the type has, and no more.
+fn open(
     path: &Path,
-    plan: &Plan,
-    context: &Arc<Context>,
+    protocol: &Protocol,
+    role: Role,
     ty: &CiphertextType,
-    help: &str,
-) -> Result<Ciphertext, Error> {
+) -> Result<Opened, Error> {
     let (reader, header) = BlockReader::open::<CiphertextHeader>(path, Kind::Ciphertext)?;
-    header.artifact.check(path, plan, HELP)?;
-    let ciphertext = parse(path, &rest(reader)?, |bytes| {
-        if header.seeded {
-            Ok(SeededCiphertext::read(context, bytes)?.expand(context))
-        } else {
-            Ciphertext::read(context, bytes)
-        }
-    })?;
-    if ciphertext.level() != ty.level {
-        let message = format!(
-            "the ciphertext is at level {}, but level {} is expected here",
-            ciphertext.level(),
-            ty.level
-        );
-        return Err(content(path, message, help));
+    let key = header.artifact.check(path, protocol, role.help())?;
+    let found = Role::try_from(header.role)
+        .map_err(|_| reader.damaged("what kind of ciphertext it is is unknown"))?;
+    if found != role {
+        let message = format!("is {}, expected {}", found.noun(), role.noun());
+        return Err(content(path, message, role.help()));
     }
-    let same_scale = (ciphertext.scale() / ty.scale() - 1.0).abs() <= SCALE_TOLERANCE;
-    if ciphertext.log_slots() != ty.log_slots || !same_scale {
-        let message = format!(
-            "the ciphertext holds 2^{} slots at scale 2^{:.3}, but 2^{} at 2^{:.3} are expected here",
-            ciphertext.log_slots(),
-            ciphertext.scale().log2(),
-            ty.log_slots,
-            ty.log_scale
-        );
-        return Err(content(path, message, help));
+    let len = ciphertext_bytes(protocol.context(), ty.level, header.seeded)?;
+    Ok(Opened {
+        key,
+        seeded: header.seeded,
+        body: rest(reader, len)?,
+    })
+}
+
+fn check(
+    path: &Path,
+    role: Role,
+    ciphertext: &Ciphertext,
+    ty: &CiphertextType,
+) -> Result<(), Error> {
+    match mismatch(ciphertext, ty) {
+        None => Ok(()),
+        Some(message) => Err(content(path, message, role.help())),
     }
-    Ok(ciphertext)
 }

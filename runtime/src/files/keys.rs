@@ -1,29 +1,34 @@
-//! Secret keys and evaluation keys.
+//! Secret keys, public keys and evaluation keys.
 //!
-//! A file of evaluation keys holds the seed of the public uniform halves once and, for every use that the plan's
-//! schedule lists, in that order, the halves that no seed gives. Keys are streamed: one at a time is in memory while
-//! they are written, and they are read as they are kept.
+//! A file of evaluation keys holds the seed of the public uniform halves once and, for every key that the plan needs, in
+//! ascending order, the halves that no seed gives. Keys are streamed: one at a time is in memory while they are written,
+//! and they are read as they are kept.
+//!
+//! A file of a secret key holds the secret and the part of a public key that its id is the digest of; a file of a public
+//! key holds that key.
 
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use heddle_ckks::Context;
-#[cfg(feature = "client")]
-use heddle_ckks::keys::SecretKey;
 use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
+#[cfg(feature = "client")]
+use heddle_ckks::keys::{PublicKey, SecretKey};
 use heddle_ckks::seed::{Seed, SeedExpander};
 use heddle_ir::file::{Access, BlockReader, Kind};
-use heddle_ir::plan::Plan;
-use heddle_params::bootstrap::KeyUse;
+use heddle_params::keys::KeyUse;
 use rayon::prelude::*;
 #[cfg(feature = "client")]
 use zeroize::Zeroizing;
 
 use super::{Artifact, content, parse, write_file};
 use crate::Error;
+#[cfg(feature = "client")]
+use crate::client::{Client, ImageKey};
+use crate::message::ServerKeys;
 use crate::progress::{Progress, Show};
+use crate::protocol::{KeyId, Protocol};
 
 const HELP: &str = "make keys for this plan with `heddle keygen`";
 
@@ -38,9 +43,9 @@ pub struct EvaluationKeysHeader {
     pub keys: u32,
 }
 
-/// The header of a secret-key file.
+/// The header of a file of a secret or public key.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct SecretKeyHeader {
+pub struct KeyHeader {
     /// What the key belongs to.
     #[prost(message, required, tag = "1")]
     pub artifact: Artifact,
@@ -49,19 +54,19 @@ pub struct SecretKeyHeader {
 /// Takes keys as they are made.
 pub type KeySink<'a> = dyn FnMut(KeySwitchKey) -> Result<(), Error> + 'a;
 
-/// Writes the evaluation keys that `generate` hands over: those of the plan's schedule, in order.
+/// Writes the evaluation keys that `generate` hands over: those that the plan needs, in order.
 ///
 /// # Errors
 /// If `generate` fails or hands over other keys, or the file cannot be written.
 pub fn write_evaluation(
     path: &Path,
-    plan: &Plan,
-    context: &Context,
+    protocol: &Protocol,
+    key: KeyId,
     generate: impl FnOnce(&mut KeySink<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let uses = &plan.schedule.keys;
+    let (uses, context) = (protocol.keys(), protocol.context());
     let header = EvaluationKeysHeader {
-        artifact: Artifact::of(plan),
+        artifact: Artifact::of(protocol, key),
         keys: uses.len() as u32,
     };
     write_file(
@@ -119,19 +124,14 @@ const BATCH: usize = 2;
 ///
 /// # Errors
 /// If the file is no key file, is damaged, or was made for another plan.
-pub fn read_evaluation(
-    path: &Path,
-    plan: &Plan,
-    context: &Arc<Context>,
-    show: Show,
-) -> Result<EvaluationKeys, Error> {
+pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<ServerKeys, Error> {
     let (mut reader, header) =
         BlockReader::open::<EvaluationKeysHeader>(path, Kind::EvaluationKeys)?;
-    header.artifact.check(path, plan, HELP)?;
-    let uses = &plan.schedule.keys;
+    let key = header.artifact.check(path, protocol, HELP)?;
+    let (uses, context) = (protocol.keys(), protocol.context());
     if header.keys as usize != uses.len() {
         let message = format!(
-            "it holds {} keys, but the plan uses {}",
+            "it holds {} keys, but the plan needs {}",
             header.keys,
             uses.len()
         );
@@ -177,33 +177,115 @@ pub fn read_evaluation(
         current = next;
     }
     reader.finish()?;
-    Ok(keys)
+    Ok(ServerKeys { key, keys })
 }
 
-/// Writes a secret key into a file that only its owner may read.
+/// Writes a client's secret key into a file that only its owner may read.
 ///
 /// # Errors
 /// If the file cannot be written.
 #[cfg(feature = "client")]
-pub fn write_secret(path: &Path, plan: &Plan, secret: &SecretKey) -> Result<(), Error> {
-    let header = SecretKeyHeader {
-        artifact: Artifact::of(plan),
+pub fn write_secret(path: &Path, client: &Client) -> Result<(), Error> {
+    let protocol = client.protocol();
+    let header = KeyHeader {
+        artifact: Artifact::of(protocol, client.id()),
     };
-    let mut body = Zeroizing::new(Vec::new());
-    secret.write(&mut *body)?;
+    let mut public = Vec::new();
+    client.identity().write(protocol.context(), &mut public)?;
+    let packed = client.secret().to_packed();
     write_file(path, Access::Owner, Kind::SecretKey, &header, |out| {
+        out.block(&packed)?;
+        Ok(out.bytes(&public)?)
+    })
+}
+
+/// Reads a client's secret key.
+///
+/// # Errors
+/// If the file is no secret key, is damaged, was made for another plan, or does not hold together.
+#[cfg(feature = "client")]
+pub fn read_secret(path: &Path, protocol: &Arc<Protocol>) -> Result<Client, Error> {
+    let context = protocol.context();
+    let mut bytes = Zeroizing::new(Vec::new());
+    let (mut reader, header) = open_secret(path, &mut bytes)?;
+    let id = header.artifact.check(path, protocol, HELP)?;
+    let mut packed = Zeroizing::new(Vec::with_capacity(context.n() / 4));
+    reader.bytes_into(context.n() / 4, &mut packed)?;
+    let secret = parse(path, &packed, |bytes| SecretKey::read(context, bytes))?;
+    let public = reader.bytes(PublicKey::body_bytes(context, 0)?)?;
+    reader.finish()?;
+    let public = parse(path, &public, |bytes| PublicKey::read(context, 0, bytes))?;
+    let client = Client::new(protocol, secret, public)?;
+    check_id(path, id, client.id())?;
+    Ok(client)
+}
+
+/// Writes a public encryption key.
+///
+/// # Errors
+/// If the file cannot be written.
+#[cfg(feature = "client")]
+pub fn write_public(path: &Path, protocol: &Protocol, key: &ImageKey) -> Result<(), Error> {
+    let header = KeyHeader {
+        artifact: Artifact::of(protocol, key.id()),
+    };
+    let mut body = Vec::new();
+    key.public().write(protocol.context(), &mut body)?;
+    write_file(path, Access::Default, Kind::PublicKey, &header, |out| {
         Ok(out.bytes(&body)?)
     })
 }
 
-/// Reads a secret key.
+/// Reads a public encryption key.
 ///
 /// # Errors
-/// If the file is no secret key, is damaged, or was made for another plan.
+/// If the file is no public key, is damaged, or was made for another plan.
 #[cfg(feature = "client")]
-pub fn read_secret(path: &Path, plan: &Plan, context: &Arc<Context>) -> Result<SecretKey, Error> {
-    let (reader, header) = BlockReader::open::<SecretKeyHeader>(path, Kind::SecretKey)?;
-    header.artifact.check(path, plan, HELP)?;
-    let body = Zeroizing::new(super::rest(reader)?);
-    parse(path, &body, |bytes| SecretKey::read(context, bytes))
+pub fn read_public(path: &Path, protocol: &Arc<Protocol>) -> Result<ImageKey, Error> {
+    let (reader, header) = BlockReader::open::<KeyHeader>(path, Kind::PublicKey)?;
+    let id = header.artifact.check(path, protocol, HELP)?;
+    let (context, level) = (protocol.context(), protocol.plan().input.ciphertext.level);
+    let body = super::rest(reader, PublicKey::body_bytes(context, level)?)?;
+    let public = parse(path, &body, |bytes| PublicKey::read(context, level, bytes))?;
+    let key = ImageKey::new(protocol, public)?;
+    check_id(path, id, key.id())?;
+    Ok(key)
+}
+
+/// The id in a header must be the digest of what the file holds.
+#[cfg(feature = "client")]
+fn check_id(path: &Path, stated: KeyId, found: KeyId) -> Result<(), Error> {
+    if stated == found {
+        return Ok(());
+    }
+    let message = format!("is damaged: it says that it is key {stated}, but holds key {found}");
+    Err(content(path, message, HELP))
+}
+
+/// Most bytes of a file of a secret key.
+#[cfg(feature = "client")]
+const MAX_SECRET: u64 = 2 << 20;
+
+/// Reads a file of a secret key as a whole into `bytes`, which its owner wipes, so that no buffer of a reader keeps a
+/// part of it.
+#[cfg(feature = "client")]
+fn open_secret<'a>(
+    path: &Path,
+    bytes: &'a mut Zeroizing<Vec<u8>>,
+) -> Result<(BlockReader<&'a [u8]>, KeyHeader), Error> {
+    use std::io::Read;
+    let io = |source| Error::Io {
+        file: path.display().to_string(),
+        source,
+    };
+    let mut file = heddle_ir::file::open_regular(path).map_err(io)?;
+    let len = file.metadata().map_err(io)?.len();
+    // A larger file is refused by its first bytes, if not by its end.
+    bytes.resize(len.min(MAX_SECRET) as usize, 0);
+    file.read_exact(bytes).map_err(io)?;
+    Ok(BlockReader::new(
+        &bytes[..],
+        path.display().to_string(),
+        Kind::SecretKey,
+    )?)
 }

@@ -3,23 +3,25 @@
 use std::time::Duration;
 
 use heddle_ir::ckks::Op;
+use heddle_runtime::Error;
 use heddle_runtime::backend::clear::ClearBackend;
-use heddle_runtime::client::{Client, Share};
+use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::executor::execute;
 use heddle_runtime::memory::Memory;
+use heddle_runtime::message::ServerKeys;
 use heddle_runtime::packing::{pack, unpack};
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
-use heddle_runtime::{Error, files};
 
 use crate::toy;
 
 fn clear_logits(seed: usize) -> Vec<f64> {
     let plan = toy::plan();
     let backend = ClearBackend::load(&plan).unwrap();
-    let packed = pack(&plan, "x", &toy::tensor(seed)).unwrap();
+    let packed = pack(&plan.input, "x", &toy::tensor(seed)).unwrap();
     let outputs = execute(&plan.schedule, &backend, packed, &mut |_, _| {}).unwrap();
-    unpack(&plan, &outputs[0]).unwrap()
+    unpack(&plan.output, &outputs[0]).unwrap()
 }
 
 #[test]
@@ -31,9 +33,9 @@ fn the_toy_plan_is_valid() {
 fn the_executor_agrees_with_the_machine_that_runs_batches() {
     let plan = toy::plan();
     let backend = ClearBackend::load(&plan).unwrap();
-    let packed = pack(&plan, "x", &toy::tensor(1)).unwrap();
+    let packed = pack(&plan.input, "x", &toy::tensor(1)).unwrap();
     let batch = backend.machine().run_batch(&[packed]).unwrap();
-    let logits = unpack(&plan, &batch.outputs[0]).unwrap();
+    let logits = unpack(&plan.output, &batch.outputs[0]).unwrap();
     for (batch, single) in logits.iter().zip(clear_logits(1)) {
         assert!((batch - single).abs() < 1e-12);
     }
@@ -47,15 +49,14 @@ fn the_executor_agrees_with_the_machine_that_runs_batches() {
 #[test]
 fn encrypted_logits_are_those_of_the_clear_backend() {
     let plan = toy::plan();
-    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
-    let client = Client::generate(&plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
-    let server = Server::load(&plan, &context, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let protocol = Protocol::of(&plan).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap();
+    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
     for seed in 0..2 {
-        let image = client
-            .encrypt("x", &toy::tensor(seed))
-            .unwrap()
-            .expand(&context);
+        let image = client.encrypt("x", &toy::tensor(seed)).unwrap();
         let (output, trace) = server.run(image, Show::Nothing).unwrap();
         let clear = clear_logits(seed);
         let logits = client.decrypt(&output, Share::Private).unwrap();
@@ -91,13 +92,14 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
 #[test]
 fn a_memory_limit_changes_no_result() {
     let plan = toy::plan();
-    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
-    let client = Client::generate(&plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
+    let protocol = Protocol::of(&plan).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap();
     let image = client.encrypt("x", &toy::tensor(3)).unwrap();
-    let image = image.expand(&context);
     let logits = |memory| -> Result<Vec<f64>, Error> {
-        let server = Server::load(&plan, &context, keys.clone(), memory, Show::Nothing)?;
+        let server = Server::load(&plan, &protocol, keys.clone(), memory, Show::Nothing)?;
         let (output, _) = server.run(image.clone(), Show::Nothing)?;
         client.decrypt(&output, Share::Private)
     };
@@ -129,24 +131,25 @@ fn values_are_freed_after_their_last_use() {
 #[test]
 fn a_missing_key_is_named_before_anything_runs() {
     let plan = toy::plan();
-    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
-    let error = Server::load(
-        &plan,
-        &context,
-        Default::default(),
-        Memory::FullSpeed,
-        Show::Nothing,
-    )
-    .err()
-    .unwrap();
-    assert!(error.to_string().contains("key"), "{error}");
+    let protocol = Protocol::of(&plan).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = ServerKeys {
+        key: client.id(),
+        keys: Default::default(),
+    };
+    let error = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing);
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("no key for the Galois element X^"),
+        "{error}"
+    );
 }
 
 #[test]
 fn tensors_that_do_not_fit_are_refused() {
     let plan = toy::plan();
     for tensor in [vec![0.5; 7], vec![1.5; 192], vec![f32::NAN; 192]] {
-        let error = pack(&plan, "picture.npy", &tensor).unwrap_err();
+        let error = pack(&plan.input, "picture.npy", &tensor).unwrap_err();
         assert!(
             matches!(&error, Error::Input { what, .. } if what == "`picture.npy`"),
             "{error}"
@@ -158,7 +161,7 @@ fn tensors_that_do_not_fit_are_refused() {
 fn a_schedule_that_lacks_operands_is_an_error() {
     let mut plan = toy::plan();
     let backend = ClearBackend::load(&plan).unwrap();
-    let packed = pack(&plan, "x", &toy::tensor(0)).unwrap();
+    let packed = pack(&plan.input, "x", &toy::tensor(0)).unwrap();
     let ty = *plan.schedule.graph.ty(heddle_ir::ValueId(0));
     plan.schedule.graph.add(Op::Rescale, &[], ty, "stray");
     let ignore = &mut |_: &heddle_runtime::executor::Step<'_>, _: Duration| {};

@@ -12,7 +12,10 @@ impl Folder {
     /// A folder with the toy plan and a picture.
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
-        toy::plan().write_file(&folder.path("toy.plan")).unwrap();
+        let plan = toy::plan();
+        plan.write_file(&folder.path("toy.plan")).unwrap();
+        let client = plan.client_plan().unwrap();
+        client.write_file(&folder.path("toy.client.plan")).unwrap();
         folder.image("image.npy", 3);
         folder
     }
@@ -29,12 +32,22 @@ impl Folder {
         fs::write(self.path(name), npy("|u1", "3, 8, 8", &data)).unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    /// Runs `heddle` as it is typed.
+    fn run_exactly(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_heddle"))
             .args(arguments)
             .current_dir(self.0.path())
             .output()
             .unwrap()
+    }
+
+    /// Runs `heddle`; the toy plan's ring is small, so commands that take a plan need `--insecure`.
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut arguments = arguments.to_vec();
+        if arguments.first().is_some_and(|command| *command != "bench") {
+            arguments.insert(1, "--insecure");
+        }
+        self.run_exactly(&arguments)
     }
 
     fn succeed(&self, arguments: &[&str]) -> String {
@@ -56,7 +69,7 @@ impl Folder {
     fn keygen(&self) {
         self.succeed(&[
             "keygen",
-            "toy.plan",
+            "toy.client.plan",
             "--secret",
             "client.key",
             "--eval",
@@ -68,7 +81,7 @@ impl Folder {
         let image = ["image.npy", "-o", "image.ct"];
         self.succeed(
             &[
-                &["encrypt", "toy.plan", "--secret", "client.key"][..],
+                &["encrypt", "toy.client.plan", "--secret", "client.key"][..],
                 &image,
             ]
             .concat(),
@@ -99,7 +112,13 @@ const RUN: [&str; 7] = [
     "-o",
     "logits.ct",
 ];
-const DECRYPT: [&str; 5] = ["decrypt", "toy.plan", "--secret", "client.key", "logits.ct"];
+const DECRYPT: [&str; 5] = [
+    "decrypt",
+    "toy.client.plan",
+    "--secret",
+    "client.key",
+    "logits.ct",
+];
 
 #[test]
 fn client_and_server_work_as_separate_processes() {
@@ -118,7 +137,7 @@ fn client_and_server_work_as_separate_processes() {
     // The server works where the secret key is not.
     fs::rename(folder.path("client.key"), folder.path("away")).unwrap();
     folder.succeed(&[&RUN[..], &["--trace", "trace.json", "--threads", "2"]].concat());
-    let table = folder.succeed(&[&RUN[..], &["--trace", "-"]].concat());
+    let table = folder.succeed(&[&RUN[..], &["--trace", "-", "--force"]].concat());
     for word in ["relu0", "activation", "linear_transform", "polynomial"] {
         assert!(table.contains(word), "{word}:\n{table}");
     }
@@ -174,8 +193,12 @@ fn client_and_server_work_as_separate_processes() {
         ),
         ("client.key", &["secret key", "`toy`"]),
         ("eval.keys", &["evaluation-key file", "keys"]),
-        ("image.ct", &["ciphertext", "level 8", "seed"]),
-        ("logits.ct", &["level 3"]),
+        (
+            "toy.client.plan",
+            &["client plan", "INSECURE", "bee", "evaluation keys"],
+        ),
+        ("image.ct", &["an encrypted image", "seed"]),
+        ("logits.ct", &["an encrypted answer"]),
     ] {
         let text = folder.succeed(&["inspect", file]);
         for word in words {
@@ -281,21 +304,36 @@ fn eval_reports_and_resumes() {
     // What an interrupted run recorded is not computed again.
     let record = ["--resume", "record.json"];
     report(&[&record[..], &["--limit", "2"]].concat());
-    let text = fs::read_to_string(folder.path("record.json")).unwrap();
-    let marked = text.replacen("\"seconds\": ", "\"seconds\": 6000", 1);
-    fs::write(folder.path("record.json"), marked).unwrap();
-    let resumed = report(&record);
+    let output = folder.run(&[&eval[..], &record].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("2 of 3 images are on record"), "{said}");
+    let resumed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&resumed["images"], worst(&resumed)),
         (&3.into(), worst(&clear))
     );
-    assert!(resumed["seconds_per_image"].as_f64().unwrap() > 1000.0);
 
     // A record of something else is refused and kept.
     let kept = fs::read(folder.path("record.json")).unwrap();
     let other = [&eval[..], &record, &["--backend", "noisy"]].concat();
     assert!(folder.fail(1, &other).contains("another plan"));
     assert_eq!(fs::read(folder.path("record.json")).unwrap(), kept);
+    // So are an edited record, and a record of images that have changed since.
+    let resume = [&eval[..], &record].concat();
+    let text = String::from_utf8(kept.clone()).unwrap();
+    let edited = text.replacen("\"class\": ", "\"class\": 1", 1);
+    assert_ne!(edited, text);
+    fs::write(folder.path("record.json"), edited).unwrap();
+    assert!(folder.fail(1, &resume).contains("was edited"));
+    fs::write(folder.path("record.json"), &kept).unwrap();
+    folder.image("images/b.npy", 77);
+    let changed = folder.fail(1, &resume);
+    assert!(
+        changed.contains("image 1 was another than `images/b.npy`"),
+        "{changed}"
+    );
+    folder.image("images/b.npy", 2);
+    report(&record);
     fs::write(folder.path("record.json"), "{").unwrap();
     let damaged = folder.fail(1, &[&eval[..], &record].concat());
     assert!(
@@ -369,7 +407,7 @@ fn bench_measures_every_row() {
     assert!(table.contains("INSECURE") && table.contains("rotate_hoisted_8"));
     assert!(!table.contains("ntt_forward") && !table.contains("bootstrap_real"));
     // A bench writes nothing but its table.
-    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3);
     folder.fail(2, &["bench", "--only", "magic"]);
     folder.fail(2, &["bench", "--insecure-log-n", "16"]);
 }
@@ -415,7 +453,7 @@ fn bad_files_give_one_clear_message_and_no_output() {
         &["decrypt", "toy.plan", "--secret", "client.key", "image.ct"],
     );
     assert!(
-        error.contains("level 8") && error.contains("level 3"),
+        error.contains("`image.ct`: is an encrypted image, expected an encrypted answer"),
         "{error}"
     );
     // A file of another kind.
@@ -476,14 +514,17 @@ fn bad_files_give_one_clear_message_and_no_output() {
         );
         fs::write(folder.path(name), whole).unwrap();
     }
-    let error = folder.fail(
-        1,
-        &["decrypt", "toy.plan", "--secret", "no.key", "image.ct"],
-    );
-    assert!(
-        error.contains("`no.key`") || error.contains("level"),
-        "{error}"
-    );
+    let absent = [
+        "encrypt",
+        "toy.plan",
+        "--secret",
+        "no.key",
+        "image.npy",
+        "-o",
+        "out.ct",
+    ];
+    let error = folder.fail(1, &absent);
+    assert!(error.contains("`no.key`"), "{error}");
     assert!(!folder.path("out.ct").exists());
     assert!(leftovers(folder.0.path()).is_empty());
 }

@@ -6,11 +6,11 @@ use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_runtime::backend::ckks::CkksBackend;
-use heddle_runtime::client::Client;
+use heddle_runtime::client::{Client, KeyLimit};
 use heddle_runtime::executor::execute;
-use heddle_runtime::files;
 use heddle_runtime::memory::Memory;
 use heddle_runtime::progress::Show;
+use heddle_runtime::protocol::Protocol;
 
 use crate::toy;
 
@@ -28,21 +28,30 @@ fn relu() -> Vec<Chebyshev> {
 /// Root mean square of the imaginary parts after every link.
 fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     let plan = toy::chain(LINKS, variant, &relu());
-    let context = heddle_ckks::Context::new(files::plan::parameters(&plan).unwrap()).unwrap();
-    let client = Client::generate(&plan, &context).unwrap();
-    let keys = client.evaluation_keys(Show::Nothing).unwrap();
+    // A client plan has one output; the chain's are looked at here alone.
+    let mut single = plan.clone();
+    single.labels.clear();
+    let last = single.schedule.graph.outputs()[LINKS - 1];
+    single.schedule.graph.set_outputs(vec![last]);
+    let protocol = Protocol::of(&single).unwrap();
+    let context = protocol.context();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client
+        .server_keys(KeyLimit::default(), Show::Nothing)
+        .unwrap()
+        .keys;
     let backend = CkksBackend::load(
         &plan,
-        &context,
+        context,
         keys.into(),
         Memory::FullSpeed,
         Show::Nothing,
     )
     .unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
-    let input = client.encrypt("x", &tensor).unwrap().expand(&context);
+    let input = client.encrypt("x", &tensor).unwrap().expand(context);
     let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
-    let decryptor = Decryptor::new(&context, client.secret());
+    let decryptor = Decryptor::new(context, client.secret());
     outputs
         .iter()
         .map(|output| {

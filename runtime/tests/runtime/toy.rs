@@ -12,13 +12,11 @@ use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::{Chebyshev, SlotType};
 use heddle_ir::weights::{Tensor, WeightId, Weights};
 use heddle_ir::{Graph, ValueId};
-use heddle_params::bootstrap::{
-    BootstrapParameters, BootstrapVariant, KeyKind, KeyUse, required_keys,
-};
+use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::bsgs::BsgsPlan;
-use heddle_params::{GaloisElement, Parameters, named};
+use heddle_params::{Parameters, named};
 
-/// Builds a schedule op by op and keeps account of scales and keys.
+/// Builds a schedule op by op and keeps account of scales.
 struct Builder {
     parameters: Parameters,
     bootstrap: BootstrapParameters,
@@ -26,7 +24,6 @@ struct Builder {
     weights: Weights,
     linear_maps: Vec<LinearMap>,
     polynomials: Vec<Chebyshev>,
-    keys: BTreeSet<KeyUse>,
 }
 
 const LOG_SCALE: f64 = 40.0;
@@ -40,7 +37,6 @@ impl Builder {
             weights: Weights::default(),
             linear_maps: Vec::new(),
             polynomials: Vec::new(),
-            keys: BTreeSet::new(),
         }
     }
 
@@ -61,7 +57,6 @@ impl Builder {
                 graph: self.graph,
                 linear_maps: self.linear_maps,
                 polynomials: self.polynomials,
-                keys: self.keys.into_iter().collect(),
             },
             weights: self.weights,
             input: SlotType {
@@ -110,9 +105,6 @@ impl Builder {
             let reduced: BTreeSet<usize> = plan.baby.iter().map(|baby| baby % period).collect();
             let baby: Vec<usize> = reduced.into_iter().collect();
             let giant: Vec<usize> = plan.giants.iter().map(|giant| giant.shift).collect();
-            for rotation in baby.iter().chain(&giant).filter(|rotation| **rotation != 0) {
-                self.rotation(*rotation, operand.level);
-            }
             steps.push(TransformSteps {
                 diagonals: indices.len(),
                 baby,
@@ -134,23 +126,12 @@ impl Builder {
         self.add(Op::AddBias { map: id }, &[rescaled], ty, name)
     }
 
-    fn rotation(&mut self, by: usize, level: usize) {
-        let kind = KeyKind::Galois(GaloisElement::rotation(by as i64, self.parameters.n()));
-        self.keys.insert(KeyUse { kind, level });
-    }
-
     /// One polynomial of a gate; the result has the given scale.
     fn polynomial(&mut self, x: ValueId, stage: &Chebyshev, log_scale: f64, name: &str) -> ValueId {
         let from = *self.graph.ty(x);
         let level = from.level - stage.depth();
         let id = PolynomialId(self.polynomials.len() as u32);
         self.polynomials.push(stage.clone());
-        for level in level..=from.level {
-            self.keys.insert(KeyUse {
-                kind: KeyKind::Relin,
-                level,
-            });
-        }
         let ty = CiphertextType {
             level,
             log_scale,
@@ -197,9 +178,6 @@ impl Builder {
     fn refresh(&mut self, x: ValueId, variant: BootstrapVariant, name: &str) -> ValueId {
         let x = self.drop_to(x, self.bootstrap.input_level(), name);
         let from = *self.graph.ty(x);
-        self.keys.extend(
-            required_keys(&self.parameters, &self.bootstrap, from.log_slots, variant).unwrap(),
-        );
         let level = self.bootstrap.output_level(&self.parameters);
         let ty = CiphertextType { level, ..from };
         self.add(Op::Bootstrap { variant }, &[x], ty, name)

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use heddle_frontends::{image, onnx};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
-use heddle_ir::text;
+use heddle_ir::{printable, text};
 use heddle_params::bootstrap::BootstrapVariant;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -67,9 +68,25 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.output {
         progress.set_message("writing the plan");
         compilation.plan.write_file(path)?;
+        compilation
+            .plan
+            .client_plan()?
+            .write_file(&client_plan_path(path))?;
     }
     progress.finish_and_clear();
     report(&args, &compilation)
+}
+
+/// `model.client.plan` beside `model.plan`.
+fn client_plan_path(plan: &Path) -> PathBuf {
+    match plan.extension() {
+        Some(extension) if extension == "plan" => plan.with_extension("client.plan"),
+        _ => {
+            let mut name = plan.as_os_str().to_owned();
+            name.push(".client.plan");
+            name.into()
+        }
+    }
 }
 
 /// The precision and the degrees given; degrees without a precision need not reach any.
@@ -104,7 +121,7 @@ fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
         [3, 224, 224] => "imagenet",
         _ => "unit",
     };
-    eprintln!("heddlec: note: assuming --preprocess {name}");
+    say(&format!("note: assuming --preprocess {name}"));
     Preprocess::named(name).expect("the assumed sets are built in")
 }
 
@@ -113,7 +130,7 @@ fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec
     for picture in image::sources(spec)?.iter() {
         let (sample, note) = image::to_tensor(&picture?, preprocess, shape)?;
         if let Some(note) = note {
-            eprintln!("heddlec: note: {note}");
+            say(&format!("note: {note}"));
         }
         samples.push(sample);
     }
@@ -140,59 +157,84 @@ fn labels(args: &Args, model: &Model, shape: [usize; 3]) -> Result<Vec<String>> 
     Ok(labels)
 }
 
+/// Prints what was asked for and what must be said. A reader that closes the pipe early is not an error.
 fn report(args: &Args, compilation: &Compilation) -> Result<()> {
-    let mut out = io::stdout().lock();
-    let plan = &compilation.plan;
-    if args.explain {
-        for record in compilation.log.records() {
-            writeln!(
-                out,
-                "== {} ({:?}{})",
-                record.name,
-                record.stage,
-                match record.text {
-                    Some(_) => "",
-                    None => ", unchanged",
-                }
-            )?;
-            for remark in &record.remarks {
-                writeln!(out, "   {remark}")?;
-            }
-            if let Some(text) = &record.text {
-                writeln!(out, "{text}")?;
-            }
+    match write_report(args, compilation, &mut io::stdout().lock()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(error).context("standard output");
         }
+        _ => {}
     }
-    match args.emit {
-        Some(Emit::Nn) => write!(out, "{}", text::print_nn(&compilation.model))?,
-        Some(Emit::Slot) => write!(out, "{}", text::print_slot(&compilation.packed))?,
-        Some(Emit::Ckks) => write!(out, "{}", text::print_ckks(&plan.schedule))?,
-        Some(Emit::Schedule) => write!(out, "{}", text::plan_summary(plan)?)?,
-        None => {}
-    }
+    let plan = &compilation.plan;
     for note in &plan.notes {
-        eprintln!("heddlec: note: {note}");
+        say(&format!("note: {note}"));
     }
     if let Some(path) = &args.output {
         let parameters = plan.checked_parameters()?;
         let security = parameters.security();
-        eprintln!(
-            "heddlec: {}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
+        say(&format!(
+            "{}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
             path.display(),
             plan.schedule.bootstraps(),
-            plan.schedule.keys.len(),
+            plan.required_keys()?.len(),
             security.bits,
             if plan.insecure { " (INSECURE)" } else { "" }
-        );
+        ));
+        let client = client_plan_path(path);
+        say(&format!(
+            "{}: what clients get, without weights",
+            client.display()
+        ));
         if let Some(worst) = least_precise(plan) {
-            eprintln!("heddlec: {worst}");
+            say(&worst);
         }
         if let Some(failure) = plan.schedule.failure(&parameters, &plan.bootstrap) {
-            eprintln!("heddlec: EvalMod by {}", text::eval_mod(&plan.bootstrap));
-            eprintln!("heddlec: {failure}");
+            say(&format!("EvalMod by {}", text::eval_mod(&plan.bootstrap)));
+            say(&failure.to_string());
         }
     }
     Ok(())
+}
+
+/// A line on standard error, with whatever a terminal would obey escaped.
+pub fn say(line: &str) {
+    // There is nobody left to tell when standard error is closed.
+    let _ = writeln!(io::stderr(), "heddlec: {}", printable::lines(line));
+}
+
+/// What goes to standard output. Line breaks in it are ours: names have none.
+fn write_report(args: &Args, compilation: &Compilation, out: &mut impl Write) -> io::Result<()> {
+    let plan = &compilation.plan;
+    let mut write = |text: &str| out.write_all(printable::lines(text).as_bytes());
+    if args.explain {
+        for record in compilation.log.records() {
+            let unchanged = match record.text {
+                Some(_) => "",
+                None => ", unchanged",
+            };
+            write(&format!(
+                "== {} ({:?}{unchanged})\n",
+                record.name, record.stage
+            ))?;
+            for remark in &record.remarks {
+                write(&format!("   {remark}\n"))?;
+            }
+            if let Some(text) = &record.text {
+                write(&format!("{text}\n"))?;
+            }
+        }
+    }
+    match args.emit {
+        Some(Emit::Nn) => write(&text::print_nn(&compilation.model)),
+        Some(Emit::Slot) => write(&text::print_slot(&compilation.packed)),
+        Some(Emit::Ckks) => {
+            write(&text::print_ckks(&plan.schedule))?;
+            let keys = plan.required_keys().map_err(io::Error::other)?;
+            write(&text::print_keys(&keys))
+        }
+        Some(Emit::Schedule) => write(&text::plan_summary(plan).map_err(io::Error::other)?),
+        None => Ok(()),
+    }
 }
 
 /// The activations, and which of them is the least precise; `None` where there are none.

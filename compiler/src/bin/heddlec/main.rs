@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match compile::run(args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("heddlec: {error:#}");
+            compile::say(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

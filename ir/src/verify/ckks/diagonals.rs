@@ -5,13 +5,13 @@ use rayon::prelude::*;
 use crate::ckks::{LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
 use crate::linear::LinearMap;
-use crate::verify::{Violation, at};
+use crate::verify::{Violation, Violations, at};
 use crate::weights::Weights;
 
 /// Checks of every transform that its baby and giant steps reach each non-zero diagonal, and that
 /// it states their number. Expands every linear map, about 50 ms for a convolution of a large
 /// network; `schedule` has passed [`verify`](super::verify) with these weights.
-pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Vec<Violation> {
+pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Violations {
     let graph = &schedule.graph;
     let transforms: Vec<_> = graph
         .values()
@@ -31,7 +31,8 @@ pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Vec<Violation
             })
             .collect()
     };
-    transforms.par_iter().flat_map_iter(check).collect()
+    let all: Vec<Violation> = transforms.par_iter().flat_map_iter(check).collect();
+    all.into_iter().collect()
 }
 
 fn missed(

@@ -5,7 +5,7 @@ use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::graph::ValueId;
 use crate::linear::ProductPart;
 use crate::linear::parallel::ParallelConvolution;
-use crate::verify::{Violation, at};
+use crate::verify::Violations;
 
 use super::Operation;
 
@@ -103,11 +103,11 @@ impl Operation<'_> {
 }
 
 /// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one size alone.
-pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
+pub(super) fn check_uses(schedule: &Schedule) -> Violations {
     let graph = &schedule.graph;
     // By map: whether its convolution is SISO and its slots, or none for a transform.
     let mut uses: Vec<Option<Option<(bool, u32)>>> = vec![None; schedule.linear_maps.len()];
-    let mut violations = Vec::new();
+    let mut violations = Violations::new();
     for value in graph.values() {
         let (map, found): (&LinearMapId, _) = match &graph.node(value).op {
             Op::LinearTransform { map, .. } => (map, None),
@@ -122,7 +122,7 @@ pub(super) fn check_uses(schedule: &Schedule) -> Vec<Violation> {
         };
         if *used.get_or_insert(found) != found {
             let message = format!("m{} is used in another way elsewhere", map.0);
-            violations.push(at(graph, value, &message));
+            violations.push_at(graph, value, &message);
         }
     }
     violations

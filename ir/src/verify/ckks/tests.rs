@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::ckks::PolynomialId;
-use crate::test_support::{parallel_schedule, schedule, violations};
-use heddle_params::bootstrap::KeyUse;
+use crate::slot::Chebyshev;
+use crate::test_support::{machine, parallel_schedule, schedule, violations};
+use heddle_params::keys::{KeyKind, KeyUse};
 
 fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
     let (mut schedule, weights) = schedule();
@@ -39,7 +40,7 @@ fn assert_has(messages: &[String], expected: &str) {
 fn accepts_a_valid_schedule() {
     assert_eq!(after(|_| {}), [""; 0]);
     let (schedule, weights) = schedule();
-    assert_eq!(verify_diagonals(&schedule, &weights), []);
+    assert!(verify_diagonals(&schedule, &weights).is_empty());
 }
 
 #[test]
@@ -147,23 +148,63 @@ fn references_exist() {
     assert_has(&messages, "m0 term 0: the factor is NaN");
 }
 
+/// The keys follow from the operations; a rotation that no key can serve is refused.
 #[test]
-fn every_key_in_use_is_listed() {
-    let without =
-        |gone: fn(&KeyUse) -> bool| after(|schedule| schedule.keys.retain(|key| !gone(key)));
-    assert_has(
-        &without(|key| key.kind == KeyKind::Relin),
-        "no key Relin at level 18",
+fn the_keys_are_those_of_the_operations() {
+    let keys_without = |gone: fn(&Op) -> bool| {
+        let (mut schedule, _) = schedule();
+        let (parameters, bootstrap) = machine();
+        let all = schedule.required_keys(&parameters, &bootstrap).unwrap();
+        for value in schedule.graph.values() {
+            if gone(&schedule.graph.node(value).op) {
+                schedule.graph.node_mut(value).op = Op::Add;
+            }
+        }
+        let rest = schedule.required_keys(&parameters, &bootstrap).unwrap();
+        all.into_iter()
+            .filter(|key| !rest.contains(key))
+            .collect::<Vec<KeyUse>>()
+    };
+    let of_bootstraps = keys_without(|op| matches!(op, Op::Bootstrap { .. }));
+    assert!(
+        of_bootstraps
+            .iter()
+            .any(|key| key.kind == KeyKind::Decapsulate)
     );
-    assert_has(
-        &without(|key| key.kind == KeyKind::Decapsulate),
-        "no key Decapsulate",
-    );
-    let rotations = without(|key| key.level == 4);
-    assert_has(&rotations, "no key for a rotation by 12 at level 4");
-    assert_has(
-        &after(|schedule| schedule.keys.reverse()),
-        "ascending order",
+    let of_transforms = keys_without(|op| matches!(op, Op::LinearTransform { .. }));
+    assert!(!of_transforms.is_empty() && of_transforms.iter().all(|key| key.level <= 4));
+    assert!(keys_without(|_| false).is_empty());
+    let messages = after(|schedule| {
+        let value = find(schedule, |op| matches!(op, Op::LinearTransform { .. }));
+        if let Op::LinearTransform { steps, .. } = &mut schedule.graph.node_mut(value).op {
+            steps[0].giant.push(usize::MAX);
+        }
+    });
+    assert_has(&messages, "giant steps must ascend and stay below 512");
+}
+
+#[test]
+fn reports_are_cut_at_twenty() {
+    let messages = after(|schedule| {
+        for _ in 0..2_000 {
+            schedule.polynomials.push(Chebyshev {
+                coefficients: vec![],
+            });
+        }
+    });
+    assert_eq!(messages.len(), 20);
+    let violations: Violations = (0..2_000_000)
+        .map(|_| Violation {
+            value: None,
+            message: String::new(),
+        })
+        .collect();
+    let text = crate::verify::require("ckks", &violations)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.ends_with("and 1999980 more") && text.lines().count() == 22,
+        "{text}"
     );
 }
 

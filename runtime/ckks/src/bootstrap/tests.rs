@@ -6,8 +6,8 @@ use crate::encode::Complex64;
 use crate::encrypt::{Decryptor, SecretEncryptor};
 use crate::keys::{EvaluationKeys, KeyGenerator, SecretKey};
 use crate::precision::Precision;
-use heddle_params::bootstrap::KeyKind;
 use heddle_params::eval_mod::EvalMod;
+use heddle_params::keys::KeyKind;
 use heddle_params::{Insecure, Parameters, named};
 
 const LOG_N: u32 = 10;

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use heddle_params::GaloisElement;
-use heddle_params::bootstrap::KeyKind;
 use heddle_params::bsgs::BsgsPlan;
+use heddle_params::keys::KeyKind;
 use rayon::prelude::*;
 
 use crate::buffer::Buffer;
@@ -298,7 +298,7 @@ impl Evaluator {
         let mut rotations = BTreeMap::new();
         for shift in terms.iter().flat_map(|(_, t)| t.plan.rotations()) {
             let galois = GaloisElement::rotation(shift as i64, context.n());
-            if galois != GaloisElement::IDENTITY {
+            if !galois.is_identity() {
                 let key = self.keys().get(KeyKind::Galois(galois), level)?;
                 rotations.insert(galois, (&**key, context.automorphism(galois)));
             }

@@ -1,6 +1,6 @@
 //! Products of ciphertexts, and rescaling.
 
-use heddle_params::bootstrap::KeyKind;
+use heddle_params::keys::KeyKind;
 
 use crate::ciphertext::Ciphertext;
 use crate::error::Error;

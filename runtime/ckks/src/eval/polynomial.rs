@@ -222,7 +222,7 @@ mod tests {
     use crate::eval::Evaluator;
     use crate::keys::{KeyGenerator, SecretKey};
     use crate::precision::Precision;
-    use heddle_params::bootstrap::{KeyKind, KeyUse};
+    use heddle_params::keys::{KeyKind, KeyUse};
     use heddle_params::named;
     use std::sync::Arc;
 

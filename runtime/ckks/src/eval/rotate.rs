@@ -1,7 +1,7 @@
 //! Rotations and conjugation.
 
 use heddle_params::GaloisElement;
-use heddle_params::bootstrap::KeyKind;
+use heddle_params::keys::KeyKind;
 
 use crate::ciphertext::Ciphertext;
 use crate::error::Error;
@@ -40,7 +40,7 @@ impl Evaluator {
         ciphertext: &Ciphertext,
         galois: GaloisElement,
     ) -> Result<Ciphertext, Error> {
-        if galois == GaloisElement::IDENTITY {
+        if galois.is_identity() {
             return Ok(ciphertext.clone());
         }
         let key = self
@@ -75,7 +75,7 @@ impl Evaluator {
             .iter()
             .map(|&k| {
                 let galois = GaloisElement::rotation(k, self.context().n());
-                if galois == GaloisElement::IDENTITY {
+                if galois.is_identity() {
                     return Ok(ciphertext.clone());
                 }
                 let key = self

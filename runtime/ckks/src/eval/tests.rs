@@ -7,8 +7,8 @@ use crate::encrypt::{Decryptor, SecretEncryptor};
 use crate::eval::linear::LinearTransform;
 use crate::keys::{KeyGenerator, SecretKey};
 use crate::precision::Precision;
-use heddle_params::bootstrap::{KeyKind, KeyUse};
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
+use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, named};
 
 const SCALE: f64 = (1u64 << 40) as f64;

@@ -19,8 +19,9 @@ pub struct Automorphism {
 }
 
 impl Automorphism {
-    /// The permutation of `galois` at ring degree `2^log_n`, `log_n ≥ 3`.
-    pub fn new(galois: GaloisElement, log_n: u32) -> Self {
+    /// The permutation of `galois` at its ring degree `2^log_n`, `log_n ≥ 3`.
+    pub fn new(galois: GaloisElement) -> Self {
+        let log_n = galois.log_n();
         let (n, g) = (1usize << log_n, galois.exponent() as usize);
         let (low_bits, low) = (log_n - 3, n / 8);
         let blocks = (0..low)

@@ -1,0 +1,69 @@
+//! Text from files on a terminal.
+//!
+//! Names, labels and notes come from files that others made. A terminal obeys control characters,
+//! and some characters change the order in which others are shown. So what is printed is escaped,
+//! and files that hold such characters where a line of text is expected are refused.
+
+use std::borrow::Cow;
+
+/// Whether a character is shown as itself: no control character, none that reorders text, no
+/// separator of lines.
+fn is_plain(c: char) -> bool {
+    let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}');
+    let hides = matches!(
+        c,
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
+    );
+    !c.is_control() && !reorders && !hides
+}
+
+fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if text.chars().all(&keep) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match keep(c) {
+            true => out.push(c),
+            false => out.extend(c.escape_unicode()),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether `text` is one line that a terminal shows as it is.
+pub fn is_line(text: &str) -> bool {
+    text.chars().all(is_plain)
+}
+
+/// `text` as one line that a terminal shows as it is: other characters as `\u{…}`.
+pub fn line(text: &str) -> Cow<'_, str> {
+    escape(text, is_plain)
+}
+
+/// Like [`line`], but line breaks and tabs stay.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_escapes_are_not_printed() {
+        let hostile = "cat\x1b]0;title\x07\x1b[31mred\u{9b}2J\r\u{202e}gpj";
+        let shown = line(hostile);
+        assert!(is_line(&shown) && !is_line(hostile));
+        assert_eq!(
+            shown,
+            "cat\\u{1b}]0;title\\u{7}\\u{1b}[31mred\\u{9b}2J\\u{d}\\u{202e}gpj"
+        );
+        assert_eq!(lines("a\tb\n\x1bc"), "a\tb\n\\u{1b}c");
+        assert_eq!(line("a\nb"), "a\\u{a}b");
+        for plain in ["", "layer1.0/conv", "Größe – 大 👍", "`x`: help"] {
+            assert!(is_line(plain) && matches!(line(plain), Cow::Borrowed(_)));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What client and server send each other: an encrypted image, an encrypted answer.
+
+use std::sync::Arc;
+
+use heddle_ckks::Context;
+use heddle_ckks::ciphertext::Ciphertext;
+use heddle_ckks::encrypt::SeededCiphertext;
+use heddle_ckks::keys::EvaluationKeys;
+use heddle_ir::ckks::CiphertextType;
+
+use crate::Error;
+use crate::protocol::KeyId;
+
+/// By how much a ciphertext's scale may differ from the plan's.
+const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+
+/// The ciphertext of a fresh encryption.
+#[derive(Clone)]
+pub enum FreshCiphertext {
+    /// Made with the secret key: the uniform part is a seed.
+    Seeded(SeededCiphertext),
+    /// Made with a public key.
+    Whole(Ciphertext),
+}
+
+/// An encrypted image, from the client to the server.
+#[derive(Clone)]
+pub struct EncryptedImage {
+    /// The key that it was encrypted with.
+    pub key: KeyId,
+    /// The ciphertext.
+    pub ciphertext: FreshCiphertext,
+}
+
+impl EncryptedImage {
+    /// The ciphertext with its uniform part written out.
+    pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
+        match self.ciphertext {
+            FreshCiphertext::Seeded(seeded) => seeded.expand(context),
+            FreshCiphertext::Whole(ciphertext) => ciphertext,
+        }
+    }
+}
+
+/// An encrypted answer, from the server to the client.
+#[derive(Clone)]
+pub struct EncryptedAnswer {
+    /// The key of the image that it answers.
+    pub key: KeyId,
+    /// The ciphertext.
+    pub ciphertext: Ciphertext,
+}
+
+/// The evaluation keys of one secret key, from the client to the server.
+#[derive(Clone)]
+pub struct ServerKeys {
+    /// The secret key that they were made with.
+    pub key: KeyId,
+    /// The keys.
+    pub keys: EvaluationKeys,
+}
+
+/// What is wrong with the type of a ciphertext where `expected` is due; `None` if nothing is.
+pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Option<String> {
+    if ciphertext.level() != expected.level {
+        return Some(format!(
+            "the ciphertext is at level {}, but level {} is expected here",
+            ciphertext.level(),
+            expected.level
+        ));
+    }
+    let same_scale = (ciphertext.scale() / expected.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+    (ciphertext.log_slots() != expected.log_slots || !same_scale).then(|| {
+        format!(
+            "the ciphertext holds 2^{} slots at scale 2^{:.3}, but 2^{} at 2^{:.3} are expected here",
+            ciphertext.log_slots(),
+            ciphertext.scale().log2(),
+            expected.log_slots,
+            expected.log_scale
+        )
+    })
+}
+
+/// Refuses material of another key.
+///
+/// # Errors
+/// [`Error::OtherKey`] if the two differ.
+pub(crate) fn same_key(
+    (left_name, left): (&str, KeyId),
+    (right_name, right): (&str, KeyId),
+) -> Result<(), Error> {
+    if left == right {
+        return Ok(());
+    }
+    Err(Error::OtherKey {
+        left: left_name.into(),
+        left_key: left,
+        right: right_name.into(),
+        right_key: right,
+    })
+}
