@@ -10,7 +10,12 @@
 //! Integers are little-endian. A header and a block have at most 64 MiB each, so that a reader
 //! never allocates much for a file that lies about its lengths. Checksums find damage, not malice.
 
-mod atomic;
+mod outputs;
+mod parts;
+mod place;
+#[cfg(all(unix, feature = "signals"))]
+pub mod signals;
+mod staged;
 
 use std::fmt;
 use std::fs::File;
@@ -21,7 +26,9 @@ use prost::Message;
 
 use crate::error::Error;
 
-pub use atomic::{Access, write_atomically};
+pub use outputs::{Content, Outputs, Overwrite};
+pub use parts::remove_unfinished;
+pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
 /// mangle either are noticed.

@@ -9,10 +9,10 @@ pub mod keys;
 pub mod plan;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 
-use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind};
+use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind, Staged};
 use heddle_ir::plan::Plan;
 
 use crate::Error;
@@ -80,7 +80,7 @@ pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<S
 /// Most bytes of a ciphertext or secret key.
 const MAX_BODY: usize = 1 << 30;
 
-type Writer<'a> = BlockWriter<&'a mut BufWriter<File>>;
+type Writer<'a> = BlockWriter<&'a mut Staged>;
 type Reader = BlockReader<BufReader<File>>;
 
 /// Writes a file of blocks, atomically.
