@@ -59,7 +59,7 @@ fn a_signal_leaves_files_that_belong_together_together_and_no_part() {
     let number = |name: &str| processes::number(&folder.path().join(name));
     for round in 0..40_u64 {
         let mut child = processes::start("commit-pairs", folder.path());
-        std::thread::sleep(Duration::from_micros(round * 379 % 5_000));
+        std::thread::sleep(Duration::from_micros(round * 3_790 % 20_000));
         send(&child, Signal::TERM);
         assert_eq!(child.wait().unwrap().signal(), Some(15));
         assert_eq!(number("first"), number("second"), "round {round}");

@@ -71,12 +71,12 @@ pub fn number(path: &Path) -> u64 {
     words[0]
 }
 
-/// Replaces the files `first` and `second` of a folder by the next number, again and again.
+/// Replaces the files `first` and `second` of a folder by the next number, again and again, and
+/// is ready when the first pair is in place.
 pub fn commit_pairs(folder: &Path) {
     let paths = ["first", "second"].map(|name| folder.join(name));
     let mut next = number(&paths[0]).max(number(&paths[1])) + 1;
-    println!("ready");
-    loop {
+    for round in 0.. {
         let staged = paths.each_ref().map(|path| {
             let mut staged = Staged::create(path, Access::Default, Existing::Replace).unwrap();
             staged.write_all(&next.to_le_bytes().repeat(1000)).unwrap();
@@ -84,5 +84,8 @@ pub fn commit_pairs(folder: &Path) {
         });
         commit_together(staged).unwrap();
         next += 1;
+        if round == 0 {
+            println!("ready");
+        }
     }
 }
