@@ -79,4 +79,14 @@ pub enum Error {
     /// The parameters are malformed or weaker than they claim.
     #[error(transparent)]
     Parameters(#[from] heddle_params::Error),
+    /// A file cannot be written under a name without a loss or a mix-up.
+    #[error("`{file}` {message}\nhelp: {help}")]
+    Output {
+        /// The output's name.
+        file: String,
+        /// What stands in the way.
+        message: String,
+        /// What to do.
+        help: String,
+    },
 }

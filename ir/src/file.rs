@@ -12,8 +12,13 @@
 //! since an empty one takes two bytes in the file and a hundred in memory. Checksums find damage,
 //! not malice.
 
-mod atomic;
+mod outputs;
+mod parts;
+mod place;
 mod regular;
+#[cfg(all(unix, feature = "signals"))]
+pub mod signals;
+mod staged;
 
 use std::fmt;
 use std::fs::File;
@@ -25,8 +30,10 @@ use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use crate::error::Error;
 
-pub use atomic::{Access, write_atomically};
+pub use outputs::{Content, Outputs, Overwrite};
+pub use parts::remove_unfinished;
 pub use regular::{open_regular, read_regular};
+pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
 /// mangle either are noticed.

@@ -8,10 +8,10 @@ pub mod ciphertext;
 pub mod keys;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::Path;
 
-use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind};
+use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind, Staged};
 use heddle_params::{Accept, Parameters, ParametersLiteral};
 
 use crate::Error;
@@ -101,7 +101,7 @@ pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<S
     }
 }
 
-type Writer<'a> = BlockWriter<&'a mut BufWriter<File>>;
+type Writer<'a> = BlockWriter<&'a mut Staged>;
 type Reader = BlockReader<BufReader<File>>;
 
 /// Writes a file of blocks, atomically.
