@@ -11,6 +11,7 @@
 //! never allocates much for a file that lies about its lengths. Checksums find damage, not malice.
 
 mod atomic;
+mod regular;
 
 use std::fmt;
 use std::fs::File;
@@ -22,6 +23,7 @@ use prost::Message;
 use crate::error::Error;
 
 pub use atomic::{Access, write_atomically};
+pub use regular::{MAX_TEXT, open_regular, read_regular, read_text};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that
 /// mangle either are noticed.
