@@ -9,6 +9,7 @@
 //! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
 //! below 512 MB. Whoever goes through [`Sources`] holds one picture at a time, unless it keeps them.
 
+mod folder;
 mod npy;
 mod photo;
 mod records;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use heddle_frontends::Error;
-use heddle_frontends::onnx::{ImportOptions, MAX_MODEL_BYTES, import};
+use heddle_frontends::onnx::{ImportOptions, MAX_MODEL_BYTES, import, import_bytes};
 use heddle_ir::nn::Model;
 use heddle_tests::onnx_builder::{Attr, Message, OnnxBuilder, TensorProto, data_type};
 
@@ -474,6 +474,67 @@ hostile!(
             "{text}"
         );
         assert!(text.len() < 10_000, "{} bytes", text.len());
+    }
+);
+
+/// The most records of a kind that the scan lets through, each inside the messages `around`.
+fn most_records(around: &[u64], record: impl Fn(usize) -> Vec<u8>) -> usize {
+    let passes = |count: usize| {
+        let mut bytes: Vec<u8> = (0..count).flat_map(&record).collect();
+        for field in around.iter().rev() {
+            bytes = Message::default().bytes(*field, bytes).0;
+        }
+        let error = import_bytes("m", &bytes, &ImportOptions::default()).unwrap_err();
+        !error.to_string().contains("of memory, at most")
+    };
+    let (mut low, mut high) = (0, 1_000_000);
+    while high - low > high / 20 + 1 {
+        let middle = (low + high) / 2;
+        if passes(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+hostile!(
+    what_is_parsed_takes_about_what_was_estimated,
+    180,
+    120,
+    |_| {},
+    |_| {
+        let kinds: [(&[u64], &[u8]); 10] = [
+            // Nodes with an attribute, a graph in one, five inputs, a property.
+            (&[7], &[0x0a, 2, 0x2a, 0]),
+            (&[7], &[0x0a, 4, 0x2a, 2, 0x32, 0]),
+            (
+                &[7],
+                &[0x0a, 10, 0x0a, 0, 0x0a, 0, 0x0a, 0, 0x0a, 0, 0x0a, 0],
+            ),
+            (&[7], &[0x0a, 2, 0x4a, 0]),
+            // Nodes with an unknown field.
+            (&[7], &[0x0a, 2, 0x78, 1]),
+            // Names of one byte.
+            (&[7, 1], &[0x0a, 1, b'a']),
+            // Numbers, one by one and by the dozen.
+            (&[7, 5], &[8, 1]),
+            (&[7, 5], &[0x3a, 2, 1, 1]),
+            // Inputs with a shape of one axis.
+            (&[7], &[0x5a, 8, 0x12, 6, 0x0a, 4, 0x12, 2, 0x0a, 0]),
+            // Tensors with a name.
+            (&[7], &[0x2a, 3, 0x42, 1, b'w']),
+        ];
+        for (around, record) in kinds {
+            let most = most_records(around, |_| record.to_vec());
+            assert!(most > 10_000, "{record:x?}: {most}");
+        }
+        // Unknown fields of many numbers.
+        let most = most_records(&[7, 1], |index| {
+            Message::default().varint(100 + index as u64, 1).0
+        });
+        assert!(most > 10_000, "{most}");
     }
 );
 
