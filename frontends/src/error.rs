@@ -46,14 +46,23 @@ pub struct Problem {
     pub message: String,
 }
 
-/// All problems of one model; prints as a table.
+/// Most problems that are shown.
+const SHOWN: usize = 20;
+
+/// The problems of one model; prints as a table of the first twenty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
+pub struct Problems {
+    /// The first of them, a thousand at most.
+    pub list: Vec<Problem>,
+    /// How many there are beyond those of the list.
+    pub more: usize,
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.list[..self.list.len().min(SHOWN)];
         let width = |cell: fn(&Problem) -> &str| {
-            self.0
+            shown
                 .iter()
                 .map(|problem| cell(problem).chars().count())
                 .max()
@@ -61,17 +70,50 @@ impl fmt::Display for Problems {
         };
         let kinds = width(|problem| &problem.kind);
         let subjects = width(|problem| &problem.subject) + 2;
-        let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} problem{plural}", self.0.len())?;
+        let count = self.list.len() + self.more;
+        let plural = if count == 1 { "" } else { "s" };
+        write!(f, "{count} problem{plural}")?;
         for Problem {
             subject,
             kind,
             message,
-        } in &self.0
+        } in shown
         {
             let subject = format!("`{subject}`");
             write!(f, "\n  {kind:kinds$}  {subject:subjects$}  {message}")?;
         }
+        if count > shown.len() {
+            write!(f, "\n  and {} more", count - shown.len())?;
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_problems_are_cut_at_twenty() {
+        let problem = |index: usize| Problem {
+            subject: format!("n{index}"),
+            kind: "Relu".into(),
+            message: "is odd".into(),
+        };
+        let problems = |count: usize, more| Problems {
+            list: (0..count).map(problem).collect(),
+            more,
+        };
+        let text = problems(1000, 234).to_string();
+        assert!(
+            text.starts_with("1234 problems\n  Relu  `n0`   is odd\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("`n19`  is odd\n  and 1214 more"), "{text}");
+        assert_eq!(problems(20, 0).to_string().lines().count(), 21);
+        assert_eq!(
+            problems(1, 0).to_string(),
+            "1 problem\n  Relu  `n0`  is odd"
+        );
     }
 }

@@ -3,14 +3,33 @@
 //! What a file holds is told by its content, not by its name. A file of many images takes an index
 //! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A folder
 //! means every picture and tensor in it, sorted by name, subfolders included.
+//!
+//! Only regular files are read, and reading is bounded: a file holds at most [`MAX_BYTES`] bytes,
+//! unpacked, one picture takes at most [`MAX_PICTURE_BYTES`], a PNG or JPEG has at most
+//! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
+//! below 512 MB. Whoever goes through [`Sources`] holds one picture at a time, unless it keeps them.
 
+mod folder;
 mod npy;
+mod photo;
 mod records;
 mod source;
 mod tensor;
 
 pub use source::{Sources, sources};
 pub use tensor::to_tensor;
+
+/// Most bytes that a file of many images may hold, unpacked; they are kept in memory.
+pub const MAX_BYTES: u64 = 512_000_000;
+
+/// Most pixels of a PNG or JPEG.
+pub const MAX_PIXELS: usize = 1 << 25;
+
+/// Most bytes that the pixels of one decoded picture take.
+pub const MAX_PICTURE_BYTES: usize = 4 * MAX_PIXELS;
+
+/// Most pictures of a folder.
+pub const MAX_FILES: usize = 1 << 20;
 
 /// What can be wrong with an image.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +61,18 @@ pub enum Error {
         file: String,
         /// What is wrong in it.
         reason: String,
+    },
+    /// A file or picture is larger than what is read.
+    #[error("`{file}` is too large: it has {found}, at most {limit} are read\nhelp: {help}")]
+    TooLarge {
+        /// The file's name.
+        file: String,
+        /// How much it holds.
+        found: String,
+        /// How much it may hold.
+        limit: String,
+        /// What to do about it.
+        help: &'static str,
     },
     /// A tensor's type or order is not supported.
     #[error("`{file}`: {reason}")]
@@ -79,6 +110,30 @@ pub enum Error {
         /// The mend.
         help: String,
     },
+}
+
+fn too_large(file: &str, found: u64, limit: u64, unit: &str, help: &'static str) -> Error {
+    Error::TooLarge {
+        file: file.into(),
+        found: format!("{found} {unit}"),
+        limit: format!("{limit} {unit}"),
+        help,
+    }
+}
+
+/// Refuses an image of `bytes` bytes that is larger than a decoded picture may be.
+fn check_picture(file: &str, bytes: Option<usize>) -> Result<(), Error> {
+    match bytes {
+        Some(..=MAX_PICTURE_BYTES) => Ok(()),
+        _ => Err(Error::TooLarge {
+            file: file.into(),
+            found: bytes.map_or("too many bytes an image".into(), |bytes| {
+                format!("{bytes} bytes an image")
+            }),
+            limit: format!("{MAX_PICTURE_BYTES}"),
+            help: "save images in the size that the model takes",
+        }),
+    }
 }
 
 /// Bytes of an image, channel by channel.
@@ -128,10 +183,36 @@ pub struct Picture {
     pub label: Option<u8>,
 }
 
-/// Reads all images that `spec` names.
+impl Picture {
+    /// The memory that the picture takes in a vector of many, in bytes.
+    pub fn bytes(&self) -> usize {
+        let pixels = match &self.pixels {
+            Pixels::Photo(raster) | Pixels::Record(raster) => raster.data.len(),
+            Pixels::Bytes { data, .. } => data.len(),
+            Pixels::Floats { data, .. } => size_of_val(&data[..]),
+        };
+        // The vector may have room for twice as many; every allocation takes more than asked for.
+        2 * size_of::<Self>() + self.name.len() + pixels + 64
+    }
+}
+
+/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together. [`sources`]
+/// reads any number of them, one after the other.
 ///
 /// # Errors
-/// If a file cannot be read, is no picture or is damaged, or the selection after `#` is none.
+/// If a file cannot be read, is no picture, is damaged or too large, the selection after `#` is none,
+/// or the images are too many.
 pub fn read(spec: &str) -> Result<Vec<Picture>, Error> {
-    sources(spec)?.iter().collect()
+    let mut pictures = Vec::new();
+    let mut taken = 0;
+    for picture in sources(spec)?.iter() {
+        let picture = picture?;
+        taken += picture.bytes() as u64;
+        if taken > MAX_BYTES {
+            let help = "take fewer at once: `#0..1000`";
+            return Err(too_large(spec, taken, MAX_BYTES, "bytes of images", help));
+        }
+        pictures.push(picture);
+    }
+    Ok(pictures)
 }

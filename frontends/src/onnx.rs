@@ -4,8 +4,13 @@
 //! output depends on, those with constant inputs are evaluated (`fold`), and the others go through
 //! a table of builders (`ops`) to the tensor graph. Reshapes and transposes move no data: they change
 //! how a value is seen (`view`). Every problem is collected before import fails.
+//!
+//! A model is foreign input. Its file and its external data have at most 2 GiB each; parsed, it
+//! takes at most ten times its bytes and 512 MB beyond its tensors (`wire`), and what its nodes make
+//! of it is bounded likewise, in memory and in work (`budget`).
 
 mod attr;
+mod budget;
 mod build;
 mod dims;
 mod external;
@@ -20,6 +25,7 @@ mod wire;
 
 use std::path::Path;
 
+use heddle_ir::file::read_regular;
 use heddle_ir::nn::Model;
 use onnx_protobuf::{Message, ModelProto};
 use sha2::{Digest, Sha256};
@@ -28,18 +34,22 @@ use crate::error::Error;
 use external::ExternalData;
 pub use supported::supported_operators;
 
+/// Most bytes of a model's file; protobuf knows no longer messages.
+pub const MAX_MODEL_BYTES: u64 = (1 << 31) - 1;
+
 /// Limits of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportOptions {
-    /// Most elements that all constants made by evaluating nodes may have together. Initialisers
-    /// do not count: they cannot be larger than their file.
+    /// Most elements that all constants made by evaluating nodes may have together, beyond two
+    /// for every element of the file's own tensors. Those do not count: they cannot be larger than
+    /// their file.
     pub max_folded_elements: usize,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
         Self {
-            max_folded_elements: 1 << 26,
+            max_folded_elements: 1 << 24,
         }
     }
 }
@@ -57,13 +67,7 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Model, Error> {
         path: path.to_path_buf(),
         source,
     };
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(io(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "not a file",
-        )));
-    }
-    let bytes = std::fs::read(path).map_err(io)?;
+    let bytes = read_regular(path, MAX_MODEL_BYTES).map_err(io)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -73,41 +77,56 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Model, Error> {
         .unwrap_or(path.as_os_str())
         .to_string_lossy();
     let external = ExternalData::new(Some(folder.to_path_buf()));
-    import_with(&name, &bytes, external, options)
+    let parsed = Parsed::new(&name, &bytes)?;
+    drop(bytes);
+    parsed.import(&name, external, options)
 }
 
 /// Imports a model from memory, where it can have no external data; errors as in [`import`].
 ///
 /// `name` stands for the file in messages.
 pub fn import_bytes(name: &str, bytes: &[u8], options: &ImportOptions) -> Result<Model, Error> {
-    import_with(name, bytes, ExternalData::new(None), options)
+    Parsed::new(name, bytes)?.import(name, ExternalData::new(None), options)
 }
 
-fn import_with(
-    name: &str,
-    bytes: &[u8],
-    external: ExternalData,
-    options: &ImportOptions,
-) -> Result<Model, Error> {
-    let foreign = |reason: String| Error::NotOnnx {
-        model: name.to_string(),
-        reason,
-        help: "give the whole `.onnx` file as the exporter wrote it",
-    };
-    wire::scan(bytes).map_err(foreign)?;
-    let proto = ModelProto::parse_from_bytes(bytes).map_err(|error| foreign(error.to_string()))?;
-    if proto.graph.is_none() || proto.graph.node.is_empty() {
-        return Err(foreign("it holds no graph".into()));
+/// A parsed file.
+struct Parsed {
+    proto: ModelProto,
+    /// Has seen the file's bytes.
+    digest: Sha256,
+    /// Number of those.
+    length: usize,
+}
+
+impl Parsed {
+    fn new(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let foreign = |reason: String| Error::NotOnnx {
+            model: name.to_string(),
+            reason,
+            help: "give the whole `.onnx` file as the exporter wrote it",
+        };
+        wire::scan(bytes).map_err(foreign)?;
+        let proto =
+            ModelProto::parse_from_bytes(bytes).map_err(|error| foreign(error.to_string()))?;
+        if proto.graph.is_none() || proto.graph.node.is_empty() {
+            return Err(foreign("it holds no graph".into()));
+        }
+        Ok(Self {
+            proto,
+            digest: Sha256::new_with_prefix(bytes),
+            length: bytes.len(),
+        })
     }
-    import::import(
-        name,
-        &proto,
-        Sha256::new_with_prefix(bytes),
-        external,
-        options,
-    )
-    .map_err(|problems| Error::Unsupported {
-        model: name.to_string(),
-        problems,
-    })
+
+    fn import(
+        &self,
+        name: &str,
+        external: ExternalData,
+        options: &ImportOptions,
+    ) -> Result<Model, Error> {
+        import::import(name, self, external, options).map_err(|problems| Error::Unsupported {
+            model: name.to_string(),
+            problems,
+        })
+    }
 }

@@ -30,8 +30,8 @@ fn import(bytes: &[u8]) -> Model {
 fn refusal(bytes: &[u8]) -> String {
     match import_bytes("test.onnx", bytes, &ImportOptions::default()) {
         Err(Error::Unsupported { problems, .. }) => {
-            assert_eq!(problems.0.len(), 1, "{problems:?}");
-            format!("{} {}", problems.0[0].subject, problems.0[0].message)
+            assert_eq!(problems.list.len(), 1, "{problems:?}");
+            format!("{} {}", problems.list[0].subject, problems.list[0].message)
         }
         other => panic!("{other:?}"),
     }

@@ -143,7 +143,7 @@ fn every_model_imports_or_says_why_not() {
                 (Ok(model), None) => imported.push((path, model)),
                 (Err(Error::Unsupported { problems, .. }), Some((name, kind))) => {
                     assert!(
-                        problems.0.iter().any(|problem| problem.kind == *kind),
+                        problems.list.iter().any(|problem| problem.kind == *kind),
                         "{name}"
                     );
                 }

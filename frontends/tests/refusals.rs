@@ -21,7 +21,7 @@ fn refuse(bytes: &[u8]) -> Error {
 /// All problems of a model that is sound, but cannot be compiled.
 fn problems(bytes: &[u8]) -> Vec<Problem> {
     match refuse(bytes) {
-        Error::Unsupported { problems, .. } => problems.0,
+        Error::Unsupported { problems, .. } => problems.list,
         error => panic!("{error}"),
     }
 }
@@ -508,8 +508,8 @@ mod external {
                 assert_eq!(weight.data, [1.5, -2.0]);
                 Ok(())
             }
-            Err(Error::Unsupported { mut problems, .. }) if problems.0.len() == 1 => {
-                Err(problems.0.remove(0))
+            Err(Error::Unsupported { mut problems, .. }) if problems.list.len() == 1 => {
+                Err(problems.list.remove(0))
             }
             Err(error) => panic!("{error}"),
         }

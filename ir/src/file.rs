@@ -32,7 +32,7 @@ use crate::error::Error;
 
 pub use outputs::{Content, Outputs, Overwrite};
 pub use parts::remove_unfinished;
-pub use regular::{open_regular, read_regular};
+pub use regular::{MAX_TEXT, open_regular, read_regular, read_text};
 pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 
 /// First bytes of every file. The first is no ASCII, the last a line end, so that transfers that

@@ -5,6 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::file::read_text;
+
+/// Most bytes of a file that holds a set.
+const MAX_FILE: u64 = 64 << 10;
 
 /// The classes of CIFAR-10, in the order of its labels.
 pub const CIFAR10_CLASSES: [&str; 10] = [
@@ -93,7 +97,8 @@ impl Preprocess {
     /// A built-in set, or a JSON file `{scale, mean, std, channels}`.
     ///
     /// # Errors
-    /// If `name` is neither, or the file does not hold finite numbers with a positive spread.
+    /// If `name` is neither, the file is no regular one or longer than 64 KiB, or it does not hold
+    /// finite numbers with a positive spread.
     pub fn named_or_file(name: &str) -> Result<Self, Error> {
         if let Some(known) = Self::named(name) {
             return Ok(known);
@@ -105,7 +110,7 @@ impl Preprocess {
         if !Path::new(name).exists() {
             return Err(fail("is neither a known set nor a file".into()));
         }
-        let text = std::fs::read_to_string(name).map_err(|source| Error::Io {
+        let text = read_text(Path::new(name), MAX_FILE).map_err(|source| Error::Io {
             file: name.to_owned(),
             source,
         })?;
@@ -229,6 +234,15 @@ mod tests {
         assert!(read(r#"{"scale": 1, "mean": [0.5, 1], "std": [1]}"#).is_err());
         assert!(read("not json").is_err());
         assert!(Preprocess::named_or_file("no-such-set").is_err());
+        assert!(read(&" ".repeat(MAX_FILE as usize + 1)).is_err());
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_set_from_a_device_is_refused() {
+        let error = Preprocess::named_or_file("/dev/zero").unwrap_err();
+        let expected = "`/dev/zero`: is not a regular file";
+        assert_eq!(error.to_string(), expected);
     }
 }

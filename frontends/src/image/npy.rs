@@ -1,12 +1,15 @@
 //! NumPy's `.npy` format: a header with type, order and shape, then the elements.
 
-use super::{Error, Pixels};
+use super::{Error, Pixels, check_picture};
 
 /// The first bytes of every such file.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Most elements that one tensor may have.
 const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Most bytes of the header, which takes a hundred.
+const MAX_HEADER: usize = 1 << 12;
 
 #[derive(Clone, Copy, Debug)]
 enum Element {
@@ -22,6 +25,11 @@ impl Element {
             Self::F32 { .. } => 4,
             Self::F64 { .. } => 8,
         }
+    }
+
+    /// Bytes of an element in memory.
+    fn bytes_read(self) -> usize {
+        self.bytes().min(4)
     }
 }
 
@@ -74,6 +82,9 @@ impl Npy {
                 )));
             }
         };
+        if length > MAX_HEADER {
+            return Err(damaged("the header is longer than that of any tensor"));
+        }
         let header = rest
             .get(..length)
             .ok_or_else(|| damaged("the header is cut off"))?;
@@ -128,6 +139,7 @@ impl Npy {
             )));
         }
         let count = if shape.len() == 4 { shape.remove(0) } else { 1 };
+        check_picture(file, (elements / count).checked_mul(element.bytes_read()))?;
         Ok(Self {
             element,
             shape,

@@ -1,6 +1,6 @@
 //! Data sets of images of one size: CIFAR's binary batches and the idx format.
 
-use super::{Error, Pixels, Raster};
+use super::{Error, Pixels, Raster, check_picture};
 
 const CIFAR_PIXELS: usize = 3 * 32 * 32;
 
@@ -83,6 +83,7 @@ impl Records {
                 "{expected} bytes of pixels expected, {found} found"
             )));
         }
+        check_picture(file, Some(found / extents[0]))?;
         Ok(Self {
             channels,
             height,
@@ -135,6 +136,9 @@ fn extents(bytes: &[u8]) -> Option<(Vec<usize>, usize)> {
         4 + 4 * axes,
     ))
 }
+
+/// Bytes before the labels of an idx file.
+pub(super) const LABELS_HEADER: u64 = 8;
 
 /// The labels of an idx file of one axis, if it is one and they are `count`.
 pub(super) fn idx_labels(bytes: &[u8], count: usize) -> Option<Vec<u8>> {

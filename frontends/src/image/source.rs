@@ -1,24 +1,21 @@
 //! Finding out what a file holds, and reading one image of it at a time.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::image::{ImageReader, Limits};
+use heddle_ir::file::open_regular;
 
+use super::folder::Found;
 use super::npy::{self, Npy};
+use super::photo::Place;
 use super::records::{self, Records};
-use super::{Error, Picture, Pixels, Raster};
+use super::{Error, MAX_BYTES, MAX_FILES, Picture, Pixels, photo, too_large};
 
-/// Most bytes that a file may hold, unpacked.
-const MAX_BYTES: u64 = 1 << 30;
-/// Most rows or columns of a PNG or JPEG.
-const MAX_SIDE: u32 = 1 << 14;
-/// How deep subfolders are searched.
-const MAX_DEPTH: usize = 8;
-const EXTENSIONS: [&str; 4] = ["png", "jpg", "jpeg", "npy"];
+/// Bytes to which every gzipped file may unpack; beyond, it may grow to ten times its length.
+const MAX_SMALL: u64 = 64 << 20;
 
 #[derive(Debug)]
 enum Layout {
@@ -35,95 +32,151 @@ struct Container {
 
 #[derive(Clone, Debug)]
 enum Source {
+    /// A file with one image.
     File(PathBuf),
-    Image(Arc<Container>, usize),
+    /// A run of images of a batch, from this one on.
+    Batch(Arc<Container>, usize),
+}
+
+/// A source, and the number of images up to its last one.
+#[derive(Clone, Debug)]
+struct Part {
+    end: usize,
+    source: Source,
 }
 
 /// The images that a name stands for. PNG, JPEG and `.npy` files of a folder are opened only when
 /// they are read; a batch is held as the bytes of its file and cut into images on demand.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    items: Vec<Source>,
+    parts: Vec<Part>,
 }
 
 /// Looks up what `spec` names, without decoding images.
 ///
 /// # Errors
-/// If a file cannot be read, is no picture, or the selection after `#` is none.
+/// If a file cannot be read, is no picture or too large, or the selection after `#` is none.
 pub fn sources(spec: &str) -> Result<Sources, Error> {
     let (path, selection) = match spec.rsplit_once('#') {
         Some((path, selection)) if !Path::new(spec).exists() => (path, Some(selection)),
         _ => (spec, None),
     };
     let path = Path::new(path);
-    let mut items = if path.is_dir() {
-        let mut files = Vec::new();
-        collect(path, 0, &mut files)?;
-        if files.is_empty() {
+    let mut sources = if path.is_dir() {
+        let mut found = Found::of_at_most(MAX_FILES);
+        found.collect(path, 0)?;
+        if found.files.is_empty() {
             return Err(Error::Empty {
                 folder: path.display().to_string(),
             });
         }
-        files.into_iter().map(Source::File).collect()
+        let part = |(index, file)| Part {
+            end: index + 1,
+            source: Source::File(file),
+        };
+        Sources {
+            parts: found.files.into_iter().enumerate().map(part).collect(),
+        }
     } else {
         open(path)?
     };
     if let Some(selection) = selection {
-        let range = parse(selection).filter(|range| !range.is_empty() && range.end <= items.len());
+        let count = sources.len();
+        let range = parse(selection).filter(|range| !range.is_empty() && range.end <= count);
         let Some(range) = range else {
             let file = path.display().to_string();
             let selection = selection.into();
             return Err(Error::Selection {
                 file,
                 selection,
-                count: items.len(),
+                count,
             });
         };
-        items = items.drain(range).collect();
+        sources.truncate(range.end);
+        sources.skip(range.start);
     }
-    Ok(Sources { items })
+    Ok(sources)
 }
 
 impl Sources {
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.parts.last().map_or(0, |part| part.end)
     }
 
     /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
     /// Keeps the first `limit` images.
     pub fn truncate(&mut self, limit: usize) {
-        self.items.truncate(limit);
+        if limit == 0 {
+            self.parts.clear();
+        }
+        let kept = self.parts.partition_point(|part| part.end < limit) + 1;
+        self.parts.truncate(kept);
+        if let Some(last) = self.parts.last_mut() {
+            last.end = last.end.min(limit);
+        }
+    }
+
+    /// Drops the first `count` images, which are not all.
+    fn skip(&mut self, count: usize) {
+        let (part, inner) = self.position(count);
+        self.parts.drain(..part);
+        if let Some(Part {
+            source: Source::Batch(_, first),
+            ..
+        }) = self.parts.first_mut()
+        {
+            *first += inner;
+        }
+        for part in &mut self.parts {
+            part.end -= count;
+        }
+    }
+
+    /// The part that holds an image, and which of the part's images it is.
+    fn position(&self, index: usize) -> (usize, usize) {
+        let part = self.parts.partition_point(|part| part.end <= index);
+        let start = part.checked_sub(1).map_or(0, |last| self.parts[last].end);
+        (part, index - start)
     }
 
     /// Appends the images of `other`.
     pub fn extend(&mut self, other: Self) {
-        self.items.extend(other.items);
+        let count = self.len();
+        self.parts.extend(other.parts.into_iter().map(|part| Part {
+            end: count + part.end,
+            ..part
+        }));
     }
 
-    /// Reads the image `index`; `None` when there are not as many.
+    /// Reads the image `index`; `None` when there are not as many. Its pixels take at most
+    /// [`MAX_PICTURE_BYTES`](super::MAX_PICTURE_BYTES).
     ///
     /// # Errors
-    /// If its file cannot be read or is damaged.
+    /// If its file cannot be read, is damaged or too large.
     pub fn get(&self, index: usize) -> Option<Result<Picture, Error>> {
-        self.items.get(index).map(Source::read)
+        let (part, inner) = self.position(index);
+        self.parts.get(part).map(|part| part.source.read(inner))
     }
 
     /// Reads one image after the other.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Picture, Error>> + '_ {
-        self.items.iter().map(Source::read)
+        (0..self.len()).map(|index| {
+            let (part, inner) = self.position(index);
+            self.parts[part].source.read(inner)
+        })
     }
 }
 
 impl Source {
-    fn read(&self) -> Result<Picture, Error> {
+    fn read(&self, index: usize) -> Result<Picture, Error> {
         match self {
             Self::File(path) => photo_or_first(path),
-            Self::Image(container, index) => Ok(container.image(*index)),
+            Self::Batch(container, first) => Ok(container.image(first + index)),
         }
     }
 }
@@ -168,65 +221,64 @@ fn parse(selection: &str) -> Option<Range<usize>> {
     }
 }
 
-fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+pub(super) fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |source| Error::Io {
         file: path.display().to_string(),
         source,
     }
 }
 
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let mut entries: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io_error(folder))? {
-        entries.push(entry.map_err(io_error(folder))?.path());
-    }
-    entries.sort();
-    for path in entries {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if path.is_dir() {
-            if depth < MAX_DEPTH && !path.is_symlink() {
-                collect(&path, depth + 1, files)?;
-            }
-        } else if extension.is_some_and(|name| EXTENSIONS.contains(&&*name.to_ascii_lowercase())) {
-            files.push(path);
-        }
-    }
-    Ok(())
+/// What a file holds.
+enum Content {
+    Photo(File, ::image::ImageFormat),
+    /// Its bytes, unpacked if it was gzipped.
+    Bytes(Vec<u8>),
 }
 
-/// The file's bytes, unpacked if it is gzipped.
-fn load(path: &Path) -> Result<Vec<u8>, Error> {
-    let file = File::open(path).map_err(io_error(path))?;
-    let too_large = || Error::Kind {
-        file: path.display().to_string(),
-        reason: format!("it is larger than {} MiB", MAX_BYTES >> 20),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io_error(path))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(too_large());
+/// Opens a file of at most `limit` bytes, unpacked; a photo stays where it is.
+fn load(path: &Path, limit: u64) -> Result<Content, Error> {
+    let io = io_error(path);
+    let mut file = open_regular(path).map_err(&io)?;
+    let name = path.display().to_string();
+    let length = file.metadata().map_err(&io)?.len();
+    let mut magic = Vec::new();
+    (&file).take(8).read_to_end(&mut magic).map_err(&io)?;
+    file.rewind().map_err(&io)?;
+    if let Some(format) = photo::format(&magic) {
+        return Ok(Content::Photo(file, format));
     }
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        flate2::read::MultiGzDecoder::new(&bytes[..])
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut unpacked)
+    let help = "give a batch in several files";
+    let packed = magic.starts_with(&[0x1f, 0x8b]);
+    let most = if packed { MAX_BYTES } else { limit };
+    if length > most {
+        return Err(too_large(&name, length, most, "bytes", help));
+    }
+    let mut bytes = Vec::new();
+    if packed {
+        let limit = limit.min(MAX_SMALL.max(length.saturating_mul(10)));
+        flate2::read::MultiGzDecoder::new(BufReader::new(file))
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
             .map_err(|error| Error::Damaged {
-                file: path.display().to_string(),
+                file: name.clone(),
                 reason: format!("it does not unpack ({error})"),
             })?;
-        if unpacked.len() as u64 > MAX_BYTES {
-            return Err(too_large());
+        if bytes.len() as u64 > limit {
+            return Err(Error::TooLarge {
+                file: name,
+                found: format!("more than {limit} bytes, unpacked from {length}"),
+                limit: format!("{limit}, the larger of 64 MiB and ten times its length,"),
+                help: "unpack it with `gunzip`; a file holds at most 512 MB",
+            });
         }
-        bytes = unpacked;
+    } else {
+        bytes.reserve_exact(length as usize + 1);
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(&io)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(&name, bytes.len() as u64, limit, "bytes", help));
+        }
     }
-    Ok(bytes)
-}
-
-fn is_photo(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"\x89PNG\r\n\x1a\n") || bytes.starts_with(&[0xff, 0xd8, 0xff])
+    Ok(Content::Bytes(bytes))
 }
 
 fn container(path: &Path, bytes: Vec<u8>) -> Result<Container, Error> {
@@ -261,32 +313,60 @@ fn container(path: &Path, bytes: Vec<u8>) -> Result<Container, Error> {
 fn sibling_labels(path: &Path, count: usize) -> Option<Vec<u8>> {
     let name = path.file_name()?.to_str()?;
     let labels = name.replace("images", "labels").replace("idx3", "idx1");
-    let bytes = (labels != name).then(|| load(&path.with_file_name(labels)).ok())??;
-    records::idx_labels(&bytes, count)
+    if labels == name {
+        return None;
+    }
+    let limit = count as u64 + records::LABELS_HEADER;
+    match load(&path.with_file_name(labels), limit).ok()? {
+        Content::Bytes(bytes) => records::idx_labels(&bytes, count),
+        Content::Photo(..) => None,
+    }
 }
 
-fn open(path: &Path) -> Result<Vec<Source>, Error> {
-    let bytes = load(path)?;
-    if is_photo(&bytes) {
-        return Ok(vec![Source::File(path.to_path_buf())]);
+fn open(path: &Path) -> Result<Sources, Error> {
+    let one = |source| Sources {
+        parts: vec![Part { end: 1, source }],
+    };
+    match load(path, MAX_BYTES)? {
+        Content::Photo(..) => Ok(one(Source::File(path.to_path_buf()))),
+        Content::Bytes(bytes) if photo::format(&bytes).is_some() => {
+            Ok(one(Source::File(path.to_path_buf())))
+        }
+        Content::Bytes(bytes) => {
+            let container = Arc::new(container(path, bytes)?);
+            let end = container.count();
+            let source = Source::Batch(container, 0);
+            Ok(Sources {
+                parts: vec![Part { end, source }],
+            })
+        }
     }
-    let container = Arc::new(container(path, bytes)?);
-    Ok((0..container.count())
-        .map(|index| Source::Image(container.clone(), index))
-        .collect())
 }
 
 fn photo_or_first(path: &Path) -> Result<Picture, Error> {
-    let bytes = load(path)?;
-    if is_photo(&bytes) {
-        let name = path.display().to_string();
-        let pixels = Pixels::Photo(photo(&name, bytes)?);
-        return Ok(Picture {
-            name,
-            pixels,
-            label: None,
-        });
-    }
+    let name = path.display().to_string();
+    let raster = match load(path, MAX_BYTES)? {
+        Content::Photo(file, format) => {
+            let length = file.metadata().map_err(io_error(path))?.len();
+            photo::decode(&name, BufReader::new(file), format, (Place::Disk, length))?
+        }
+        Content::Bytes(bytes) => match photo::format(&bytes) {
+            Some(format) => {
+                let length = bytes.len() as u64;
+                photo::decode(&name, Cursor::new(bytes), format, (Place::Memory, length))?
+            }
+            None => return only_image(path, bytes),
+        },
+    };
+    Ok(Picture {
+        name,
+        pixels: Pixels::Photo(raster),
+        label: None,
+    })
+}
+
+/// The image of a file that holds one.
+fn only_image(path: &Path, bytes: Vec<u8>) -> Result<Picture, Error> {
     let container = container(path, bytes)?;
     if container.count() != 1 {
         return Err(Error::Tensor {
@@ -296,39 +376,6 @@ fn photo_or_first(path: &Path) -> Result<Picture, Error> {
         });
     }
     Ok(container.image(0))
-}
-
-fn photo(file: &str, bytes: Vec<u8>) -> Result<Raster, Error> {
-    let damaged = |reason: String| Error::Damaged {
-        file: file.into(),
-        reason,
-    };
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| damaged(error.to_string()))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    reader.limits(limits);
-    let decoded = reader
-        .decode()
-        .map_err(|error| damaged(error.to_string()))?;
-    let (width, height) = (decoded.width() as usize, decoded.height() as usize);
-    if width == 0 || height == 0 {
-        return Err(damaged("it has no pixels".into()));
-    }
-    let (channels, interleaved) = if decoded.color().has_color() {
-        (3, decoded.into_rgb8().into_raw())
-    } else {
-        (1, decoded.into_luma8().into_raw())
-    };
-    let data = super::tensor::planes(&interleaved, channels);
-    Ok(Raster {
-        channels,
-        height,
-        width,
-        data,
-    })
 }
 
 #[cfg(test)]
@@ -369,6 +416,39 @@ mod tests {
                 matches!(error, Error::Selection { count: 4, .. }),
                 "{selection}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn sources_are_cut_and_joined_across_their_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = batch(folder.path());
+        let labels = |sources: &Sources| -> Vec<u8> {
+            let all = sources
+                .iter()
+                .map(|picture| picture.unwrap().label.unwrap());
+            let all: Vec<u8> = all.collect();
+            assert_eq!(all.len(), sources.len());
+            let at = |index| sources.get(index).unwrap().unwrap().label.unwrap();
+            assert!((0..all.len()).all(|index| at(index) == all[index]));
+            assert!(sources.get(all.len()).is_none());
+            all
+        };
+        let of = |selection: &str| sources(&format!("{path}{selection}")).unwrap();
+        let mut joined = of("#1..4");
+        joined.extend(of("#0"));
+        joined.extend(of(""));
+        assert_eq!(labels(&joined), [1, 2, 3, 0, 0, 1, 2, 3]);
+        for limit in (0..=9).rev() {
+            let mut cut = joined.clone();
+            cut.truncate(limit);
+            assert_eq!(labels(&cut), [1, 2, 3, 0, 0, 1, 2, 3][..limit.min(8)]);
+            assert_eq!(cut.is_empty(), limit == 0);
+        }
+        for first in 0..8 {
+            let mut rest = joined.clone();
+            rest.skip(first);
+            assert_eq!(labels(&rest), [1, 2, 3, 0, 0, 1, 2, 3][first..]);
         }
     }
 

@@ -1,5 +1,7 @@
 //! From pixels to the tensor that a model takes.
 
+use std::borrow::Cow;
+
 use ::image::imageops::{self, FilterType};
 use ::image::{ImageBuffer, Luma, Rgb};
 use heddle_ir::preprocess::Preprocess;
@@ -8,10 +10,11 @@ use super::{Error, Picture, Pixels, Raster};
 
 /// Interleaved pixels (`H, W, C`) to planes (`C, H, W`).
 pub(super) fn planes<T: Copy>(interleaved: &[T], channels: usize) -> Vec<T> {
-    (0..channels)
-        .flat_map(|channel| interleaved.iter().skip(channel).step_by(channels))
-        .copied()
-        .collect()
+    let mut planes = Vec::with_capacity(interleaved.len());
+    for channel in 0..channels {
+        planes.extend(interleaved.iter().skip(channel).step_by(channels));
+    }
+    planes
 }
 
 /// The row-major `C, H, W` tensor of a picture for a model that takes `shape`, with a sentence for
@@ -134,18 +137,18 @@ fn in_order<T: Copy>(
     }
 }
 
-fn fit(
-    raster: &Raster,
+fn fit<'a>(
+    raster: &'a Raster,
     shape: [usize; 3],
     picture: &Picture,
-) -> Result<(Vec<u8>, Option<String>), Error> {
+) -> Result<(Cow<'a, [u8]>, Option<String>), Error> {
     let [channels, height, width] = shape;
     let mut notes = Vec::new();
     let data = match (raster.channels, channels) {
-        (found, wanted) if found == wanted => raster.data.clone(),
+        (found, wanted) if found == wanted => Cow::Borrowed(&raster.data[..]),
         (1, 3) => {
             notes.push("is grey and was taken as colour".to_string());
-            raster.data.repeat(3)
+            Cow::Owned(raster.data.repeat(3))
         }
         (3, 1) => {
             notes.push("was turned grey".to_string());
@@ -155,7 +158,8 @@ fn fit(
                 .zip(green)
                 .zip(blue)
                 .map(|((red, green), blue)| luma(*red, *green, *blue))
-                .collect()
+                .collect::<Vec<u8>>()
+                .into()
         }
         (found, _) => {
             let found = [found, raster.height, raster.width];
@@ -172,11 +176,11 @@ fn fit(
     let size = [raster.width as u32, raster.height as u32];
     let target = [width as u32, height as u32];
     let data = if channels == 1 {
-        resize_grey(data, size, target)
+        resize_grey(data.into_owned(), size, target)
     } else {
         resize_colour(&data, size, target)
     };
-    Ok((data, Some(notes.join(" and "))))
+    Ok((Cow::Owned(data), Some(notes.join(" and "))))
 }
 
 /// ITU-R BT.601 luma.

@@ -7,8 +7,9 @@ use heddle_ir::nn::{LinearOp, Op, TensorType};
 use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
 use super::attr::Attributes;
+use super::budget::Budget;
 use super::ops::Placeholder;
-use super::tensor::Const;
+use super::tensor::{Const, check_rank};
 use super::view::View;
 
 /// What an ONNX tensor is to the importer.
@@ -97,13 +98,11 @@ impl Call<'_> {
         role: &str,
     ) -> Result<Option<Vec<i64>>, String> {
         let constant = self.optional_constant(index, role)?;
-        constant
-            .map(|constant| constant.as_ints().map(<[i64]>::to_vec))
-            .transpose()
+        constant.map(|constant| list(constant)).transpose()
     }
 
     pub(super) fn ints(&self, index: usize, role: &str) -> Result<Vec<i64>, String> {
-        Ok(self.constant(index, role)?.as_ints()?.to_vec())
+        list(self.constant(index, role)?)
     }
 
     /// Axes that are an attribute before operator set `since` and input `index` from there on.
@@ -153,6 +152,25 @@ impl Call<'_> {
     }
 }
 
+/// Most entries of a list of axes, extents, pads or sizes.
+const MAX_LIST: usize = 1 << 12;
+
+/// The elements of a constant that lists axes, extents, pads or sizes.
+fn list(constant: &Const) -> Result<Vec<i64>, String> {
+    let ints = constant.as_ints()?;
+    if ints.len() > MAX_LIST {
+        return Err(format!(
+            "`{}` has {} elements, at most {MAX_LIST} are read of a list",
+            constant.name,
+            ints.len()
+        ));
+    }
+    Ok(ints.to_vec())
+}
+
+/// Bytes that an operation of the graph takes, its name apart.
+const NODE: usize = 512;
+
 /// The tensor graph under construction.
 #[derive(Default)]
 pub(super) struct Graph {
@@ -160,6 +178,10 @@ pub(super) struct Graph {
     pub(super) weights: Weights,
     /// Stored weights by name, so that one used twice is stored once.
     by_name: HashMap<String, WeightId>,
+    /// For every weight the number that all its elements are, if they are one.
+    uniform: Vec<Option<f32>>,
+    /// What may still be made.
+    pub(super) budget: Budget,
     /// Identities that stand for a function which only a product can take.
     pub(super) placeholders: BTreeMap<ValueId, Placeholder>,
 }
@@ -187,6 +209,7 @@ impl Graph {
     ) -> Result<ValueId, String> {
         let types: Vec<&TensorType> = operands.iter().map(|operand| self.ty(*operand)).collect();
         let ty = verify::nn::infer(&op, &types, &self.weights)?;
+        self.budget.take(NODE + name.len())?;
         Ok(self.inner.add(op, operands, ty, name))
     }
 
@@ -236,6 +259,7 @@ impl Graph {
             }
             _ => (x.id, x.view.clone()),
         };
+        check_rank(dims.len())?;
         let view = view.reshaped(self.ty(id), dims)?;
         self.flattened(Traced { id, view }, name)
     }
@@ -295,19 +319,43 @@ impl Graph {
                 "weights made from `{name}` hold {bad}; they must be finite"
             ));
         }
+        self.budget.work(data.len())?;
         let tensor = Tensor::new(name, shape, data);
         if let Some(known) = self.by_name.get(name)
             && *self.weights.get(*known) == tensor
         {
             return Ok(*known);
         }
+        let bytes = size_of_val(&tensor.data[..]);
+        self.budget.take(NODE + 2 * name.len() + bytes)?;
+        let uniform = tensor.data.first().copied();
+        self.uniform
+            .push(uniform.filter(|first| tensor.data.iter().all(|element| element == first)));
         let id = self.weights.push(tensor);
         self.by_name.insert(name.to_string(), id);
         Ok(id)
     }
 
+    /// The number that all elements of a weight are.
+    pub(super) fn uniform(&self, id: WeightId) -> Option<f64> {
+        self.uniform[id.0 as usize].map(f64::from)
+    }
+
+    /// Makes sure that `elements` weights can be made, before they are.
+    pub(super) fn room(&mut self, elements: usize) -> Result<(), String> {
+        self.budget.work(elements)?;
+        self.budget.room(elements.saturating_mul(size_of::<f32>()))
+    }
+
+    /// The same number for every channel of a value.
+    pub(super) fn of_channels(&mut self, x: ValueId, number: f32) -> Result<Vec<f32>, String> {
+        let channels = self.chw(x)[0];
+        self.room(channels)?;
+        Ok(vec![number; channels])
+    }
+
     /// A constant that is broadcast to `x`, as one number per channel.
-    pub(super) fn per_channel(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
+    pub(super) fn per_channel(&mut self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
         let coefficients = self.coefficients(x, constant)?;
         if coefficients.len() == self.chw(x.id)[0] {
             return Ok(coefficients);
@@ -320,13 +368,18 @@ impl Graph {
 
     /// A constant that is broadcast to `x`: one number per channel, or one per element in the
     /// order of the graph's value where it varies over height or width.
-    pub(super) fn coefficients(&self, x: &Traced, constant: &Const) -> Result<Vec<f32>, String> {
+    pub(super) fn coefficients(
+        &mut self,
+        x: &Traced,
+        constant: &Const,
+    ) -> Result<Vec<f32>, String> {
         let steps = self.steps(x, constant)?;
         let elements = constant.to_weights()?;
         let [channels, height, width] = match (self.chw(x.id), steps) {
             ([channels, _, _], [_, 0, 0]) => [channels, 1, 1],
             (all, _) => all,
         };
+        self.room(channels * height * width)?;
         let mut coefficients = Vec::with_capacity(channels * height * width);
         for channel in 0..channels {
             for row in 0..height {
@@ -391,6 +444,9 @@ impl Graph {
             .into_iter()
             .flatten()
             .any(|coefficients| coefficients.len() != channels);
+        if of_elements {
+            self.room(2 * shape.iter().product::<usize>())?;
+        }
         let mut stored = |coefficients: Option<Vec<f32>>, suffix: &str| {
             let Some(mut data) = coefficients else {
                 return Ok(None);

@@ -31,6 +31,7 @@ pub(super) fn reshape(
     target: &[i64],
     keep_zeros: bool,
 ) -> Result<Vec<usize>, String> {
+    super::tensor::check_rank(target.len())?;
     let misfit = || format!("cannot reshape {dims:?} to {target:?}");
     let mut shape = Vec::with_capacity(target.len());
     let mut inferred = None;
@@ -85,6 +86,7 @@ pub(super) fn squeeze(dims: &[usize], axes: Option<&[i64]>) -> Result<Vec<usize>
 
 /// The shape that `Unsqueeze` makes of `dims`.
 pub(super) fn unsqueeze(dims: &[usize], axes: &[i64]) -> Result<Vec<usize>, String> {
+    super::tensor::check_rank(dims.len() + axes.len())?;
     let set = axis_set(axes, dims.len() + axes.len())?;
     let mut rest = dims.iter();
     Ok(set
@@ -105,7 +107,10 @@ pub(super) fn permutation(perm: Option<&[i64]>, rank: usize) -> Result<Vec<usize
         return Ok((0..rank).rev().collect());
     };
     if perm.len() != rank {
-        return Err(format!("permutation {perm:?} does not fit rank {rank}"));
+        return Err(format!(
+            "a permutation of {} axes does not fit rank {rank}",
+            perm.len()
+        ));
     }
     axis_set(perm, rank)?;
     perm.iter().map(|entry| axis(*entry, rank)).collect()

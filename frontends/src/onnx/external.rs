@@ -2,15 +2,21 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use heddle_ir::file::read_regular;
 use indexmap::IndexMap;
 use onnx_protobuf::TensorProto;
 use onnx_protobuf::tensor_proto::DataLocation;
+
+/// Most bytes of all files together, as many as the model's own file may have.
+const MAX_BYTES: u64 = 1 << 31;
 
 /// Where external data may come from, and the files read from there so far.
 pub(super) struct ExternalData {
     /// The model's folder; `None` for a model in memory.
     folder: Option<PathBuf>,
     files: IndexMap<String, Vec<u8>>,
+    /// Bytes of those files.
+    read: u64,
 }
 
 /// What is wrong with external data, and what it is about.
@@ -26,13 +32,15 @@ impl ExternalData {
         Self {
             folder,
             files: IndexMap::new(),
+            read: 0,
         }
     }
 
-    /// The bytes of a tensor that lies in another file; `None` if it lies in the model.
-    pub(super) fn bytes(&mut self, proto: &TensorProto) -> Result<Option<&[u8]>, Failure> {
+    /// The bytes of a tensor that lies in another file, `None` if it lies in the model, and the
+    /// number of bytes of all files read so far.
+    pub(super) fn bytes(&mut self, proto: &TensorProto) -> Result<(Option<&[u8]>, usize), Failure> {
         if proto.data_location.enum_value() != Ok(DataLocation::EXTERNAL) {
-            return Ok(None);
+            return Ok((None, self.read as usize));
         }
         let of_tensor = |message: String| Failure {
             file: None,
@@ -59,12 +67,14 @@ impl ExternalData {
                 file: Some(location.clone()),
                 message,
             })?;
+            self.read += bytes.len() as u64;
             self.files.insert(location.clone(), bytes);
         }
         let bytes = &self.files[location];
         let end = length.map_or(Some(bytes.len()), |length| offset.checked_add(length));
         let range = end.and_then(|end| bytes.get(offset..end));
-        range.map(Some).ok_or_else(|| {
+        let read = self.read as usize;
+        range.map(|range| (Some(range), read)).ok_or_else(|| {
             let length = length.map_or("the rest".into(), |length| format!("{length} bytes"));
             of_tensor(format!(
                 "wants {length} at offset {offset} of `{location}`, which has {} bytes",
@@ -104,6 +114,6 @@ impl ExternalData {
         if !resolved.is_file() {
             return Err("is not a regular file".into());
         }
-        std::fs::read(&resolved).map_err(missing)
+        read_regular(&resolved, MAX_BYTES - self.read).map_err(missing)
     }
 }

@@ -88,22 +88,50 @@ fn within(shape: &[usize], limit: usize) -> Result<usize, String> {
 }
 
 /// For every element of a tensor of shape `shape` the index `start + Σ position·stride`.
-fn strided(shape: &[usize], strides: &[isize], start: usize) -> Vec<usize> {
-    if shape.contains(&0) {
-        return Vec::new();
+fn strided(shape: &[usize], strides: &[isize], start: usize) -> Strided {
+    let axes = shape.iter().zip(strides);
+    Strided {
+        left: shape.iter().product(),
+        next: start,
+        axes: axes.map(|(extent, stride)| (*extent, *stride)).collect(),
+        position: vec![0; shape.len()],
     }
-    let mut indices = vec![start];
-    for (extent, stride) in shape.iter().zip(strides) {
-        indices = indices
-            .iter()
-            .flat_map(|base| {
-                (0..*extent as isize)
-                    .map(move |position| base.wrapping_add_signed(position.wrapping_mul(*stride)))
-            })
-            .collect();
-    }
-    indices
 }
+
+/// The indices that [`strided`] gives, one after the other: there may be millions.
+struct Strided {
+    left: usize,
+    next: usize,
+    /// Extent and stride of every axis.
+    axes: Vec<(usize, isize)>,
+    position: Vec<usize>,
+}
+
+impl Iterator for Strided {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let current = self.next;
+        for ((extent, stride), position) in self.axes.iter().zip(&mut self.position).rev() {
+            *position += 1;
+            if *position < *extent {
+                self.next = self.next.wrapping_add_signed(*stride);
+                break;
+            }
+            *position = 0;
+            let back = stride.wrapping_mul(*extent as isize - 1);
+            self.next = self.next.wrapping_add_signed(back.wrapping_neg());
+        }
+        Some(current)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Strided {}
 
 /// Row-major strides.
 fn strides(shape: &[usize]) -> Vec<isize> {
@@ -115,7 +143,7 @@ fn strides(shape: &[usize]) -> Vec<isize> {
 }
 
 /// Indices that broadcast a tensor of shape `from` to `to`.
-fn broadcast_indices(from: &[usize], to: &[usize]) -> Vec<usize> {
+fn broadcast_indices(from: &[usize], to: &[usize]) -> Strided {
     let skipped = to.len() - from.len();
     let mut steps = vec![0; skipped];
     steps.extend(
@@ -138,13 +166,18 @@ mod tests {
 
     #[test]
     fn strides_reach_every_element() {
-        assert_eq!(strided(&[2, 3], &strides(&[2, 3]), 0), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(strided(&[3], &[-2], 4), [4, 2, 0]);
+        let all = |indices: Strided| indices.collect::<Vec<usize>>();
         assert_eq!(
-            broadcast_indices(&[3, 1], &[2, 3, 2]),
+            all(strided(&[2, 3], &strides(&[2, 3]), 0)),
+            [0, 1, 2, 3, 4, 5]
+        );
+        assert_eq!(all(strided(&[3, 2], &[-2, 1], 4)), [4, 5, 2, 3, 0, 1]);
+        assert_eq!(all(strided(&[], &[], 7)), [7]);
+        assert_eq!(
+            all(broadcast_indices(&[3, 1], &[2, 3, 2])),
             [0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2]
         );
-        assert!(strided(&[0, 3], &[3, 1], 0).is_empty());
+        assert!(all(strided(&[0, 3], &[3, 1], 0)).is_empty());
         assert!(within(&[1 << 40, 1 << 40], 10).is_err() && within(&[11], 10).is_err());
     }
 }

@@ -1,6 +1,8 @@
 //! From a parsed file to a model: what is needed, in which order, and all that is wrong with it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod order;
+
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
@@ -8,30 +10,44 @@ use heddle_ir::{ValueId, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
-use super::ImportOptions;
 use super::attr::Attributes;
 use super::build::{Call, Graph, Traced, Value};
 use super::external::ExternalData;
-use super::tensor::{Const, ElementType};
+use super::tensor::{Const, ElementType, check_rank};
 use super::view::View;
+use super::{ImportOptions, Parsed};
 use super::{fold, ops, opset};
 use crate::error::{Problem, Problems};
 
-/// Imports a parsed model. `digest` has seen the model's bytes.
+/// Most problems that are kept, and most bytes of a sentence in one.
+const MAX_PROBLEMS: usize = 1000;
+const MAX_MESSAGE: usize = 1000;
+
+/// Work of a node, its constants apart.
+const NODE: usize = 64;
+
+/// Bytes that an axis of a value takes.
+const AXIS: usize = 64;
+
+/// Bytes that a folded constant takes, its elements and its name apart.
+const CONSTANT: usize = 256;
+
+/// Imports a parsed model.
 pub(super) fn import(
     name: &str,
-    proto: &ModelProto,
-    mut digest: Sha256,
+    parsed: &Parsed,
     external: ExternalData,
     options: &ImportOptions,
 ) -> Result<Model, Problems> {
-    let mut importer = Importer::new(proto, external, options);
+    let Parsed { proto, digest, .. } = parsed;
+    let mut importer = Importer::new(parsed, external, options);
     importer.run(proto);
     if !importer.problems.is_empty() {
-        return Err(Problems(importer.problems.into_iter().collect()));
+        return Err(importer.problems());
     }
+    let mut digest = digest.clone();
     for file in importer.external.files() {
         digest.update(file);
     }
@@ -53,6 +69,7 @@ pub(super) fn import(
     if violations.is_empty() {
         return Ok(model);
     }
+    let more = violations.len().saturating_sub(MAX_PROBLEMS);
     let problem = |violation: verify::Violation| Problem {
         subject: violation
             .value
@@ -60,7 +77,22 @@ pub(super) fn import(
         kind: "model".into(),
         message: violation.message,
     };
-    Err(Problems(violations.into_iter().map(problem).collect()))
+    let first = violations.into_iter().take(MAX_PROBLEMS);
+    Err(Problems {
+        list: first.map(problem).collect(),
+        more,
+    })
+}
+
+/// The beginning of a text that may be any length.
+fn shortened(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// What has become of an ONNX tensor.
@@ -73,6 +105,8 @@ enum Slot {
 struct Importer<'a> {
     options: &'a ImportOptions,
     external: ExternalData,
+    /// Bytes of the model's file.
+    length: usize,
     proto: &'a GraphProto,
     opset: i64,
     graph: Graph,
@@ -82,14 +116,17 @@ struct Importer<'a> {
     input_order: AxisOrder,
     notes: Vec<String>,
     problems: IndexSet<Problem>,
+    /// Problems that are not kept.
+    more: usize,
 }
 
 impl<'a> Importer<'a> {
-    fn new(proto: &'a ModelProto, external: ExternalData, options: &'a ImportOptions) -> Self {
+    fn new(parsed: &'a Parsed, external: ExternalData, options: &'a ImportOptions) -> Self {
         Self {
             options,
             external,
-            proto: &proto.graph,
+            length: parsed.length,
+            proto: &parsed.proto.graph,
             opset: opset::NEWEST,
             graph: Graph::default(),
             slots: HashMap::new(),
@@ -97,15 +134,27 @@ impl<'a> Importer<'a> {
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
             problems: IndexSet::new(),
+            more: 0,
         }
     }
 
     fn problem(&mut self, subject: &str, kind: &str, message: impl Into<String>) {
+        if self.problems.len() == MAX_PROBLEMS {
+            self.more += 1;
+            return;
+        }
         self.problems.insert(Problem {
-            subject: subject.into(),
-            kind: kind.into(),
-            message: message.into(),
+            subject: shortened(subject.into(), MAX_MESSAGE),
+            kind: shortened(kind.into(), MAX_MESSAGE),
+            message: shortened(message.into(), MAX_MESSAGE),
         });
+    }
+
+    fn problems(self) -> Problems {
+        Problems {
+            list: self.problems.into_iter().collect(),
+            more: self.more,
+        }
     }
 
     fn run(&mut self, model: &'a ModelProto) {
@@ -136,142 +185,6 @@ impl<'a> Importer<'a> {
         }
     }
 
-    /// The node that produces each tensor.
-    fn producers(&mut self) -> HashMap<&'a str, usize> {
-        let mut producers = HashMap::new();
-        for (index, node) in self.proto.node.iter().enumerate() {
-            for output in node.output.iter().filter(|output| !output.is_empty()) {
-                if producers.insert(output.as_str(), index).is_some() {
-                    self.problem(output, "tensor", "is produced by two nodes");
-                }
-            }
-        }
-        producers
-    }
-
-    /// The one tensor that the model is about: its output, classification layers cut off.
-    fn output(&mut self, producers: &HashMap<&'a str, usize>) -> Option<&'a str> {
-        let mut logits: Vec<&str> = Vec::new();
-        for output in &self.proto.output {
-            let logit = self.cut(output.name.as_str(), producers);
-            if !logits.contains(&logit) {
-                logits.push(logit);
-            }
-        }
-        match logits[..] {
-            [output] => Some(output),
-            [] => {
-                self.problem("graph", "model", "has no output");
-                None
-            }
-            _ => {
-                let names: Vec<String> = logits.iter().map(|name| format!("`{name}`")).collect();
-                let message = format!("has {} outputs; one is supported", names.join(", "));
-                self.problem("graph", "model", message);
-                None
-            }
-        }
-    }
-
-    /// Goes back from an output over softmax and the like to the logits.
-    fn cut(&mut self, output: &'a str, producers: &HashMap<&'a str, usize>) -> &'a str {
-        let (mut name, mut logits) = (output, output);
-        // Every step goes to another node unless the graph is cyclic.
-        for _ in 0..producers.len() {
-            let Some(node) = producers.get(name).map(|index| &self.proto.node[*index]) else {
-                break;
-            };
-            let Some(input) = node.input.first() else {
-                break;
-            };
-            match node.op_type.as_str() {
-                op if opset::FINAL.contains(&op) && opset::is_default(&node.domain) => {
-                    let note = format!(
-                        "the final {} `{}` is cut off: results are logits",
-                        node.op_type,
-                        node_name(node)
-                    );
-                    if !self.notes.contains(&note) {
-                        self.notes.push(note);
-                    }
-                    logits = input;
-                }
-                "Identity" | "Cast" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" => {}
-                _ => break,
-            }
-            name = input;
-        }
-        logits
-    }
-
-    /// Nodes and tensors that `output` depends on.
-    fn live(&self, producers: &HashMap<&'a str, usize>, output: &'a str) -> Live<'a> {
-        let mut live = Live {
-            nodes: BTreeSet::new(),
-            tensors: BTreeSet::from([output]),
-        };
-        let mut pending = vec![output];
-        while let Some(tensor) = pending.pop() {
-            let Some(index) = producers.get(tensor) else {
-                continue;
-            };
-            if live.nodes.insert(*index) {
-                for input in self.proto.node[*index]
-                    .input
-                    .iter()
-                    .filter(|name| !name.is_empty())
-                {
-                    if live.tensors.insert(input) {
-                        pending.push(input);
-                    }
-                }
-            }
-        }
-        live
-    }
-
-    /// The live nodes, every one behind those that it depends on, else as in the file.
-    fn in_order(
-        &mut self,
-        producers: &HashMap<&'a str, usize>,
-        live: &BTreeSet<usize>,
-    ) -> Vec<usize> {
-        let mut waiting: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut users: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for index in live {
-            let inputs = self.proto.node[*index].input.iter();
-            let needed: BTreeSet<usize> = inputs
-                .filter_map(|input| producers.get(input.as_str()).copied())
-                .collect();
-            waiting.insert(*index, needed.len());
-            for needed in needed {
-                users.entry(needed).or_default().push(*index);
-            }
-        }
-        let mut ready: BTreeSet<usize> = waiting
-            .iter()
-            .filter(|(_, count)| **count == 0)
-            .map(|(index, _)| *index)
-            .collect();
-        let mut order = Vec::with_capacity(live.len());
-        while let Some(index) = ready.pop_first() {
-            order.push(index);
-            for user in users.remove(&index).unwrap_or_default() {
-                if let Some(count) = waiting.get_mut(&user) {
-                    *count -= 1;
-                    if *count == 0 {
-                        ready.insert(user);
-                    }
-                }
-            }
-        }
-        if let Some((stuck, _)) = waiting.iter().find(|(_, count)| **count > 0) {
-            let node = &self.proto.node[*stuck];
-            self.problem(node_name(node), &node.op_type, "depends on its own output");
-        }
-        order
-    }
-
     fn load_initializers(&mut self, live: &BTreeSet<&'a str>) {
         for proto in &self.proto.initializer {
             if live.contains(proto.name.as_str()) {
@@ -295,10 +208,15 @@ impl<'a> Importer<'a> {
     /// Reads a tensor of the file, or reports why it cannot be read.
     fn load(&mut self, proto: &TensorProto) -> Option<Const> {
         let (subject, kind, message) = match self.external.bytes(proto) {
-            Ok(bytes) => match Const::load(proto, bytes) {
-                Ok(constant) => return Some(constant),
-                Err(message) => (proto.name.clone(), "initializer", message),
-            },
+            Ok((bytes, read)) => {
+                let [elements, size] = Const::size_of_load(proto, bytes);
+                let budget = &mut self.graph.budget;
+                let room = budget.load(elements, size, self.length + read);
+                match room.and_then(|()| Const::load(proto, bytes)) {
+                    Ok(constant) => return Some(constant),
+                    Err(message) => (proto.name.clone(), "initializer", message),
+                }
+            }
             Err(failure) => match failure.file {
                 Some(file) => (file, "external data", failure.message),
                 None => (proto.name.clone(), "initializer", failure.message),
@@ -483,6 +401,11 @@ impl<'a> Importer<'a> {
             .iter()
             .flatten()
             .all(|input| matches!(input, Value::Const(_)));
+        let touched = inputs.iter().flatten().map(|input| match input {
+            Value::Const(constant) => constant.len(),
+            Value::Traced(_) => 0,
+        });
+        self.graph.budget.work(NODE + touched.sum::<usize>())?;
         let call = Call {
             name: node_name(node),
             op: &node.op_type,
@@ -498,19 +421,47 @@ impl<'a> Importer<'a> {
         }
         let value = match (fold::evaluator(call.op), ops::builder(call.op)) {
             (Some(evaluate), _) if constant => {
-                let left = self.options.max_folded_elements.saturating_sub(self.folded);
-                let mut result = evaluate(&call, left)?;
-                self.folded += result.len();
+                let mut result = self.folded(evaluate, &call)?;
                 if result.name.is_empty() {
                     result.name = node.output.first().cloned().unwrap_or_default();
                 }
+                let bytes = CONSTANT + result.name.len();
+                self.graph.budget.take(bytes)?;
                 Value::Const(Rc::new(result))
             }
             (_, Some(build)) => build(&mut self.graph, &call)?,
             _ => return Err("supported on constants only, but depends on the image".into()),
         };
         call.attributes.finish()?;
+        self.graph.budget.take(AXIS * value.dims().len())?;
         Ok(vec![value])
+    }
+
+    /// Evaluates a node within what is left for constants.
+    fn folded(&mut self, evaluate: fold::Evaluator, call: &Call<'_>) -> Result<Const, String> {
+        let budget = &mut self.graph.budget;
+        if call.op == "Constant"
+            && let Some(tensor) = call.attributes.tensor("value")?
+        {
+            // The file's own elements, as an initialiser's.
+            let [elements, bytes] = Const::size_of_load(tensor, None);
+            budget.load(elements, bytes, self.length)?;
+            return evaluate(call, elements);
+        }
+        let most = budget.loaded_elements().saturating_mul(2);
+        let most = most.saturating_add(self.options.max_folded_elements);
+        let left = most.saturating_sub(self.folded);
+        let result = evaluate(call, left)?;
+        check_rank(result.shape.len())?;
+        if result.len() > left {
+            return Err(format!(
+                "a constant of shape {:?} is too large to be evaluated",
+                result.shape
+            ));
+        }
+        budget.work(result.len())?;
+        self.folded += result.len();
+        Ok(result)
     }
 
     fn finish(&mut self, output: &'a str) {
@@ -555,21 +506,19 @@ impl Importer<'_> {
             .filter(|(value, _)| live[value.index()])
             .map(|(value, kind)| (graph.node(*value).name.clone(), kind.refusal()))
             .collect();
+        if left.is_empty() {
+            return;
+        }
+        // The first node of a name counts.
+        let nodes = self.proto.node.iter().rev();
+        let kinds: HashMap<&str, &str> = nodes
+            .map(|node| (node_name(node), node.op_type.as_str()))
+            .collect();
         for (name, refusal) in left {
-            let nodes = self.proto.node.iter();
-            let kind = nodes
-                .filter(|node| node_name(node) == name)
-                .map(|node| node.op_type.clone())
-                .next();
-            self.problem(&name, kind.as_deref().unwrap_or("node"), refusal);
+            let kind = kinds.get(&*name).copied().unwrap_or("node");
+            self.problem(&name, kind, refusal);
         }
     }
-}
-
-/// What an output depends on.
-struct Live<'a> {
-    nodes: BTreeSet<usize>,
-    tensors: BTreeSet<&'a str>,
 }
 
 fn node_name(node: &NodeProto) -> &str {

@@ -82,13 +82,31 @@ pub(super) struct Const {
     pub(super) elements: Elements,
 }
 
-/// The number of elements of a shape, if it does not overflow.
+/// Most axes of a tensor. Networks have four, and every node copies and prints them.
+pub(super) const MAX_RANK: usize = 32;
+
+/// Whether a tensor may have as many axes.
+pub(super) fn check_rank(rank: usize) -> Result<(), String> {
+    if rank <= MAX_RANK {
+        Ok(())
+    } else {
+        Err(format!(
+            "a tensor of {rank} axes; at most {MAX_RANK} are read"
+        ))
+    }
+}
+
+/// The number of elements of a shape, if no product of its extents overflows.
 pub(super) fn element_count(shape: &[usize]) -> Result<usize, String> {
-    shape
+    check_rank(shape.len())?;
+    // An empty tensor's other extents are multiplied elsewhere, so they may not overflow either.
+    let most = shape
         .iter()
-        .try_fold(1_usize, |all, extent| all.checked_mul(*extent))
-        .filter(|all| isize::try_from(*all).is_ok())
-        .ok_or_else(|| format!("shape {shape:?} has too many elements"))
+        .try_fold(1_usize, |all, extent| all.checked_mul((*extent).max(1)));
+    if most.is_none_or(|most| isize::try_from(most).is_err()) {
+        return Err(format!("shape {shape:?} has too many elements"));
+    }
+    Ok(shape.iter().product())
 }
 
 impl Const {
@@ -123,9 +141,9 @@ impl Const {
     }
 
     /// A tensor of shape `shape` whose elements are those of `self` at `indices`.
-    pub(super) fn select(&self, shape: Vec<usize>, indices: &[usize]) -> Self {
+    pub(super) fn select(&self, shape: Vec<usize>, indices: impl Iterator<Item = usize>) -> Self {
         let elements = map_elements!(&self.elements, data => {
-            indices.iter().map(|index| data[*index]).collect()
+            indices.map(|index| data[index]).collect()
         });
         Self {
             name: self.name.clone(),
@@ -151,14 +169,19 @@ impl Const {
         }
     }
 
-    /// The elements as 64-bit floats.
-    pub(super) fn to_doubles(&self) -> Vec<f64> {
+    /// An element as a 64-bit float.
+    pub(super) fn double(&self, index: usize) -> f64 {
         match &self.elements {
-            Elements::Float(data) => data.iter().map(|x| f64::from(*x)).collect(),
-            Elements::Double(data) => data.clone(),
-            Elements::Int(data) => data.iter().map(|x| *x as f64).collect(),
-            Elements::Bool(data) => data.iter().map(|x| f64::from(u8::from(*x))).collect(),
+            Elements::Float(data) => f64::from(data[index]),
+            Elements::Double(data) => data[index],
+            Elements::Int(data) => data[index] as f64,
+            Elements::Bool(data) => f64::from(u8::from(data[index])),
         }
+    }
+
+    /// The elements as 64-bit floats.
+    pub(super) fn doubles(&self) -> impl ExactSizeIterator<Item = f64> + '_ {
+        (0..self.len()).map(|index| self.double(index))
     }
 
     /// The elements as weights.
@@ -182,8 +205,8 @@ impl Const {
 
     /// The one element.
     pub(super) fn scalar(&self) -> Result<f64, String> {
-        match self.to_doubles()[..] {
-            [element] => Ok(element),
+        match self.len() {
+            1 => Ok(self.double(0)),
             _ => Err(format!(
                 "`{}` has shape {:?}, expected one number",
                 self.name, self.shape
@@ -193,7 +216,7 @@ impl Const {
 
     /// Whether every element is `value`.
     pub(super) fn is_all(&self, value: f64) -> bool {
-        self.to_doubles().iter().all(|element| *element == value)
+        self.doubles().all(|element| element == value)
     }
 
     /// A row of `extent` weights, from as many or from one.
@@ -211,25 +234,20 @@ impl Const {
 
     /// The elements converted as `Cast` does.
     pub(super) fn cast(&self, to: ElementType) -> Result<Self, String> {
-        let doubles = || self.to_doubles();
+        let doubles = || self.doubles();
         let elements = match (to, &self.elements) {
             (to, elements) if to == self.element_type() => elements.clone(),
-            (ElementType::Float, _) => {
-                Elements::Float(doubles().into_iter().map(|x| x as f32).collect())
-            }
-            (ElementType::Double, _) => Elements::Double(doubles()),
+            (ElementType::Float, _) => Elements::Float(doubles().map(|x| x as f32).collect()),
+            (ElementType::Double, _) => Elements::Double(doubles().collect()),
             (ElementType::Bool, Elements::Int(data)) => {
                 Elements::Bool(data.iter().map(|x| *x != 0).collect())
             }
-            (ElementType::Bool, _) => {
-                Elements::Bool(doubles().into_iter().map(|x| x != 0.0).collect())
-            }
+            (ElementType::Bool, _) => Elements::Bool(doubles().map(|x| x != 0.0).collect()),
             (ElementType::Int, _) => {
-                let data = doubles();
-                if let Some(bad) = data.iter().find(|x| x.is_nan() || x.abs() >= 9.2e18) {
+                if let Some(bad) = doubles().find(|x| x.is_nan() || x.abs() >= 9.2e18) {
                     return Err(format!("{bad} does not fit into an integer"));
                 }
-                Elements::Int(data.into_iter().map(|x| x as i64).collect())
+                Elements::Int(doubles().map(|x| x as i64).collect())
             }
         };
         Ok(Self {
@@ -239,8 +257,34 @@ impl Const {
         })
     }
 
+    /// Elements and bytes that [`load`](Self::load) will make of a tensor, at most.
+    pub(super) fn size_of_load(proto: &TensorProto, external: Option<&[u8]>) -> [usize; 2] {
+        let raw = external.map_or(proto.raw_data.len(), <[u8]>::len);
+        use DataType as D;
+        // Bytes of an element in the file and in memory.
+        let (narrow, wide) = match known_type(proto.data_type) {
+            Some(D::INT8 | D::UINT8) => (1, 8),
+            Some(D::INT16 | D::UINT16) => (2, 8),
+            Some(D::FLOAT16 | D::BFLOAT16) => (2, 4),
+            Some(D::INT32 | D::UINT32) => (4, 8),
+            Some(D::BOOL) => (1, 1),
+            Some(D::FLOAT) => (4, 4),
+            _ => (8, 8),
+        };
+        let fields = [
+            proto.float_data.len(),
+            proto.int32_data.len(),
+            proto.int64_data.len(),
+            proto.double_data.len(),
+            proto.uint64_data.len(),
+        ];
+        let elements = fields.iter().sum::<usize>().max(raw / narrow);
+        [elements, elements.saturating_mul(wide)]
+    }
+
     /// Reads a tensor of the file; `external` are its bytes if they lie in another file.
     pub(super) fn load(proto: &TensorProto, external: Option<&[u8]>) -> Result<Self, String> {
+        check_rank(proto.dims.len())?;
         let shape = proto
             .dims
             .iter()
@@ -394,6 +438,14 @@ mod tests {
                 .unwrap_err()
                 .contains("too many elements")
         );
+        proto.dims = vec![0, 1 << 40, 1 << 40];
+        assert!(
+            Const::load(&proto, None)
+                .unwrap_err()
+                .contains("too many elements")
+        );
+        proto.dims = vec![1; 33];
+        assert!(Const::load(&proto, None).unwrap_err().contains("33 axes"));
         proto.dims = vec![2, -2];
         assert!(
             Const::load(&proto, None)

@@ -9,11 +9,11 @@ use crate::onnx::dims;
 use crate::onnx::tensor::{Const, ElementType, Elements};
 
 /// Elements of the type that 64-bit results are rounded to.
-fn rounded(doubles: Vec<f64>, double: bool) -> Elements {
+fn rounded(doubles: impl Iterator<Item = f64>, double: bool) -> Elements {
     if double {
-        Elements::Double(doubles)
+        Elements::Double(doubles.collect())
     } else {
-        Elements::Float(doubles.into_iter().map(|x| x as f32).collect())
+        Elements::Float(doubles.map(|x| x as f32).collect())
     }
 }
 
@@ -49,8 +49,10 @@ pub(super) fn unary(call: &Call<'_>, _: usize) -> Result<Const, String> {
                 "Sqrt" => f64::sqrt,
                 _ => return Err("is not defined on floats".into()),
             };
-            let data = x.to_doubles().into_iter().map(apply).collect();
-            rounded(data, x.element_type() == ElementType::Double)
+            rounded(
+                x.doubles().map(apply),
+                x.element_type() == ElementType::Double,
+            )
         }
         _ => return Err(format!("is not defined on {:?}", x.element_type())),
     };
@@ -97,7 +99,7 @@ fn pair(
         broadcast_indices(&a.shape, &shape),
         broadcast_indices(&b.shape, &shape),
     );
-    let indices = left.into_iter().zip(right);
+    let indices = left.zip(right);
     let elements = match (&a.elements, &b.elements) {
         (Elements::Bool(x), Elements::Bool(y)) => {
             let apply: fn(bool, bool) -> bool = match op {
@@ -120,9 +122,9 @@ fn pair(
             let double = [a, b]
                 .iter()
                 .any(|x| x.element_type() == ElementType::Double);
-            let (x, y) = (a.to_doubles(), b.to_doubles());
             if let Some(compare) = comparison::<f64>(op) {
-                Elements::Bool(indices.map(|(i, j)| compare(&x[i], &y[j])).collect())
+                let apply = |(i, j)| compare(&a.double(i), &b.double(j));
+                Elements::Bool(indices.map(apply).collect())
             } else {
                 let apply: fn(f64, f64) -> f64 = match op {
                     "Add" => |x, y| x + y,
@@ -135,7 +137,10 @@ fn pair(
                     "Mod" => |x, y| x % y,
                     _ => return Err("is not defined on floats".into()),
                 };
-                rounded(indices.map(|(i, j)| apply(x[i], y[j])).collect(), double)
+                rounded(
+                    indices.map(|(i, j)| apply(a.double(i), b.double(j))),
+                    double,
+                )
             }
         }
     };
@@ -185,11 +190,11 @@ pub(super) fn select(call: &Call<'_>, limit: usize) -> Result<Const, String> {
     within(&shape, limit)?;
     let [chosen_at, left, right] =
         [condition, x, y].map(|tensor| broadcast_indices(&tensor.shape, &shape));
-    let pick = |i: usize| chosen[chosen_at[i]];
+    let picks = chosen_at.map(|at| chosen[at]).zip(left.zip(right));
     let elements = match (&x.elements, &y.elements) {
         (Elements::Int(x), Elements::Int(y)) => Elements::Int(
-            (0..left.len())
-                .map(|i| if pick(i) { x[left[i]] } else { y[right[i]] })
+            picks
+                .map(|(pick, (i, j))| if pick { x[i] } else { y[j] })
                 .collect(),
         ),
         (Elements::Bool(_), _) | (_, Elements::Bool(_)) => {
@@ -199,11 +204,8 @@ pub(super) fn select(call: &Call<'_>, limit: usize) -> Result<Const, String> {
             let double = [x, y]
                 .iter()
                 .any(|x| x.element_type() == ElementType::Double);
-            let (x, y) = (x.to_doubles(), y.to_doubles());
-            let data = (0..left.len())
-                .map(|i| if pick(i) { x[left[i]] } else { y[right[i]] })
-                .collect();
-            rounded(data, double)
+            let either = |(pick, (i, j))| if pick { x.double(i) } else { y.double(j) };
+            rounded(picks.map(either), double)
         }
     };
     Ok(Const::new(shape, elements))
@@ -236,40 +238,37 @@ pub(super) fn reduce(call: &Call<'_>, _: usize) -> Result<Const, String> {
     }
     let elements = match &x.elements {
         Elements::Int(data) if call.op != "ReduceMean" => {
-            let mut results: Vec<Option<i64>> = vec![None; count];
-            for (target, element) in targets.into_iter().zip(data) {
-                let combine = |so_far: i64| {
-                    let op = match call.op {
-                        "ReduceSum" => "Add",
-                        "ReduceProd" => "Mul",
-                        "ReduceMax" => "Max",
-                        _ => "Min",
-                    };
-                    integers(op, Remainder::Truncated, so_far, *element)
-                };
-                results[target] = Some(results[target].map_or(Ok(*element), combine)?);
+            // Each starts with the number that changes no other.
+            let (op, start) = match call.op {
+                "ReduceSum" => ("Add", 0),
+                "ReduceProd" => ("Mul", 1),
+                "ReduceMax" => ("Max", i64::MIN),
+                _ => ("Min", i64::MAX),
+            };
+            let mut results = vec![start; count];
+            for (target, element) in targets.zip(data) {
+                results[target] = integers(op, Remainder::Truncated, results[target], *element)?;
             }
-            Elements::Int(results.into_iter().flatten().collect())
+            Elements::Int(results)
         }
         Elements::Float(_) | Elements::Double(_) => {
-            let mut results: Vec<Option<f64>> = vec![None; count];
-            for (target, element) in targets.into_iter().zip(x.to_doubles()) {
-                let combined = match (results[target], call.op) {
-                    (None, _) => element,
-                    (Some(so_far), "ReduceSum" | "ReduceMean") => so_far + element,
-                    (Some(so_far), "ReduceProd") => so_far * element,
-                    (Some(so_far), "ReduceMax") => so_far.max(element),
-                    (Some(so_far), _) => so_far.min(element),
-                };
-                results[target] = Some(combined);
+            let (combine, start): (fn(f64, f64) -> f64, f64) = match call.op {
+                "ReduceSum" | "ReduceMean" => (|x, y| x + y, -0.0),
+                "ReduceProd" => (|x, y| x * y, 1.0),
+                "ReduceMax" => (f64::max, f64::NAN),
+                _ => (f64::min, f64::NAN),
+            };
+            let mut results = vec![start; count];
+            for (target, element) in targets.zip(x.doubles()) {
+                results[target] = combine(results[target], element);
             }
             let each = if call.op == "ReduceMean" {
                 (x.len() / count) as f64
             } else {
                 1.0
             };
-            let data = results.into_iter().flatten().map(|x| x / each).collect();
-            rounded(data, x.element_type() == ElementType::Double)
+            let results = results.into_iter().map(|x| x / each);
+            rounded(results, x.element_type() == ElementType::Double)
         }
         _ => return Err(format!("is not evaluated on {:?}", x.element_type())),
     };

@@ -4,7 +4,8 @@ use super::{broadcast_indices, strided, strides, within};
 use crate::onnx::build::{Call, Value};
 use crate::onnx::dims;
 use crate::onnx::ops::spans;
-use crate::onnx::tensor::{Const, ElementType, Elements};
+use crate::onnx::tensor::{Const, ElementType, Elements, check_rank};
+use crate::onnx::wire::MAX_NAME;
 
 fn data<'a>(call: &'a Call<'_>) -> Result<&'a Const, String> {
     Ok(call.constant(0, "the data")?)
@@ -48,12 +49,13 @@ pub(super) fn constant_of_shape(call: &Call<'_>, limit: usize) -> Result<Const, 
     if value.len() != 1 {
         return Err(format!("attribute `value` has shape {:?}", value.shape));
     }
-    let mut result = value.select(shape, &vec![0; count]);
+    let mut result = value.select(shape, std::iter::repeat_n(0, count));
     result.name.clear();
     Ok(result)
 }
 
 fn extents(ints: &[i64]) -> Result<Vec<usize>, String> {
+    check_rank(ints.len())?;
     ints.iter()
         .map(|extent| usize::try_from(*extent))
         .collect::<Result<_, _>>()
@@ -104,8 +106,11 @@ pub(super) fn concat(call: &Call<'_>, limit: usize) -> Result<Const, String> {
             .checked_add(part.shape[axis])
             .ok_or("the parts are too large")?;
     }
-    within(&shape, limit)?;
-    let outer: usize = shape[..axis].iter().product();
+    // Rows of nothing are not walked: there may be any number of them.
+    let outer: usize = match within(&shape, limit)? {
+        0 => 0,
+        _ => shape[..axis].iter().product(),
+    };
     macro_rules! joined {
         ($kind:ident) => {{
             let mut data = Vec::new();
@@ -133,7 +138,7 @@ pub(super) fn expand(call: &Call<'_>, limit: usize) -> Result<Const, String> {
     let x = data(call)?;
     let shape = dims::broadcast(&x.shape, &extents(&call.ints(1, "the shape")?)?)?;
     within(&shape, limit)?;
-    Ok(x.select(shape.clone(), &broadcast_indices(&x.shape, &shape)))
+    Ok(x.select(shape.clone(), broadcast_indices(&x.shape, &shape)))
 }
 
 pub(super) fn tile(call: &Call<'_>, limit: usize) -> Result<Const, String> {
@@ -158,7 +163,7 @@ pub(super) fn tile(call: &Call<'_>, limit: usize) -> Result<Const, String> {
         );
     }
     within(&shape, limit)?;
-    Ok(x.select(shape, &strided(&split, &steps, 0)))
+    Ok(x.select(shape, strided(&split, &steps, 0)))
 }
 
 pub(super) fn gather(call: &Call<'_>, limit: usize) -> Result<Const, String> {
@@ -173,17 +178,13 @@ pub(super) fn gather(call: &Call<'_>, limit: usize) -> Result<Const, String> {
         .collect::<Result<Vec<usize>, String>>()
         .map_err(|_| format!("an index is outside of axis {axis} of {:?}", x.shape))?;
     let shape = [&x.shape[..axis], &indices.shape, &x.shape[axis + 1..]].concat();
-    within(&shape, limit)?;
-    let outer: usize = x.shape[..axis].iter().product();
+    let outer: usize = match within(&shape, limit)? {
+        0 => 0,
+        _ => x.shape[..axis].iter().product(),
+    };
     let inner: usize = x.shape[axis + 1..].iter().product();
-    let mut chosen = Vec::new();
-    for row in 0..outer {
-        for pick in &picks {
-            let start = (row * extent + pick) * inner;
-            chosen.extend(start..start + inner);
-        }
-    }
-    Ok(x.select(shape, &chosen))
+    let runs = (0..outer).flat_map(|row| picks.iter().map(move |pick| row * extent + pick));
+    Ok(x.select(shape, runs.flat_map(|run| run * inner..(run + 1) * inner)))
 }
 
 pub(super) fn range(call: &Call<'_>, limit: usize) -> Result<Const, String> {
@@ -231,7 +232,7 @@ pub(super) fn slice(call: &Call<'_>, _: usize) -> Result<Const, String> {
     let spans = spans(call, &x.shape)?;
     let shape: Vec<usize> = spans.iter().map(|span| span.len).collect();
     if shape.contains(&0) {
-        return Ok(x.select(shape, &[]));
+        return Ok(x.select(shape, std::iter::empty()));
     }
     let (mut start, mut steps) = (0, Vec::with_capacity(spans.len()));
     for (span, stride) in spans.iter().zip(strides(&x.shape)) {
@@ -242,7 +243,7 @@ pub(super) fn slice(call: &Call<'_>, _: usize) -> Result<Const, String> {
             span.step as isize * stride
         });
     }
-    Ok(x.select(shape.clone(), &strided(&shape, &steps, start)))
+    Ok(x.select(shape.clone(), strided(&shape, &steps, start)))
 }
 
 pub(super) fn transpose(call: &Call<'_>, _: usize) -> Result<Const, String> {
@@ -251,8 +252,8 @@ pub(super) fn transpose(call: &Call<'_>, _: usize) -> Result<Const, String> {
     let all = strides(&x.shape);
     let shape: Vec<usize> = permutation.iter().map(|axis| x.shape[*axis]).collect();
     let steps: Vec<isize> = permutation.iter().map(|axis| all[*axis]).collect();
-    let mut result = x.select(shape.clone(), &strided(&shape, &steps, 0));
-    if !result.name.is_empty() {
+    let mut result = x.select(shape.clone(), strided(&shape, &steps, 0));
+    if !result.name.is_empty() && result.name.len() < MAX_NAME {
         result.name.push_str(".transposed");
     }
     Ok(result)

@@ -142,7 +142,7 @@ fn uniform(elements: &[f32]) -> Option<f64> {
 
 /// The operands of a maximum or minimum, in either order.
 fn value_and_number<'a>(
-    graph: &Graph,
+    graph: &mut Graph,
     call: &'a Call<'_>,
     what: &str,
 ) -> Result<(&'a Traced, f64), String> {

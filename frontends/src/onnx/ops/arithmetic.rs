@@ -121,7 +121,7 @@ fn negated(
     x: &Traced,
     shift: Option<Vec<f32>>,
 ) -> Result<ValueId, String> {
-    let scale = vec![-1.0; graph.chw(x.id)[0]];
+    let scale = graph.of_channels(x.id, -1.0)?;
     scaled_and_shifted(graph, call, x, Some(scale), shift)
 }
 

@@ -59,10 +59,7 @@ pub(super) fn window(
     let automatic = |put_odd: Odd| -> Result<[usize; 4], String> {
         let mut pads = [0; 4];
         for (axis, input) in [height, width].into_iter().enumerate() {
-            let reach = (kernel[axis] - 1)
-                .checked_mul(dilation[axis])
-                .ok_or("dilation and kernel are too large")?
-                + 1;
+            let reach = reach(kernel[axis], dilation[axis])?;
             let covered = (input.div_ceil(stride[axis]) - 1)
                 .checked_mul(stride[axis])
                 .and_then(|covered| covered.checked_add(reach))
@@ -89,6 +86,15 @@ pub(super) fn window(
         pads,
         dilation,
     })
+}
+
+/// How many elements a dilated kernel extends over.
+pub(super) fn reach(kernel: usize, dilation: usize) -> Result<usize, &'static str> {
+    let steps = kernel.checked_sub(1).ok_or("the kernel is empty")?;
+    let reach = steps.checked_mul(dilation);
+    reach
+        .and_then(|reach| reach.checked_add(1))
+        .ok_or("dilation and kernel are too large")
 }
 
 /// Where automatic padding puts an odd zero.

@@ -71,6 +71,9 @@ fn dense(
             weight.name, weight.shape
         ));
     };
+    if weight.len() == 0 {
+        return Err(format!("the matrix `{}` is empty", weight.name));
+    }
     let (inputs, outputs) = if rows == Rows::Inputs {
         (first, second)
     } else {

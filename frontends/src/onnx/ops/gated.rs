@@ -21,6 +21,9 @@ const TOLERANCE: f64 = 1e-5;
 /// Relative difference up to which a factor is 1.
 const ROUNDING: f64 = 1e-6;
 
+/// Most values that are looked at on the way back from one; patterns have fewer than ten.
+const MAX_CHAIN: usize = 64;
+
 /// The coefficient of the cube in GELU's approximation.
 const GELU_CUBE: f64 = 0.044_715;
 
@@ -139,10 +142,12 @@ impl Graph {
         if let Some(known) = self.chain(x).into_iter().find(same) {
             return Ok(known.id);
         }
-        let channels = self.chw(x)[0];
-        let every = |value: f64| vec![value as f32; channels];
-        let shift = (shift != 0.0).then(|| every(shift));
-        self.scale_and_shift(x, [Some(every(scale)), shift], name, name)
+        let scale = self.of_channels(x, scale as f32)?;
+        let shift = match shift {
+            0.0 => None,
+            _ => Some(self.of_channels(x, shift as f32)?),
+        };
+        self.scale_and_shift(x, [Some(scale), shift], name, name)
     }
 
     /// The values that `id` follows from by one factor and one offset for all channels, `id` first.
@@ -153,18 +158,13 @@ impl Graph {
             shift: 0.0,
         };
         let mut chain = vec![last];
-        loop {
+        while chain.len() < MAX_CHAIN {
             let (scale, shift) = match self.inner.node(last.id).op {
                 Op::Identity if !self.placeholders.contains_key(&last.id) => (1.0, 0.0),
                 Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
                     let uniform = |id: Option<heddle_ir::WeightId>, default: f64| match id {
                         None => Some(default),
-                        Some(id) => {
-                            let data = &self.weights.get(id).data;
-                            let first = *data.first()?;
-                            let same = data.iter().all(|element| *element == first);
-                            same.then_some(f64::from(first))
-                        }
+                        Some(id) => self.uniform(id),
                     };
                     match (uniform(scale, 1.0), uniform(shift, 0.0)) {
                         (Some(scale), Some(shift)) => (scale, shift),
@@ -180,6 +180,7 @@ impl Graph {
             };
             chain.push(last);
         }
+        chain
     }
 
     /// The factor by which `x` is a multiple of `y`, if it is known to be one.

@@ -3,7 +3,7 @@
 use heddle_ir::nn::{LinearOp, Op, PaddingInMean, TensorType, Window};
 
 use crate::onnx::build::{Call, Graph, Traced, Value};
-use crate::onnx::ops::conv::window;
+use crate::onnx::ops::conv::{reach, window};
 use crate::onnx::view::KeepDims;
 
 pub(super) fn global_average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
@@ -69,6 +69,8 @@ fn weighted_mean(
         .ok_or("the window does not fit")?;
     let mut along = |axis: usize, extent: usize, results: usize, what: &str| {
         let end = declared[axis] + extent + declared[axis + 2];
+        let taps = results.saturating_mul(extent.saturating_add(window.kernel[axis]));
+        graph.room(taps)?;
         let mut data = vec![0.0; results * extent];
         for (result, row) in data.chunks_exact_mut(extent).enumerate() {
             let taps: Vec<usize> = (0..window.kernel[axis])
@@ -110,6 +112,12 @@ pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Stri
     if call.attributes.flag("ceil_mode", false)? {
         extend(&mut window, chw)?;
     }
+    // Every position and every tap in the padding is looked at.
+    for axis in [0, 1] {
+        let padding = window.pads[axis].saturating_add(window.pads[axis + 2]);
+        let taps = padding.saturating_mul(window.kernel[axis]);
+        graph.budget.work(chw[axis + 1].saturating_add(taps))?;
+    }
     graph.standard(Op::MaxPool { window }, &[x], call.name)
 }
 
@@ -129,10 +137,7 @@ pub(super) fn global_max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Valu
 fn extend(window: &mut Window, [_, height, width]: [usize; 3]) -> Result<(), String> {
     for (axis, input) in [height, width].into_iter().enumerate() {
         let (kernel, stride) = (window.kernel[axis], window.stride[axis]);
-        let reach = (kernel - 1)
-            .checked_mul(window.dilation[axis])
-            .ok_or("dilation and kernel are too large")?
-            + 1;
+        let reach = reach(kernel, window.dilation[axis])?;
         let padded = input
             .saturating_add(window.pads[axis])
             .saturating_add(window.pads[axis + 2]);
@@ -142,7 +147,8 @@ fn extend(window: &mut Window, [_, height, width]: [usize; 3]) -> Result<(), Str
         if steps.saturating_mul(stride) >= input.saturating_add(window.pads[axis]) {
             steps -= 1;
         }
-        window.pads[axis + 2] += (steps * stride).saturating_sub(room);
+        let added = steps.saturating_mul(stride).saturating_sub(room);
+        window.pads[axis + 2] = window.pads[axis + 2].saturating_add(added);
     }
     Ok(())
 }

@@ -71,7 +71,8 @@ fn sizes(call: &Call<'_>, extent: usize) -> Result<Vec<usize>, String> {
         .try_fold(0_usize, |sum, size| sum.checked_add(*size));
     if sizes.len() != given.len() || sizes.len() != count || total != Some(extent) {
         return Err(format!(
-            "splits {extent} into {given:?} for {count} outputs; parts must be positive and add up"
+            "splits {extent} into {:?} for {count} outputs; parts must be positive and add up",
+            &given[..given.len().min(32)]
         ));
     }
     Ok(sizes)
