@@ -16,7 +16,7 @@ mod records;
 mod source;
 mod tensor;
 
-pub use source::{Sources, sources};
+pub use source::{Sources, path_of, sources};
 pub use tensor::to_tensor;
 
 /// Most bytes that a file of many images may hold, unpacked; they are kept in memory.

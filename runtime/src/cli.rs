@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use heddle_ir::file::Overwrite;
 use heddle_ir::plan::Plan;
 use heddle_params::{Accept, Insecure, Parameters};
 
@@ -80,7 +81,14 @@ enum Command {
 /// Parses the process's arguments and does what they say. Exits with 2 on a wrong usage, with 1 on
 /// a bad file or input.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    #[cfg(unix)]
+    if let Err(error) = heddle_ir::file::signals::remove_unfinished_on_signals() {
+        say(&format!(
+            "note: signals leave unfinished files behind: {error}"
+        ));
+    }
+    let result = match command {
         #[cfg(feature = "client")]
         Command::Keygen(command) => command.execute(),
         #[cfg(feature = "client")]
@@ -149,6 +157,14 @@ struct MemoryLimit {
 impl MemoryLimit {
     fn memory(&self) -> Memory {
         self.memory.map_or(Memory::FullSpeed, Memory::AtMost)
+    }
+}
+
+/// What `--force` means.
+fn overwrite(force: bool) -> Overwrite {
+    match force {
+        true => Overwrite::Allow,
+        false => Overwrite::Refuse,
     }
 }
 

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 
-use heddle_ir::file::{self, Access, BlockReader, BlockWriter, Kind, Staged};
+use heddle_ir::file::{Access, BlockReader, BlockWriter, Existing, Kind, Staged};
 use heddle_params::{Accept, Parameters, ParametersLiteral};
 
 use crate::Error;
@@ -104,20 +104,20 @@ pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<S
 type Writer<'a> = BlockWriter<&'a mut Staged>;
 type Reader = BlockReader<BufReader<File>>;
 
-/// Writes a file of blocks, atomically.
-fn write_file(
+/// Writes a file of blocks that gets its name when the caller commits it.
+fn stage(
     path: &Path,
-    access: Access,
+    (access, existing): (Access, Existing),
     kind: Kind,
     header: &impl prost::Message,
     body: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
-    file::write_atomically(path, access, |out| {
-        let mut writer = BlockWriter::new(out, path.display().to_string(), kind, header)?;
-        body(&mut writer)?;
-        writer.finish()?;
-        Ok(())
-    })
+) -> Result<Staged, Error> {
+    let mut staged = Staged::create(path, access, existing)?;
+    let file = path.display().to_string();
+    let mut writer = BlockWriter::new(&mut staged, file, kind, header)?;
+    body(&mut writer)?;
+    writer.finish()?;
+    Ok(staged)
 }
 
 /// The `len` bytes that are left of a file.
@@ -145,15 +145,15 @@ fn parse<T>(
     }
 }
 
-/// Writes a text file, atomically.
+/// Writes a text file, whole or not at all.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_text(path: &Path, text: &str) -> Result<(), Error> {
-    file::write_atomically(path, Access::Default, |out| {
-        writeln!(out, "{text}").map_err(|source| Error::Io {
-            file: path.display().to_string(),
-            source,
-        })
-    })
+pub fn write_text(path: &Path, existing: Existing, text: &str) -> Result<(), Error> {
+    let mut staged = Staged::create(path, Access::Default, existing)?;
+    writeln!(staged, "{text}").map_err(|source| Error::Io {
+        file: path.display().to_string(),
+        source,
+    })?;
+    Ok(staged.commit()?)
 }

@@ -52,15 +52,25 @@ pub struct Sources {
     parts: Vec<Part>,
 }
 
+/// The file or folder that `spec` names, without a selection.
+pub fn path_of(spec: &str) -> PathBuf {
+    split(spec).0.into()
+}
+
+/// A path and the selection behind `#`, if that is not a part of a file's name.
+fn split(spec: &str) -> (&str, Option<&str>) {
+    match spec.rsplit_once('#') {
+        Some((path, selection)) if !Path::new(spec).exists() => (path, Some(selection)),
+        _ => (spec, None),
+    }
+}
+
 /// Looks up what `spec` names, without decoding images.
 ///
 /// # Errors
 /// If a file cannot be read, is no picture or too large, or the selection after `#` is none.
 pub fn sources(spec: &str) -> Result<Sources, Error> {
-    let (path, selection) = match spec.rsplit_once('#') {
-        Some((path, selection)) if !Path::new(spec).exists() => (path, Some(selection)),
-        _ => (spec, None),
-    };
+    let (path, selection) = split(spec);
     let path = Path::new(path);
     let mut sources = if path.is_dir() {
         let mut found = Found::of_at_most(MAX_FILES);

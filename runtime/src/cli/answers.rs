@@ -5,7 +5,7 @@ use heddle_ir::plan::{Outcome, Plan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::client::name_of;
+use super::client::{name_of, tensor_of};
 use crate::Error;
 use crate::image::{Picture, Pixels};
 use crate::packing::class_of;
@@ -30,14 +30,35 @@ pub(super) struct Answer {
     pub(super) pixels: String,
 }
 
+/// A picture as the plan takes it, without its pixels.
+pub(super) struct Question {
+    pub(super) name: String,
+    label: Option<u8>,
+    /// SHA-256 of the pixels.
+    pixels: String,
+    pub(super) tensor: Vec<f32>,
+}
+
+impl Question {
+    /// # Errors
+    /// If the picture does not fit the plan.
+    pub(super) fn new(plan: &Plan, picture: &Picture) -> Result<Self, Error> {
+        Ok(Self {
+            name: picture.name.clone(),
+            label: picture.label,
+            pixels: pixels_of(picture),
+            tensor: tensor_of(&plan.input, &plan.preprocess, picture)?,
+        })
+    }
+}
+
 impl Answer {
     /// The answer to a picture, with that of the reference.
     ///
     /// # Errors
     /// If the tensor does not fit the reference.
     pub(super) fn new(
-        picture: &Picture,
-        tensor: &[f32],
+        question: &Question,
         logits: Vec<f64>,
         reference: Option<&Model>,
         outcome: Outcome,
@@ -46,21 +67,21 @@ impl Answer {
     ) -> Result<Self, Error> {
         let reference_logits = match reference {
             Some(model) => {
-                let logits = heddle_ir::eval::nn::run(model, tensor)?;
+                let logits = heddle_ir::eval::nn::run(model, &question.tensor)?;
                 Some(outcome.of_logits(logits.into_iter().map(f64::from).collect()))
             }
             None => None,
         };
         Ok(Self {
-            image: picture.name.clone(),
+            image: question.name.clone(),
             class: class_of(&logits),
             logits,
             reference_class: reference_logits.as_deref().map(class_of),
             reference_logits,
             seconds,
-            label: picture.label.map(usize::from),
+            label: question.label.map(usize::from),
             key,
-            pixels: pixels_of(picture),
+            pixels: question.pixels.clone(),
         })
     }
 

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use heddle_ir::file::{Content, Kind, Outputs, Overwrite, commit_together};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotType;
 use serde::Serialize;
 
-use super::{ClientPlanFile, parse_size, print, print_json, say};
+use super::{ClientPlanFile, overwrite, parse_size, print, print_json, say};
 use crate::Error;
 use crate::client::{Client, KeyLimit, SHARED_BITS, Share};
 use crate::files;
@@ -40,15 +41,30 @@ pub(super) struct Keygen {
 impl Keygen {
     pub(super) fn execute(self) -> Result<(), Error> {
         let protocol = self.plan.open()?;
+        let mut outputs = Outputs::new([&self.plan.path]);
+        let overwrite = overwrite(self.force);
+        let mut check =
+            |path, kind, overwrite| outputs.check(path, Content::Heddle(kind), overwrite);
+        check(&self.secret, Kind::SecretKey, Overwrite::Refuse)?;
+        let eval_existing = check(&self.eval, Kind::EvaluationKeys, overwrite)?;
+        let public = match &self.public {
+            Some(path) => Some((path, check(path, Kind::PublicKey, overwrite)?)),
+            None => None,
+        };
         let limit = self.max_keys.map_or_else(KeyLimit::default, KeyLimit);
         let (count, bytes) = Client::key_count_and_bytes(&protocol, limit)?;
         say(&format!("{count} evaluation keys, {} MiB", bytes >> 20));
         check_free_space(&self.eval, bytes)?;
         let client = Client::generate(&protocol)?;
-        files::keys::write_evaluation(&self.eval, &protocol, client.id(), |sink| {
-            client.generate_keys(limit, Show::Stderr, sink)
-        })?;
-        files::keys::write_secret(&self.secret, &client)?;
+        let eval = files::keys::stage_evaluation(
+            &self.eval,
+            eval_existing,
+            &protocol,
+            client.id(),
+            |sink| client.generate_keys(limit, Show::Stderr, sink),
+        )?;
+        // What cannot be made again comes first, in case the machine dies between two.
+        let secret = files::keys::stage_secret(&self.secret, &client)?;
         let mut lines = vec![
             format!("key {}", client.id()),
             format!(
@@ -61,9 +77,13 @@ impl Keygen {
                 bytes >> 20
             ),
         ];
-        if let (Some(path), Some(key)) = (&self.public, client.image_key()) {
-            files::keys::write_public(path, &protocol, &key)?;
-            lines.push(format!("`{}`: public key", path.display()));
+        match (public, client.image_key()) {
+            (Some((path, existing)), Some(key)) => {
+                let public = files::keys::stage_public(path, existing, &protocol, &key)?;
+                commit_together([secret, public, eval])?;
+                lines.push(format!("`{}`: public key", path.display()));
+            }
+            _ => commit_together([secret, eval])?,
         }
         print(&lines.join("\n"))
     }
@@ -76,9 +96,7 @@ fn check_free_space(path: &Path, bytes: u64) -> Result<(), Error> {
         _ => Path::new("."),
     };
     // Where the system does not tell, writing will.
-    let Ok(free) = fs4::available_space(folder) else {
-        return Ok(());
-    };
+    let free = free_space(folder).unwrap_or(u64::MAX);
     if bytes <= free {
         return Ok(());
     }
@@ -90,6 +108,17 @@ fn check_free_space(path: &Path, bytes: u64) -> Result<(), Error> {
             free >> 20
         ),
     })
+}
+
+#[cfg(unix)]
+fn free_space(folder: &Path) -> Option<u64> {
+    let system = rustix::fs::statvfs(folder).ok()?;
+    system.f_bavail.checked_mul(system.f_frsize)
+}
+
+#[cfg(not(unix))]
+fn free_space(_folder: &Path) -> Option<u64> {
+    None
 }
 
 /// The tensor of a picture, as a plan's input wants it; notes go to standard error.
@@ -139,6 +168,13 @@ struct EncryptionKey {
 
 impl Encrypt {
     pub(super) fn execute(self) -> Result<(), Error> {
+        let mut inputs = vec![self.plan.path.clone(), image::path_of(&self.image)];
+        inputs.extend(self.key.secret.iter().chain(&self.key.public).cloned());
+        let existing = Outputs::new(inputs).check(
+            &self.output,
+            Content::Heddle(Kind::Ciphertext),
+            overwrite(self.force),
+        )?;
         let protocol = self.plan.open()?;
         let sources = image::sources(&self.image)?;
         let picture = match (sources.len(), sources.get(0)) {
@@ -170,7 +206,7 @@ impl Encrypt {
                 });
             }
         };
-        files::ciphertext::write_image(&self.output, &protocol, &encrypted)?;
+        files::ciphertext::write_image(&self.output, existing, &protocol, &encrypted)?;
         print(&format!(
             "`{}`: `{}`, encrypted with key {}",
             self.output.display(),

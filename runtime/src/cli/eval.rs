@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use heddle_ir::eval::ckks::RangeStatistic;
-use heddle_ir::file::read_regular;
+use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::plan::Outcome;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -115,6 +115,9 @@ impl Record {
     }
 }
 
+/// A record is told from other files by its first key.
+const RECORD: Content = Content::Json { first_key: "run" };
+
 /// Most bytes of a record.
 const MAX_RECORD: u64 = 256 << 20;
 
@@ -203,6 +206,13 @@ struct Disagreement {
 impl Eval {
     pub(super) fn execute(self) -> Result<(), Error> {
         self.threads.apply();
+        let mut inputs = vec![self.plan.path.clone(), image::path_of(&self.data)];
+        inputs.extend(self.reference.clone());
+        // A record is read and written again.
+        let existing = match &self.resume {
+            Some(path) => Outputs::new(inputs).check(path, RECORD, Overwrite::Allow)?,
+            None => Existing::Replace,
+        };
         let plan = self.plan.open()?;
         let security = plan.checked_parameters()?.security();
         let mut sources = image::sources(&self.data)?;
@@ -233,7 +243,8 @@ impl Eval {
                 merge(&mut ranges, seen);
                 answers.extend(more);
                 if let Some(path) = &self.resume {
-                    files::write_text(path, &json(&Record::new(&run, &answers, &ranges)?)?)?;
+                    let record = json(&Record::new(&run, &answers, &ranges)?)?;
+                    files::write_text(path, existing, &record)?;
                 }
             }
         }

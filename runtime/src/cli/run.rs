@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::{MemoryLimit, PlanFile, Threads, json, print, say};
+use heddle_ir::file::{Content, Kind, Outputs};
+
+use super::{MemoryLimit, PlanFile, Threads, json, overwrite, print, say};
 use crate::Error;
 use crate::files;
 use crate::message::same_key;
 use crate::progress::Show;
 use crate::protocol::Protocol;
 use crate::server::Server;
+
+/// A trace is told from other files by its first key.
+const TRACE: Content = Content::Json {
+    first_key: "seconds",
+};
 
 /// Run a plan on an encrypted image; needs no secret key.
 #[derive(Debug, clap::Args)]
@@ -28,6 +35,9 @@ pub(super) struct Run {
     /// with `-` as a table on standard output alone.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Replace an encrypted answer and a trace that exist.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     memory: MemoryLimit,
     #[command(flatten)]
@@ -37,6 +47,13 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<(), Error> {
         self.threads.apply();
+        let overwrite = overwrite(self.force);
+        let mut outputs = Outputs::new([&self.plan.path, &self.eval, &self.input]);
+        let existing = outputs.check(&self.output, Content::Heddle(Kind::Ciphertext), overwrite)?;
+        let trace_file = match self.trace.as_deref().filter(|path| path.as_os_str() != "-") {
+            Some(path) => Some((path, outputs.check(path, TRACE, overwrite)?)),
+            None => None,
+        };
         let plan = self.plan.open()?;
         let protocol = Protocol::of(&plan)?;
         let image = files::ciphertext::read_image(&self.input, &protocol)?;
@@ -48,14 +65,14 @@ impl Run {
         same_key((&names.0, keys.key), (&names.1, image.key))?;
         let server = Server::load(&plan, &protocol, keys, self.memory.memory(), Show::Stderr)?;
         let (answer, trace) = server.run(image, Show::Stderr)?;
-        files::ciphertext::write_answer(&self.output, &protocol, &answer)?;
-        match &self.trace {
-            Some(path) if path.as_os_str() == "-" => print(&format!("{trace}\n"))?,
-            Some(path) => {
-                files::write_text(path, &json(&trace)?)?;
+        files::ciphertext::write_answer(&self.output, existing, &protocol, &answer)?;
+        match (trace_file, &self.trace) {
+            (Some((path, existing)), _) => {
+                files::write_text(path, existing, &json(&trace)?)?;
                 say(&trace.to_string());
             }
-            None => {}
+            (None, Some(_)) => print(&format!("{trace}\n"))?,
+            (None, None) => {}
         }
         print(&format!(
             "`{}`: encrypted answer after {:.2} s",

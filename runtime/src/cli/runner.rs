@@ -10,7 +10,7 @@ use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use rayon::prelude::*;
 
-use super::answers::Answer;
+use super::answers::{Answer, Question};
 use super::client::tensor_of;
 use super::say;
 use crate::Error;
@@ -125,18 +125,15 @@ impl<'a> Runner<'a> {
         reference: Option<&Model>,
     ) -> Result<(Vec<Answer>, Vec<RangeStatistic>), Error> {
         let plan = self.plan();
-        let images: Vec<(Picture, Vec<f32>)> = range
+        // One picture at a time: of a folder of large ones, their tensors alone are kept.
+        let images: Vec<Question> = range
             .clone()
             .filter_map(|index| sources.get(index))
-            .map(|picture| {
-                let picture = picture?;
-                let tensor = tensor_of(&plan.input, &plan.preprocess, &picture)?;
-                Ok((picture, tensor))
-            })
+            .map(|picture| Question::new(plan, &picture?))
             .collect::<Result<_, Error>>()?;
         let packed: Vec<Vec<f64>> = images
             .iter()
-            .map(|(picture, tensor)| pack(&plan.input, &picture.name, tensor))
+            .map(|image| pack(&plan.input, &image.name, &image.tensor))
             .collect::<Result<_, _>>()?;
         let started = Instant::now();
         let (logits, ranges) = match self {
@@ -151,8 +148,8 @@ impl<'a> Runner<'a> {
             Self::Noisy(_, machine) => noisy(plan, machine, packed, range.start as u64)?,
             Self::Ckks(encrypted) => {
                 let mut logits = Vec::with_capacity(images.len());
-                for (picture, tensor) in &images {
-                    logits.push(encrypted.run(&picture.name, tensor)?);
+                for image in &images {
+                    logits.push(encrypted.run(&image.name, &image.tensor)?);
                 }
                 (logits, Vec::new())
             }
@@ -165,17 +162,9 @@ impl<'a> Runner<'a> {
         let answers = images
             .par_iter()
             .zip(logits)
-            .map(|((picture, tensor), logits)| {
+            .map(|(image, logits)| {
                 let key = key.clone();
-                Answer::new(
-                    picture,
-                    tensor,
-                    logits,
-                    reference,
-                    plan.outcome,
-                    seconds,
-                    key,
-                )
+                Answer::new(image, logits, reference, plan.outcome, seconds, key)
             })
             .collect::<Result<_, Error>>()?;
         Ok((answers, ranges))

@@ -6,9 +6,9 @@ use heddle_ckks::ciphertext::Ciphertext;
 use heddle_ckks::encrypt::SeededCiphertext;
 use heddle_ckks::wire::ciphertext_bytes;
 use heddle_ir::ckks::CiphertextType;
-use heddle_ir::file::{Access, BlockReader, Kind};
+use heddle_ir::file::{Access, BlockReader, Existing, Kind};
 
-use super::{Artifact, content, parse, rest, write_file};
+use super::{Artifact, content, parse, rest, stage};
 use crate::Error;
 use crate::message::{EncryptedAnswer, EncryptedImage, FreshCiphertext, mismatch};
 use crate::protocol::Protocol;
@@ -59,7 +59,12 @@ pub struct CiphertextHeader {
 /// # Errors
 /// If the file cannot be written.
 #[cfg(feature = "client")]
-pub fn write_image(path: &Path, protocol: &Protocol, image: &EncryptedImage) -> Result<(), Error> {
+pub fn write_image(
+    path: &Path,
+    existing: Existing,
+    protocol: &Protocol,
+    image: &EncryptedImage,
+) -> Result<(), Error> {
     let mut body = Vec::new();
     let seeded = match &image.ciphertext {
         FreshCiphertext::Seeded(seeded) => {
@@ -76,7 +81,7 @@ pub fn write_image(path: &Path, protocol: &Protocol, image: &EncryptedImage) -> 
         role: Role::Image.into(),
         seeded,
     };
-    write(path, &header, &body)
+    write(path, existing, &header, &body)
 }
 
 /// Writes an encrypted answer.
@@ -85,6 +90,7 @@ pub fn write_image(path: &Path, protocol: &Protocol, image: &EncryptedImage) -> 
 /// If the file cannot be written.
 pub fn write_answer(
     path: &Path,
+    existing: Existing,
     protocol: &Protocol,
     answer: &EncryptedAnswer,
 ) -> Result<(), Error> {
@@ -95,13 +101,20 @@ pub fn write_answer(
         role: Role::Answer.into(),
         seeded: false,
     };
-    write(path, &header, &body)
+    write(path, existing, &header, &body)
 }
 
-fn write(path: &Path, header: &CiphertextHeader, body: &[u8]) -> Result<(), Error> {
-    write_file(path, Access::Default, Kind::Ciphertext, header, |out| {
+fn write(
+    path: &Path,
+    existing: Existing,
+    header: &CiphertextHeader,
+    body: &[u8],
+) -> Result<(), Error> {
+    let how = (Access::Default, existing);
+    let staged = stage(path, how, Kind::Ciphertext, header, |out| {
         Ok(out.bytes(body)?)
-    })
+    })?;
+    Ok(staged.commit()?)
 }
 
 /// Reads an encrypted image for a plan.

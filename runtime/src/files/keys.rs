@@ -16,13 +16,13 @@ use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
 #[cfg(feature = "client")]
 use heddle_ckks::keys::{PublicKey, SecretKey};
 use heddle_ckks::seed::{Seed, SeedExpander};
-use heddle_ir::file::{Access, BlockReader, Kind};
+use heddle_ir::file::{Access, BlockReader, Existing, Kind, Staged};
 use heddle_params::keys::KeyUse;
 use rayon::prelude::*;
 #[cfg(feature = "client")]
 use zeroize::Zeroizing;
 
-use super::{Artifact, content, parse, write_file};
+use super::{Artifact, content, parse, stage};
 use crate::Error;
 #[cfg(feature = "client")]
 use crate::client::{Client, ImageKey};
@@ -54,24 +54,26 @@ pub struct KeyHeader {
 /// Takes keys as they are made.
 pub type KeySink<'a> = dyn FnMut(KeySwitchKey) -> Result<(), Error> + 'a;
 
-/// Writes the evaluation keys that `generate` hands over: those that the plan needs, in order.
+/// Writes the evaluation keys that `generate` hands over, those that the plan needs, in order, to a
+/// file that gets its name when the caller commits it.
 ///
 /// # Errors
 /// If `generate` fails or hands over other keys, or the file cannot be written.
-pub fn write_evaluation(
+pub fn stage_evaluation(
     path: &Path,
+    existing: Existing,
     protocol: &Protocol,
     key: KeyId,
     generate: impl FnOnce(&mut KeySink<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<Staged, Error> {
     let (uses, context) = (protocol.keys(), protocol.context());
     let header = EvaluationKeysHeader {
         artifact: Artifact::of(protocol, key),
         keys: uses.len() as u32,
     };
-    write_file(
+    stage(
         path,
-        Access::Default,
+        (Access::Default, existing),
         Kind::EvaluationKeys,
         &header,
         |out| {
@@ -180,12 +182,13 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
     Ok(ServerKeys { key, keys })
 }
 
-/// Writes a client's secret key into a file that only its owner may read.
+/// Writes a client's secret key to a file that only its owner may read, that replaces nothing, and
+/// that gets its name when the caller commits it.
 ///
 /// # Errors
 /// If the file cannot be written.
 #[cfg(feature = "client")]
-pub fn write_secret(path: &Path, client: &Client) -> Result<(), Error> {
+pub fn stage_secret(path: &Path, client: &Client) -> Result<Staged, Error> {
     let protocol = client.protocol();
     let header = KeyHeader {
         artifact: Artifact::of(protocol, client.id()),
@@ -193,7 +196,8 @@ pub fn write_secret(path: &Path, client: &Client) -> Result<(), Error> {
     let mut public = Vec::new();
     client.identity().write(protocol.context(), &mut public)?;
     let packed = client.secret().to_packed();
-    write_file(path, Access::Owner, Kind::SecretKey, &header, |out| {
+    let how = (Access::Owner, Existing::Refuse);
+    stage(path, how, Kind::SecretKey, &header, |out| {
         out.block(&packed)?;
         Ok(out.bytes(&public)?)
     })
@@ -220,18 +224,24 @@ pub fn read_secret(path: &Path, protocol: &Arc<Protocol>) -> Result<Client, Erro
     Ok(client)
 }
 
-/// Writes a public encryption key.
+/// Writes a public encryption key to a file that gets its name when the caller commits it.
 ///
 /// # Errors
 /// If the file cannot be written.
 #[cfg(feature = "client")]
-pub fn write_public(path: &Path, protocol: &Protocol, key: &ImageKey) -> Result<(), Error> {
+pub fn stage_public(
+    path: &Path,
+    existing: Existing,
+    protocol: &Protocol,
+    key: &ImageKey,
+) -> Result<Staged, Error> {
     let header = KeyHeader {
         artifact: Artifact::of(protocol, key.id()),
     };
     let mut body = Vec::new();
     key.public().write(protocol.context(), &mut body)?;
-    write_file(path, Access::Default, Kind::PublicKey, &header, |out| {
+    let how = (Access::Default, existing);
+    stage(path, how, Kind::PublicKey, &header, |out| {
         Ok(out.bytes(&body)?)
     })
 }

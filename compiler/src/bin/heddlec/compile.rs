@@ -1,6 +1,5 @@
 //! From resolved arguments to a plan file.
 
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +9,10 @@ use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::compile::{self, Compilation, Options, Ring, compile};
 use heddle_compiler::pass::Explain;
 use heddle_frontends::{image, onnx};
+use heddle_ir::file::{
+    Access, Content, Existing, Kind, MAX_TEXT, Outputs, Overwrite, Staged, commit_together,
+    read_text,
+};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
@@ -21,6 +24,7 @@ use crate::args::{Args, Bootstrap, Convolution, Emit};
 
 /// Compiles as the arguments say.
 pub fn run(args: Args) -> Result<()> {
+    let outputs = check_outputs(&args)?;
     let progress = progress();
     progress.set_message("reading the model");
     let model = onnx::import(&args.model, &onnx::ImportOptions::default())?;
@@ -65,16 +69,44 @@ pub fn run(args: Args) -> Result<()> {
     };
     progress.set_message("compiling");
     let compilation = compile(model, &options)?;
-    if let Some(path) = &args.output {
+    if let Some((path, existing)) = &outputs {
         progress.set_message("writing the plan");
-        compilation.plan.write_file(path)?;
-        compilation
-            .plan
-            .client_plan()?
-            .write_file(&client_plan_path(path))?;
+        write_plans(&compilation.plan, path, *existing)?;
     }
     progress.finish_and_clear();
     report(&args, &compilation)
+}
+
+/// Refuses outputs that would take the place of an input or of a file of another kind. A plan takes the place of a
+/// plan.
+fn check_outputs(args: &Args) -> Result<Option<(PathBuf, [Existing; 2])>> {
+    let Some(path) = &args.output else {
+        return Ok(None);
+    };
+    let inputs = [Some(args.model.clone()), args.labels.clone()];
+    let named = [
+        args.calibrate.as_deref().map(image::path_of),
+        args.preprocess.as_deref().map(PathBuf::from),
+    ];
+    let mut outputs = Outputs::new(inputs.into_iter().chain(named).flatten());
+    let mut check =
+        |path: &Path, kind| outputs.check(path, Content::Heddle(kind), Overwrite::Allow);
+    let plan = check(path, Kind::Plan)?;
+    let client = check(&client_plan_path(path), Kind::ClientPlan)?;
+    Ok(Some((path.clone(), [plan, client])))
+}
+
+/// Writes a plan and its client plan, both or neither.
+fn write_plans(plan: &Plan, path: &Path, [of_plan, of_client]: [Existing; 2]) -> Result<()> {
+    let stage = |path: &Path, existing| Staged::create(path, Access::Default, existing);
+    let client_path = client_plan_path(path);
+    let staged = plan.write(stage(path, of_plan)?, &path.display().to_string())?;
+    let client = plan.client_plan()?;
+    let client = client.write(
+        stage(&client_path, of_client)?,
+        &client_path.display().to_string(),
+    )?;
+    Ok(commit_together([staged, client])?)
 }
 
 /// `model.client.plan` beside `model.plan`.
@@ -145,7 +177,7 @@ fn labels(args: &Args, model: &Model, shape: [usize; 3]) -> Result<Vec<String>> 
         let built_in: &[&str] = if cifar10 { &CIFAR10_CLASSES } else { &[] };
         return Ok(built_in.iter().map(ToString::to_string).collect());
     };
-    let text = fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    let text = read_text(path, MAX_TEXT).with_context(|| format!("`{}`", path.display()))?;
     let labels: Vec<String> = text.lines().map(str::trim).map(str::to_owned).collect();
     if labels.len() != classes {
         bail!(
