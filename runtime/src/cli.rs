@@ -82,6 +82,9 @@ enum Command {
 /// a bad file or input.
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
+    // Where the system refuses, the rest is no less secure than it was.
+    #[cfg(feature = "client")]
+    heddle_ckks::secret::forbid_core_dumps();
     #[cfg(unix)]
     if let Err(error) = heddle_ir::file::signals::remove_unfinished_on_signals() {
         say(&format!(

@@ -7,6 +7,7 @@ use heddle_ckks::ciphertext::Plaintext;
 use heddle_ckks::encode::Encoder;
 use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
 use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, PublicKey, SecretKey};
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::message::{
@@ -93,7 +94,7 @@ impl ImageKey {
 
 fn encode(protocol: &Protocol, name: &str, tensor: &[f32]) -> Result<Plaintext, Error> {
     let input = &protocol.plan().input;
-    let slots = pack(&input.packing, name, tensor)?;
+    let slots = Zeroizing::new(pack(&input.packing, name, tensor)?);
     let encoder = Encoder::new(protocol.context().log_n() - 1);
     let plaintext = Plaintext::encode_real(&encoder, &slots, input.ciphertext.scale())?;
     Ok(plaintext)
@@ -266,7 +267,8 @@ impl Client {
         let decryptor = Decryptor::new(self.protocol.context(), &self.secret);
         let slots = decryptor.decrypt(&answer.ciphertext)?;
         share::check_range(&slots)?;
-        let real: Vec<f64> = slots.iter().map(|slot| slot.re).collect();
+        let mut real = Zeroizing::new(Vec::with_capacity(slots.len()));
+        real.extend(slots.iter().map(|slot| slot.re));
         let mut values = unpack(&output.packing, &real)?;
         if let Share::Noisy { bits } = share {
             let context = self.protocol.context();

@@ -3,6 +3,10 @@
 //! Polynomials of a large ring take several mebibytes, are made and dropped at every operation, and are walked
 //! with power-of-two strides. So large buffers are aligned to huge pages, ask the kernel for them, and return to
 //! a pool when dropped instead of to the operating system, from which every page costs a fault at its first use.
+//!
+//! A pool hands the words of one owner to the next, and the allocator keeps what was freed. So a buffer of secrets says
+//! so ([`Secrecy`]) and is wiped when it is dropped; a [`LockedBuffer`] moreover has pages of its own, which are never
+//! written to the swap space where the system allows it.
 
 #![allow(unsafe_code)]
 
@@ -28,6 +32,7 @@ const POOLED_FROM: usize = 64 << 10;
 struct Block {
     start: NonNull<u64>,
     bytes: usize,
+    align: usize,
 }
 
 // SAFETY: a block owns its allocation exclusively; it is plain memory without thread affinity.
@@ -37,17 +42,22 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    fn layout(bytes: usize) -> Layout {
+    fn layout(bytes: usize, align: usize) -> Layout {
+        Layout::from_size_align(bytes, align).expect("buffer sizes are far below isize::MAX")
+    }
+
+    fn new(bytes: usize) -> Self {
         let align = match bytes {
             HUGE_PAGE.. => HUGE_PAGE,
             POOLED_FROM.. => PAGE,
             _ => ALIGNMENT,
         };
-        Layout::from_size_align(bytes, align).expect("buffer sizes are far below isize::MAX")
+        Self::aligned(bytes, align)
     }
 
-    fn new(bytes: usize) -> Self {
-        let layout = Self::layout(bytes);
+    /// `align` is a power of two.
+    fn aligned(bytes: usize, align: usize) -> Self {
+        let layout = Self::layout(bytes, align);
         // SAFETY: callers pass sizes of at least one cache line, so the layout is not empty.
         let raw = unsafe { alloc(layout) };
         let Some(start) = NonNull::new(raw.cast::<u64>()) else {
@@ -58,14 +68,32 @@ impl Block {
         }
         // SAFETY: the allocation is `bytes` long; after this every word in it is initialised.
         unsafe { raw.write_bytes(0, bytes) };
-        Self { start, bytes }
+        Self {
+            start,
+            bytes,
+            align,
+        }
+    }
+
+    /// The first words, at most `bytes / 8` of them.
+    fn words(&self, words: usize) -> &[u64] {
+        assert!(words <= self.bytes / 8);
+        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed shared.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), words) }
+    }
+
+    fn words_mut(&mut self, words: usize) -> &mut [u64] {
+        assert!(words <= self.bytes / 8);
+        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), words) }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc` with the layout of the same size.
-        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.bytes)) }
+        let layout = Self::layout(self.bytes, self.align);
+        // SAFETY: `start` came from `alloc` with the same layout.
+        unsafe { dealloc(self.start.as_ptr().cast(), layout) }
     }
 }
 
@@ -195,10 +223,20 @@ fn acquire(words: usize) -> Block {
     })
 }
 
+/// What a buffer holds, and so what becomes of its words when it is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Nothing worth hiding: the words stay in memory until it is used again.
+    Public,
+    /// A secret, or what a secret follows from: the words are wiped.
+    Secret,
+}
+
 /// An owned slice of words, aligned to [`ALIGNMENT`].
 pub struct Buffer {
     block: Option<Block>,
     words: usize,
+    secrecy: Secrecy,
 }
 
 impl Buffer {
@@ -211,10 +249,26 @@ impl Buffer {
 
     /// A buffer with arbitrary contents, left from earlier use, for callers that overwrite all of it.
     pub fn stale(words: usize) -> Self {
+        Self::stale_of(words, Secrecy::Public)
+    }
+
+    /// [`Buffer::stale`] for words of the given secrecy.
+    pub fn stale_of(words: usize, secrecy: Secrecy) -> Self {
         Self {
             block: Some(acquire(words)),
             words,
+            secrecy,
         }
+    }
+
+    /// Whether the words are wiped when the buffer is dropped.
+    pub fn secrecy(&self) -> Secrecy {
+        self.secrecy
+    }
+
+    /// Declares what the words are from now on.
+    pub fn set_secrecy(&mut self, secrecy: Secrecy) {
+        self.secrecy = secrecy;
     }
 }
 
@@ -223,8 +277,7 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u64] {
         match &self.block {
-            // SAFETY: the block holds at least `words` initialised words, and `self` borrows them shared.
-            Some(block) => unsafe { std::slice::from_raw_parts(block.start.as_ptr(), self.words) },
+            Some(block) => block.words(self.words),
             None => &[],
         }
     }
@@ -232,19 +285,17 @@ impl Deref for Buffer {
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u64] {
-        match &self.block {
-            // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed exclusively.
-            Some(block) => unsafe {
-                std::slice::from_raw_parts_mut(block.start.as_ptr(), self.words)
-            },
+        match &mut self.block {
+            Some(block) => block.words_mut(self.words),
             None => &mut [],
         }
     }
 }
 
+/// A copy is as secret as its original.
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Self::stale(self.words);
+        let mut copy = Self::stale_of(self.words, self.secrecy);
         copy.copy_from_slice(self);
         copy
     }
@@ -252,6 +303,9 @@ impl Clone for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if self.secrecy == Secrecy::Secret {
+            self.zeroize();
+        }
         let Some(block) = self.block.take() else {
             return;
         };
@@ -274,9 +328,87 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
+/// Words for a secret that lives long: on pages that nothing else is on, locked in memory where the system allows it,
+/// and wiped when dropped.
+pub struct LockedBuffer {
+    // Dropped in this order: a page is unlocked before it is freed.
+    lock: Option<region::LockGuard>,
+    block: Block,
+    words: usize,
+}
+
+impl LockedBuffer {
+    /// A buffer of zeros. A system that locks no pages, or no more of them, is no error: see
+    /// [`LockedBuffer::is_locked`].
+    pub fn zeroed(words: usize) -> Self {
+        let page = region::page::size().next_power_of_two();
+        let block = Block::aligned((8 * words).max(1).next_multiple_of(page), page);
+        let lock = region::lock(block.start.as_ptr(), block.bytes).ok();
+        Self { lock, block, words }
+    }
+
+    /// Whether the pages are locked.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+}
+
+impl Deref for LockedBuffer {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        self.block.words(self.words)
+    }
+}
+
+impl DerefMut for LockedBuffer {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        self.block.words_mut(self.words)
+    }
+}
+
+impl Drop for LockedBuffer {
+    fn drop(&mut self) {
+        self.deref_mut().zeroize();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buffers_of_secrets_are_wiped_and_so_are_their_copies() {
+        // More than twice what other tests take, so that none of them is given a block of this size.
+        let words = 3 << 21;
+        let mut secret = Buffer::stale_of(words, Secrecy::Secret);
+        secret.fill(7);
+        let copy = secret.clone();
+        assert_eq!(copy.secrecy(), Secrecy::Secret);
+        drop((secret, copy));
+        for _ in 0..2 {
+            assert!(Buffer::stale(words).iter().all(|&w| w == 0));
+        }
+        let mut public = Buffer::stale_of(words, Secrecy::Secret);
+        public.fill(7);
+        public.set_secrecy(Secrecy::Public);
+        drop(public);
+        let kept = [Buffer::stale(words), Buffer::stale(words)];
+        assert!(kept.iter().any(|b| b.iter().all(|&w| w == 7)));
+    }
+
+    #[test]
+    fn locked_buffers_have_their_own_pages() {
+        let page = region::page::size();
+        for words in [1, 64, 2048, 4097] {
+            let mut buffer = LockedBuffer::zeroed(words);
+            assert_eq!(buffer.len(), words);
+            assert!(buffer.iter().all(|&w| w == 0));
+            buffer.fill(1);
+            assert_eq!(buffer.as_ptr() as usize % page, 0);
+            assert_eq!(buffer.block.bytes % page, 0);
+        }
+    }
 
     #[test]
     fn buffers_are_aligned_and_zeroed() {

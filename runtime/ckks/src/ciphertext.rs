@@ -1,5 +1,7 @@
 //! Ciphertexts and plaintexts.
 
+use zeroize::Zeroizing;
+
 use crate::encode::{Complex64, Encoder};
 use crate::error::Error;
 use crate::poly::{Eval, RnsPoly};
@@ -78,12 +80,22 @@ impl Ciphertext {
 }
 
 /// A slot vector encoded as compact integer coefficients (see [`crate::encode`]), at no particular level: the
-/// limbs are computed when it is used.
-#[derive(Clone, Debug, PartialEq)]
+/// limbs are computed when it is used. Wiped when dropped.
+#[derive(Clone, PartialEq)]
 pub struct Plaintext {
-    pub(crate) coefficients: Vec<i64>,
+    pub(crate) coefficients: Zeroizing<Vec<i64>>,
     pub(crate) scale: f64,
     pub(crate) log_slots: u32,
+}
+
+/// Without the coefficients, which may be a client's message.
+impl std::fmt::Debug for Plaintext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plaintext")
+            .field("scale", &self.scale)
+            .field("log_slots", &self.log_slots)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Plaintext {
@@ -92,7 +104,7 @@ impl Plaintext {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode(encoder: &Encoder, slots: &[Complex64], scale: f64) -> Result<Self, Error> {
-        let coefficients = encoder.encode(slots, scale)?;
+        let coefficients = Zeroizing::new(encoder.encode(slots, scale)?);
         Ok(Self {
             coefficients,
             scale,
@@ -105,7 +117,7 @@ impl Plaintext {
     /// # Errors
     /// As [`Encoder::encode`].
     pub fn encode_real(encoder: &Encoder, slots: &[f64], scale: f64) -> Result<Self, Error> {
-        let coefficients = encoder.encode_real(slots, scale)?;
+        let coefficients = Zeroizing::new(encoder.encode_real(slots, scale)?);
         Ok(Self {
             coefficients,
             scale,

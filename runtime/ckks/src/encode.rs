@@ -6,12 +6,18 @@
 //! `k` is the real part and coefficient `k + n` the imaginary part of the `k`-th output.
 //!
 //! *Compact coefficients* are the `2n` coefficients of that polynomial in `Y`.
+//!
+//! *Constant time.* Encoding, decoding and [`centred_coefficients`] take a time that depends on the number of slots and
+//! limbs alone: doubles are added, multiplied, compared without a branch and converted, never divided by; rounding is
+//! done here, since the library's looks at the exponent. Only that a value cannot be encoded, and which one, shows. A
+//! processor may take longer for subnormal doubles. *Memory.* Intermediate vectors are wiped; results are the caller's.
 
 use std::f64::consts::PI;
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Neg, Sub, SubAssign};
 
 use rayon::prelude::*;
+use zeroize::{DefaultIsZeroes, Zeroizing};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -53,6 +59,8 @@ impl Complex64 {
         Self::new(self.re * factor, self.im * factor)
     }
 }
+
+impl DefaultIsZeroes for Complex64 {}
 
 impl fmt::Debug for Complex64 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,7 +197,7 @@ impl Encoder {
     /// [`Error::SlotCount`] unless the length is a power of two of at most `2^log_max_slots`.
     pub fn to_coefficients(&self, slots: &[Complex64]) -> Result<Vec<f64>, Error> {
         self.check_length(slots.len())?;
-        let mut values = slots.to_vec();
+        let mut values = Zeroizing::new(slots.to_vec());
         self.inverse(&mut values);
         Ok(values
             .iter()
@@ -224,12 +232,13 @@ impl Encoder {
     /// [`Error::SlotCount`] for a bad length, [`Error::ValueRange`] when a coefficient is not finite or reaches
     /// 2^62; its index is that of the coefficient.
     pub fn encode(&self, slots: &[Complex64], scale: f64) -> Result<Vec<i64>, Error> {
-        let coefficients = self.to_coefficients(slots)?;
-        coefficients
-            .into_iter()
-            .enumerate()
-            .map(|(i, c)| scaled_integer(i, c, scale))
-            .collect()
+        let coefficients = Zeroizing::new(self.to_coefficients(slots)?);
+        // Written where they stay: a vector that grows leaves copies behind.
+        let mut integers = Zeroizing::new(vec![0; coefficients.len()]);
+        for (i, (integer, &c)) in integers.iter_mut().zip(coefficients.iter()).enumerate() {
+            *integer = scaled_integer(i, c, scale)?;
+        }
+        Ok(std::mem::take(&mut *integers))
     }
 
     /// [`Self::encode`] of real slots.
@@ -238,7 +247,7 @@ impl Encoder {
     /// As [`Self::encode`].
     pub fn encode_real(&self, slots: &[f64], scale: f64) -> Result<Vec<i64>, Error> {
         let slots: Vec<Complex64> = slots.iter().map(|&v| v.into()).collect();
-        self.encode(&slots, scale)
+        self.encode(&Zeroizing::new(slots), scale)
     }
 
     fn check_length(&self, found: usize) -> Result<(), Error> {
@@ -260,10 +269,10 @@ impl Encoder {
 /// # Errors
 /// [`Error::ValueRange`] otherwise.
 pub fn scaled_integer(index: usize, value: f64, scale: f64) -> Result<i64, Error> {
-    let scaled = (value * scale).round();
+    let scaled = value * scale;
     // The comparison is false for NaN too.
     if scaled.abs() < (1u64 << 62) as f64 {
-        Ok(scaled as i64)
+        Ok(rounded(scaled))
     } else {
         Err(Error::ValueRange {
             op: "encode",
@@ -271,6 +280,14 @@ pub fn scaled_integer(index: usize, value: f64, scale: f64) -> Result<i64, Error
             value,
         })
     }
+}
+
+/// The integer nearest to a number below 2^63 in absolute value, the one further from zero of two.
+fn rounded(x: f64) -> i64 {
+    let whole = x as i64;
+    // Exact: from 2^52 on doubles are integers.
+    let rest = x - whole as f64;
+    whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5)
 }
 
 fn slot_count(found: usize, expected: usize) -> Error {
@@ -305,7 +322,7 @@ pub fn centred_coefficients(
     context: &Context,
     poly: &RnsPoly<Coeff>,
     log_slots: u32,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Zeroizing<Vec<f64>>, Error> {
     let basis = poly.basis();
     if basis.specials() != 0 {
         let detail = "special primes must be divided away first".into();
@@ -331,43 +348,41 @@ pub fn centred_coefficients(
         .collect();
     let count = 2usize << log_slots;
     let step = context.n() / count;
-    let centred = |k: usize| {
-        let mut digits = Vec::with_capacity(moduli.len());
+    let centred = |digits: &mut [u64], k: usize| {
         for (i, m) in moduli.iter().enumerate() {
+            let (lower, rest) = digits.split_at_mut(i);
             let mut x = poly.limb(i)[k * step];
-            for (&digit, &inverse) in digits.iter().zip(&inverses[i]) {
+            for (&digit, &inverse) in lower.iter().zip(&inverses[i]) {
                 x = m.mul(m.sub(x, m.reduce(digit)), inverse);
             }
-            digits.push(x);
+            rest[0] = x;
         }
-        // Q is odd, so its half is (q_i - 1) / 2 in every digit.
-        let negative = digits
-            .iter()
-            .zip(&moduli)
-            .rev()
-            .map(|(&digit, m)| digit.cmp(&(m.value() / 2)))
-            .find(|order| order.is_ne())
-            .is_some_and(|order| order.is_gt());
-        // A negative value x is -(Q - x) and Q - x is the complement in every digit, plus one.
+        // Q is odd, so its half is (q_i - 1) / 2 in every digit, and a value is negative when it exceeds that: when the
+        // subtraction of its digits borrows at last. Every digit is looked at.
+        let borrow = digits.iter().zip(&moduli).fold(0, |borrow, (&digit, m)| {
+            (m.value() / 2).wrapping_sub(digit).wrapping_sub(borrow) >> 63
+        });
+        // All ones for a negative value x: it is -(Q - x), and Q - x is the complement in every digit, plus one.
+        let negative = borrow.wrapping_neg();
         let magnitude = digits
             .iter()
             .zip(&moduli)
             .rev()
             .fold(0.0, |sum, (&digit, m)| {
-                let digit = if negative {
-                    m.value() - 1 - digit
-                } else {
-                    digit
-                };
-                sum * m.value() as f64 + digit as f64
+                let complement = m.value() - 1 - digit;
+                let digit = digit ^ (digit ^ complement) & negative;
+                // Signed, since the conversion of unsigned words may branch.
+                sum * m.value() as f64 + digit as i64 as f64
             });
-        if negative {
-            -(magnitude + 1.0)
-        } else {
-            magnitude
-        }
+        let magnitude = magnitude + borrow as i64 as f64;
+        f64::from_bits(magnitude.to_bits() ^ borrow << 63)
     };
-    Ok((0..count).into_par_iter().map(centred).collect())
+    let mut coefficients = Zeroizing::new(vec![0.0; count]);
+    coefficients.par_iter_mut().enumerate().for_each_init(
+        || Zeroizing::new(vec![0; moduli.len()]),
+        |digits, (k, coefficient)| *coefficient = centred(digits, k),
+    );
+    Ok(coefficients)
 }
 
 #[cfg(test)]
@@ -423,6 +438,43 @@ mod tests {
             let expected = if k % 8 == 0 { compact[k / 8] } else { 0.0 };
             assert!((c - expected).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn rounding_is_that_of_the_library() {
+        let mut values = vec![0.0, 0.5, 1.5, 2.5, 0.499_999_999_999_999_94, 1e-310];
+        for power in 0..62 {
+            let p = 2f64.powi(power);
+            values.extend([p, p - 0.5, p + 0.5, p.next_down(), p.next_up(), p * 1.3]);
+        }
+        for x in values.iter().flat_map(|&x| [x, -x]) {
+            assert_eq!(rounded(x), x.round() as i64, "{x}");
+        }
+    }
+
+    #[test]
+    fn coefficients_are_the_integers_nearest_to_zero() {
+        let context = Context::new(heddle_params::named::toy(6).unwrap()).unwrap();
+        for level in [0, 1, 2, 28] {
+            let basis = crate::context::Basis::q(level);
+            let q = context.modulus(0).value() as i64;
+            let mut values: Vec<i64> = (0..64)
+                .map(|i| (1 << (i / 2)) * (1 - 2 * (i % 2)))
+                .collect();
+            values[..6].copy_from_slice(&[0, 1, -1, q / 2, -(q / 2), 1 - q / 2]);
+            let poly = RnsPoly::from_i64(&context, basis, &values);
+            let back = centred_coefficients(&context, &poly, 5).unwrap();
+            for (&x, &value) in back.iter().zip(&values) {
+                assert_eq!(x, value as f64, "level {level}");
+            }
+        }
+        // The ends of the range at level 1: Q/2 rounded down, and the negative of it.
+        let (q0, q1) = (context.modulus(0).value(), context.modulus(1).value());
+        let half = (i128::from(q0) * i128::from(q1)) / 2;
+        let poly = RnsPoly::from_i128(&context, crate::context::Basis::q(1), &[half, half + 1]);
+        let ends = centred_coefficients(&context, &poly, 0).unwrap();
+        assert!(ends[0] > 0.0 && ends[1] < 0.0);
+        assert!((ends[0] / half as f64 - 1.0).abs() < 1e-15 && ends[0] == -ends[1]);
     }
 
     #[test]

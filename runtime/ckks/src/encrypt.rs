@@ -1,14 +1,23 @@
 //! Encryption and decryption.
+//!
+//! *Constant time.* Encryption and decryption take a time that depends on parameters, level, number of slots and seeds
+//! alone: not on the secret, on errors, or on the message, whose doubles are added, multiplied and converted but never
+//! compared or divided by. Two limits: a processor may take longer for subnormal doubles, which messages of absolute
+//! value below 2^-1022 times the scale alone lead to; and [`Decryptor::decrypt_with_noise`] draws its noise with a
+//! logarithm and a cosine, whose time shows something of the noise, not of the message.
+//!
+//! *Memory.* Whatever is computed from the secret, an error or the message is wiped when dropped, the decrypted slots
+//! included.
 
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::ciphertext::{Ciphertext, Plaintext};
 use crate::context::{Basis, Context};
 use crate::encode::{Complex64, Encoder, centred_coefficients};
 use crate::error::Error;
-use crate::keys::{PublicKey, SecretKey, fresh_error, fresh_seed, ternary_poly, uniform};
+use crate::keys::{PublicKey, SecretKey, SecretPoly, fresh_error, fresh_seed, uniform};
 use crate::poly::{CompactPoly, Eval, RnsPoly};
 use crate::sample::{normal, os_rng, ternary};
 use crate::seed::{Seed, SeedExpander, StreamId, StreamKind};
@@ -50,7 +59,7 @@ fn uniform_part(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eva
     )
 }
 
-/// The limbs of a plaintext over a basis.
+/// The limbs of a public plaintext over a basis.
 ///
 /// # Errors
 /// [`Error::SlotCount`] when it has more slots than the ring.
@@ -59,6 +68,29 @@ pub(crate) fn compact(
     basis: Basis,
     plaintext: &Plaintext,
 ) -> Result<CompactPoly, Error> {
+    check_slots(context, plaintext)?;
+    Ok(CompactPoly::from_i64(
+        context,
+        basis,
+        &plaintext.coefficients,
+    ))
+}
+
+/// The limbs of a message over a basis, which are wiped when dropped.
+fn message(
+    context: &Arc<Context>,
+    basis: Basis,
+    plaintext: &Plaintext,
+) -> Result<CompactPoly, Error> {
+    check_slots(context, plaintext)?;
+    Ok(CompactPoly::secret_from_i64(
+        context,
+        basis,
+        &plaintext.coefficients,
+    ))
+}
+
+fn check_slots(context: &Context, plaintext: &Plaintext) -> Result<(), Error> {
     let (found, expected) = (plaintext.coefficients.len() / 2, context.n() / 2);
     if found > expected {
         return Err(Error::SlotCount {
@@ -67,11 +99,7 @@ pub(crate) fn compact(
             expected,
         });
     }
-    Ok(CompactPoly::from_i64(
-        context,
-        basis,
-        &plaintext.coefficients,
-    ))
+    Ok(())
 }
 
 /// Encrypts with the secret key: the least noise, and half of the ciphertext is a seed.
@@ -96,7 +124,7 @@ impl<'a> SecretEncryptor<'a> {
     pub fn encrypt(&self, plaintext: &Plaintext, level: usize) -> Result<SeededCiphertext, Error> {
         let context = &self.context;
         let basis = context.q_basis(level)?;
-        let message = compact(context, basis, plaintext)?;
+        let message = message(context, basis, plaintext)?;
         let seed = fresh_seed()?;
         let c1 = uniform_part(context, basis, seed);
         let mut c0 = self
@@ -139,17 +167,16 @@ impl Encryptor {
             let max = self.key.level();
             return Err(heddle_params::Error::Level { level, max }.into());
         }
-        let message = compact(context, basis, plaintext)?;
-        let coefficients = Zeroizing::new(ternary(&mut os_rng()?, context.n()));
-        let mut mask = ternary_poly(context, basis, &coefficients);
+        let message = message(context, basis, plaintext)?;
+        // One mask for both parts, an error for each: (b u + e0 + m, a u + e1).
+        let mask = SecretPoly::from_i8(context, basis, &ternary(&mut os_rng()?, context.n()));
         let (mut c0, mut c1) = (fresh_error(context, basis)?, fresh_error(context, basis)?);
-        c0.mul_add(&self.key.b.drop_to(level), &mask);
-        c1.mul_add(&self.key.a.drop_to(level), &mask);
-        mask.zeroize();
+        c0.mul_add(&self.key.b.drop_to(level), mask.poly());
+        c1.mul_add(&self.key.a.drop_to(level), mask.poly());
         c0.add_compact_assign(&message);
         Ok(Ciphertext {
-            c0,
-            c1,
+            c0: c0.into_public(),
+            c1: c1.into_public(),
             scale: plaintext.scale,
             log_slots: plaintext.log_slots,
         })
@@ -178,10 +205,13 @@ impl<'a> Decryptor<'a> {
     ///
     /// # Errors
     /// When the ciphertext claims more slots than the ring has.
-    pub fn decrypt_coefficients(&self, ciphertext: &Ciphertext) -> Result<Vec<f64>, Error> {
+    pub fn decrypt_coefficients(
+        &self,
+        ciphertext: &Ciphertext,
+    ) -> Result<Zeroizing<Vec<f64>>, Error> {
         let context = &self.context;
         let secret = self.secret.expand(context, ciphertext.c0.basis());
-        let mut message = ciphertext.c0.clone();
+        let mut message = ciphertext.c0.clone().into_secret();
         message.mul_add(&ciphertext.c1, secret.poly());
         centred_coefficients(context, &message.into_coeff(), ciphertext.log_slots)
     }
@@ -193,7 +223,7 @@ impl<'a> Decryptor<'a> {
     ///
     /// # Errors
     /// As [`Self::decrypt_coefficients`].
-    pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Vec<Complex64>, Error> {
+    pub fn decrypt(&self, ciphertext: &Ciphertext) -> Result<Zeroizing<Vec<Complex64>>, Error> {
         self.slots(self.decrypt_coefficients(ciphertext)?, ciphertext.scale)
     }
 
@@ -206,29 +236,37 @@ impl<'a> Decryptor<'a> {
         &self,
         ciphertext: &Ciphertext,
         deviation: f64,
-    ) -> Result<Vec<Complex64>, Error> {
+    ) -> Result<Zeroizing<Vec<Complex64>>, Error> {
         let mut coefficients = self.decrypt_coefficients(ciphertext)?;
         let mut rng = os_rng()?;
         // Each part of a slot is a sum of all coefficients with squared weights that add up to half their number.
         let factor = deviation * ciphertext.scale / (coefficients.len() as f64 / 2.0).sqrt();
-        for coefficient in &mut coefficients {
+        for coefficient in coefficients.iter_mut() {
             *coefficient += factor * normal(&mut rng);
         }
         self.slots(coefficients, ciphertext.scale)
     }
 
-    fn slots(&self, mut coefficients: Vec<f64>, scale: f64) -> Result<Vec<Complex64>, Error> {
-        for coefficient in &mut coefficients {
-            *coefficient /= scale;
+    fn slots(
+        &self,
+        mut coefficients: Zeroizing<Vec<f64>>,
+        scale: f64,
+    ) -> Result<Zeroizing<Vec<Complex64>>, Error> {
+        // A division takes longer for some numerators than for others.
+        let factor = 1.0 / scale;
+        for coefficient in coefficients.iter_mut() {
+            *coefficient *= factor;
         }
-        self.encoder.to_slots(&coefficients)
+        self.encoder.to_slots(&coefficients).map(Zeroizing::new)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buffer::Secrecy;
     use crate::precision::Precision;
+    use crate::sample::SIGMA;
 
     fn slots(n: usize) -> Vec<Complex64> {
         (0..n)
@@ -291,6 +329,74 @@ mod tests {
             "{}",
             variance.sqrt()
         );
+    }
+
+    /// c0 + c1 s = m + e u + e0 + e1 s: of variance sigma^2 (2N/3 + 1 + h), where the mask u is dense and h is the
+    /// weight of s; a fresh encryption under the secret has the error e alone.
+    #[test]
+    fn fresh_noise_is_what_theory_says() {
+        let context = Context::new(heddle_params::named::toy(12).unwrap()).unwrap();
+        let n = context.n() as f64;
+        let secret = SecretKey::generate(&context).unwrap();
+        let zeros = secret.expand(&context, Basis::q(0)).poly().to_coeff();
+        let weight = zeros.limb(0).iter().filter(|&&x| x != 0).count() as f64;
+        let public = Arc::new(PublicKey::generate(&context, &secret, context.max_level()).unwrap());
+        let zero = Plaintext::encode_real(&Encoder::new(11), &[0.0; 2048], 1.0).unwrap();
+        let decryptor = Decryptor::new(&context, &secret);
+        let by_public = |level| {
+            let encryptor = Encryptor::new(&context, public.clone());
+            encryptor.encrypt(&zero, level).unwrap()
+        };
+        let by_secret = |level| {
+            let encryptor = SecretEncryptor::new(&context, &secret);
+            encryptor.encrypt(&zero, level).unwrap().expand(&context)
+        };
+        let cases: [(&dyn Fn(usize) -> Ciphertext, f64); 2] = [
+            (&by_public, 2.0 * n / 3.0 + 1.0 + weight),
+            (&by_secret, 1.0),
+        ];
+        for (encrypt, factor) in cases {
+            for level in [0, 5] {
+                let noise = decryptor.decrypt_coefficients(&encrypt(level)).unwrap();
+                let mean = noise.iter().sum::<f64>() / n;
+                let variance = noise.iter().map(|x| x * x).sum::<f64>() / n;
+                let expected = SIGMA * SIGMA * factor;
+                // Five deviations: a variance of N samples has a relative one of (2/N)^(1/2), and one mask, error and
+                // secret are behind all coefficients, which doubles it at most.
+                let tolerance = 10.0 * (2.0 / n).sqrt();
+                assert!(
+                    (variance / expected - 1.0).abs() < tolerance,
+                    "{variance}, not {expected}"
+                );
+                // Twelve deviations, since neighbouring coefficients of a product share terms.
+                assert!(mean.abs() < 12.0 * (expected / n).sqrt(), "{mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_are_declared_and_ciphertexts_are_not() {
+        let context = Context::new(heddle_params::named::toy(6).unwrap()).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let basis = Basis::q(1);
+        let expanded = secret.expand(&context, basis).poly().clone();
+        let image = expanded.automorphism(heddle_params::GaloisElement::rotation(1, 64));
+        let error = fresh_error(&context, basis).unwrap();
+        let plaintext = Plaintext::encode_real(&Encoder::new(5), &[0.5; 4], 2f64.powi(40)).unwrap();
+        let message = message(&context, basis, &plaintext).unwrap().expand();
+        for poly in [image, error.clone(), message.drop_to(0), expanded] {
+            assert_eq!(poly.secrecy(), Secrecy::Secret);
+            assert_eq!(poly.to_coeff().to_eval().secrecy(), Secrecy::Secret);
+        }
+        let key = Arc::new(PublicKey::generate(&context, &secret, context.max_level()).unwrap());
+        assert_eq!(key.b.secrecy(), Secrecy::Public);
+        let by_public = Encryptor::new(&context, key)
+            .encrypt(&plaintext, 1)
+            .unwrap();
+        let by_secret = SecretEncryptor::new(&context, &secret).encrypt(&plaintext, 1);
+        for part in [by_public.c0, by_public.c1, by_secret.unwrap().c0] {
+            assert_eq!(part.secrecy(), Secrecy::Public);
+        }
     }
 
     #[test]

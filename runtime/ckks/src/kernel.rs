@@ -3,6 +3,12 @@
 //! A kernel works on the residues of one limb (or, for base conversions, a few limbs) modulo one prime. The scalar
 //! kernel is the specification. Inputs and outputs are fully reduced, values in between may be lazy, and so every
 //! kernel gives bit-identical results. The kernel is chosen once, when a context is built.
+//!
+//! *Constant time.* In every kernel the transforms, sums, products, [`Kernel::lift_small`], [`Kernel::reduce_signed`],
+//! [`Kernel::permute`] and unpacking take a time that depends on lengths, moduli and public tables alone: no branch, no
+//! address and no division depends on a residue. Doubles hold integers only, never subnormal numbers. Not claimed for
+//! `convert`, `switch_modulus` and `split_conjugates`, which see ciphertexts and weights, and for `uniform`, which
+//! rejects public words.
 
 #![allow(unsafe_code)]
 
@@ -274,6 +280,16 @@ impl Kernel {
     pub fn reduce_signed(self, m: &Modulus, out: &mut [u64], x: &[i64]) {
         assert_eq!(out.len(), x.len());
         dispatch!(self, reduce_signed(m, out, x));
+    }
+
+    /// `out[i] = x[i] mod q` of integers of one byte: coefficients of secrets and errors.
+    ///
+    /// # Panics
+    /// When the modulus is not above 128.
+    pub fn lift_small(self, m: &Modulus, out: &mut [u64], x: &[i8]) {
+        assert_eq!(out.len(), x.len());
+        assert!(m.value() > 128, "bytes are reduced modulo primes above 128");
+        dispatch!(self, lift_small(m, out, x));
     }
 
     /// `out[i]` = the centred representative of `x[i]` modulo `from`, modulo `to`.

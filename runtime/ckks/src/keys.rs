@@ -7,15 +7,23 @@
 //!
 //! The key of a Galois element `g` goes from `s` to `g^-1(s)`: the automorphism is applied after the switch, to two
 //! polynomials instead of all digits.
+//!
+//! *Constant time.* Drawing, packing, reading and expanding a secret and making keys from it take a time that depends on
+//! the parameters and the uses of the keys alone. That a packed secret is refused takes as long as that it is taken,
+//! which of its coefficients is wrong stays hidden.
+//!
+//! *Memory.* The secret lies packed on locked pages of its own; whatever is computed from it or from an error is wiped
+//! when dropped. The expanded secret of a [`KeyGenerator`], of some megabytes, is wiped but not locked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use heddle_params::keys::{KeyKind, KeyUse};
-use heddle_params::{GaloisElement, KeySwitchLayout};
+use heddle_params::{GaloisElement, KeySwitchLayout, Secret};
 use rand::RngCore;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::buffer::LockedBuffer;
 use crate::context::{Basis, Context};
 use crate::error::Error;
 use crate::packed::PackedPoly;
@@ -24,9 +32,18 @@ use crate::rns::special_product;
 use crate::sample::{MOST_ERROR, gaussian_poly, os_rng, secret, sparse_ternary};
 use crate::seed::{Seed, SeedExpander, StreamId, StreamKind};
 
-/// The client's secret: `N` ternary coefficients. Wiped when dropped.
+/// The client's secret: `N` ternary coefficients. Its pages are locked in memory where the system allows it, and wiped
+/// when it is dropped.
 pub struct SecretKey {
-    coefficients: Zeroizing<Vec<i8>>,
+    /// Each coefficient plus one, in two bits, thirty-two to a word, the lowest bits first.
+    words: LockedBuffer,
+    n: usize,
+}
+
+impl std::fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretKey({} coefficients)", self.n)
+    }
 }
 
 impl SecretKey {
@@ -36,57 +53,99 @@ impl SecretKey {
     /// [`Error::Randomness`] when the operating system gives none.
     pub fn generate(context: &Context) -> Result<Self, Error> {
         let coefficients = secret(&mut os_rng()?, context.n(), context.parameters().secret());
+        let mut words = LockedBuffer::zeroed(context.n().div_ceil(32));
+        for (word, coefficients) in words.iter_mut().zip(coefficients.chunks(32)) {
+            for (i, &c) in coefficients.iter().enumerate() {
+                *word |= ((c + 1) as u64) << (2 * i);
+            }
+        }
         Ok(Self {
-            coefficients: Zeroizing::new(coefficients),
+            words,
+            n: context.n(),
         })
     }
 
-    /// A secret read back from its coefficients.
+    /// The secret of [`Self::to_packed`].
     ///
     /// # Errors
-    /// [`Error::Wire`] unless there are `N` coefficients, each -1, 0 or 1.
-    pub fn from_coefficients(context: &Context, coefficients: Vec<i8>) -> Result<Self, Error> {
-        let coefficients = Zeroizing::new(coefficients);
-        if coefficients.len() != context.n() || coefficients.iter().any(|c| !(-1..=1).contains(c)) {
-            let detail = format!("it is not {} ternary coefficients", context.n());
-            return Err(Error::Wire {
-                what: "secret key",
-                detail,
-            });
+    /// [`Error::Wire`] unless there are `N/4` bytes of ternary coefficients, as many of them not zero as the parameters
+    /// say where they name a weight.
+    pub fn from_packed(context: &Context, packed: &[u8]) -> Result<Self, Error> {
+        let failure = |detail| Error::Wire {
+            what: "secret key",
+            detail,
+        };
+        let n = context.n();
+        if packed.len() != n / 4 {
+            let detail = format!("expected {} bytes, found {}", n / 4, packed.len());
+            return Err(failure(detail));
         }
-        Ok(Self { coefficients })
+        let mut words = LockedBuffer::zeroed(n.div_ceil(32));
+        for (word, bytes) in words.iter_mut().zip(packed.chunks(8)) {
+            for (i, &byte) in bytes.iter().enumerate() {
+                *word |= u64::from(byte) << (8 * i);
+            }
+        }
+        // Of the two bits of -1, 0 and 1 none, the lower and the upper is set. All are looked at, whatever they are.
+        let (mut wrong, mut zeros) = (0, 0);
+        for &word in words.iter() {
+            let (low, high) = (word & LOW_BITS, (word >> 1) & LOW_BITS);
+            wrong |= low & high;
+            zeros += low.count_ones() as usize;
+        }
+        if wrong != 0 {
+            return Err(failure("a coefficient is not -1, 0 or 1".into()));
+        }
+        let weighs = match context.parameters().secret() {
+            Secret::DenseTernary => true,
+            Secret::SparseTernary(weight) => n - zeros == (weight as usize).min(n),
+        };
+        if !weighs {
+            let detail = "its weight is not that of the parameters".into();
+            return Err(failure(detail));
+        }
+        Ok(Self { words, n })
     }
 
-    /// The coefficients, each -1, 0 or 1.
-    pub fn coefficients(&self) -> &[i8] {
-        &self.coefficients
+    /// The coefficients plus one, each in two bits, four to a byte, the lowest bits first.
+    pub fn to_packed(&self) -> Zeroizing<Vec<u8>> {
+        let mut packed = Zeroizing::new(vec![0; self.n / 4]);
+        for (bytes, word) in packed.chunks_mut(8).zip(self.words.iter()) {
+            for (i, byte) in bytes.iter_mut().enumerate() {
+                *byte = (word >> (8 * i)) as u8;
+            }
+        }
+        packed
+    }
+
+    /// Whether the system keeps the secret out of the swap space.
+    pub fn is_locked(&self) -> bool {
+        self.words.is_locked()
     }
 
     /// The secret over a basis.
     pub(crate) fn expand(&self, context: &Arc<Context>, basis: Basis) -> SecretPoly {
-        SecretPoly(ternary_poly(context, basis, &self.coefficients))
+        let mut coefficients = Zeroizing::new(vec![0; self.n]);
+        for (coefficients, word) in coefficients.chunks_mut(32).zip(self.words.iter()) {
+            for (i, coefficient) in coefficients.iter_mut().enumerate() {
+                *coefficient = (word >> (2 * i) & 3) as i8 - 1;
+            }
+        }
+        SecretPoly::from_i8(context, basis, &coefficients)
     }
 }
 
-/// The values of a polynomial with ternary coefficients.
-pub(crate) fn ternary_poly(
-    context: &Arc<Context>,
-    basis: Basis,
-    coefficients: &[i8],
-) -> RnsPoly<Eval> {
-    let wide = Zeroizing::new(
-        coefficients
-            .iter()
-            .map(|&c| i64::from(c))
-            .collect::<Vec<_>>(),
-    );
-    RnsPoly::from_i64(context, basis, &wide).into_eval()
-}
+/// The lower of each two bits.
+const LOW_BITS: u64 = u64::MAX / 3;
 
-/// A polynomial that is wiped when dropped.
+/// The values of a polynomial that is declared secret, and so wiped when dropped.
 pub(crate) struct SecretPoly(RnsPoly<Eval>);
 
 impl SecretPoly {
+    pub(crate) fn from_i8(context: &Arc<Context>, basis: Basis, coefficients: &[i8]) -> Self {
+        Self(RnsPoly::secret_from_i8(context, basis, coefficients).into_eval())
+    }
+
     pub(crate) fn poly(&self) -> &RnsPoly<Eval> {
         &self.0
     }
@@ -96,13 +155,7 @@ impl SecretPoly {
         let mut negated = self;
         negated.0.neg_assign();
         error.mul_add(a, &negated.0);
-        error
-    }
-}
-
-impl Drop for SecretPoly {
-    fn drop(&mut self) {
-        self.0.zeroize();
+        error.into_public()
     }
 }
 
@@ -155,13 +208,14 @@ impl PublicKey {
     pub fn belongs_to(&self, secret: &SecretKey) -> bool {
         let context = self.b.context();
         let lowest = self.drop_to(0);
-        let mut error = lowest.b;
+        let mut error = lowest.b.into_secret();
         let secret = secret.expand(context, error.basis());
         error.mul_add(&lowest.a, secret.poly());
         let error = error.into_coeff();
         let modulus = context.limb_modulus(error.basis(), 0).value();
-        let largest = error.limb(0).iter().map(|&x| x.min(modulus - x)).max();
-        largest.is_none_or(|largest| largest <= MOST_ERROR)
+        // All coefficients are looked at, whichever is too large.
+        let small = |&x: &u64| x.min(modulus - x) <= MOST_ERROR;
+        error.limb(0).iter().fold(true, |all, x| all & small(x))
     }
 
     pub(crate) fn uniform(context: &Arc<Context>, basis: Basis, seed: Seed) -> RnsPoly<Eval> {
@@ -187,7 +241,7 @@ pub(crate) fn uniform(
     })
 }
 
-/// A fresh error polynomial.
+/// A fresh error polynomial, declared secret until it is part of an encryption.
 pub(crate) fn fresh_error(context: &Arc<Context>, basis: Basis) -> Result<RnsPoly<Eval>, Error> {
     Ok(gaussian_poly(&mut os_rng()?, context, basis).into_eval())
 }
@@ -382,9 +436,8 @@ impl KeyGenerator {
         let full = Basis::new(params.max_level(), params.p().len());
         let ephemeral = match params.literal().encapsulation_weight {
             Some(weight) => {
-                let coefficients =
-                    Zeroizing::new(sparse_ternary(&mut os_rng()?, params.n(), weight as usize));
-                Some(SecretKey { coefficients }.expand(context, full))
+                let coefficients = sparse_ternary(&mut os_rng()?, params.n(), weight as usize);
+                Some(SecretPoly::from_i8(context, full, &coefficients))
             }
             None => None,
         };
@@ -441,7 +494,7 @@ impl KeyGenerator {
                 .ok_or_else(|| missing(key_use))
         };
         let secret = self.secret.poly();
-        // Temporaries that depend on the secret are wiped like it.
+        // Images and copies of the secret are wiped like it.
         let (from, to) = match key_use.kind {
             KeyKind::Galois(galois) => (
                 None,
@@ -480,7 +533,7 @@ impl KeyGenerator {
                     kernel.mul_scalar_add(modulus, values, from.limb_of(index), factor);
                 }
             });
-            b.push(PackedPoly::new(&half));
+            b.push(PackedPoly::new(&half.into_public()));
         }
         Ok(KeySwitchKey {
             key_use,

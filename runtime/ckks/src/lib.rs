@@ -30,6 +30,7 @@ pub mod precision;
 pub mod rig;
 pub mod rns;
 pub mod sample;
+pub mod secret;
 pub mod seed;
 pub mod wire;
 

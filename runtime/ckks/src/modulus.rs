@@ -2,6 +2,11 @@
 //!
 //! The constants serve every kernel. Products of residues are below 2^100; they are held either as `u128` or as
 //! the pair (bits 0–51, bits 52–103) that a 52-bit multiplier delivers.
+//!
+//! *Constant time.* What takes a residue or an integer to be reduced as its operand takes the same time for every value:
+//! products, sums, masks and `min`, which compilers turn into conditional moves, without division, branch or table. The
+//! exceptions work on public values alone: [`Modulus::new`], [`Modulus::shoup`], [`Modulus::pow`], [`Modulus::inverse`]
+//! and [`Modulus::primitive_root`].
 
 /// Residues and lazily reduced values below four times the modulus fit this many bits.
 pub const WORD_BITS: u32 = 52;
@@ -21,6 +26,8 @@ pub struct Modulus {
     barrett: u64,
     /// floor(2^52 / q).
     inverse52: u64,
+    /// floor(2^64 / q).
+    inverse64: u64,
     /// 2^52 mod q, with its Shoup constant.
     word: ShoupScalar,
     /// q^−1 mod 2^64.
@@ -57,6 +64,8 @@ impl Modulus {
             bits,
             barrett: ((1u128 << (bits + 50)) / u128::from(q)) as u64,
             inverse52: (1u64 << WORD_BITS) / q,
+            // As q is no power of two, it divides neither 2^64 nor the number before.
+            inverse64: u64::MAX / q,
             word: ShoupScalar {
                 value: word,
                 quotient: ((u128::from(word) << WORD_BITS) / u128::from(q)) as u64,
@@ -151,31 +160,37 @@ impl Modulus {
     /// Any unsigned word, reduced.
     #[inline]
     pub fn reduce(&self, x: u64) -> u64 {
-        x % self.q
+        // Short by less than 2: one for the floor, and x / 2^64 for the inverse.
+        let estimate = ((u128::from(x) * u128::from(self.inverse64)) >> 64) as u64;
+        self.correct(x.wrapping_sub(estimate.wrapping_mul(self.q)))
+    }
+
+    /// 2^64 mod q.
+    #[inline]
+    fn word64(&self) -> u64 {
+        self.inverse64.wrapping_mul(self.q).wrapping_neg()
     }
 
     /// A signed integer as a residue.
     #[inline]
     pub fn from_i64(&self, x: i64) -> u64 {
-        let r = self.reduce(x.unsigned_abs());
-        if x < 0 { self.neg(r) } else { r }
+        // Read as unsigned, a negative integer is 2^64 too much.
+        let excess = self.word64() & (x >> 63) as u64;
+        self.sub(self.reduce(x as u64), excess)
     }
 
     /// A signed integer as a residue.
     #[inline]
     pub fn from_i128(&self, x: i128) -> u64 {
-        let r = (x.unsigned_abs() % u128::from(self.q)) as u64;
-        if x < 0 { self.neg(r) } else { r }
+        let high = self.mul(self.from_i64((x >> 64) as i64), self.word64());
+        self.add(high, self.reduce(x as u64))
     }
 
     /// The representative of a residue in [−q/2, q/2).
     #[inline]
     pub fn centred(&self, x: u64) -> i64 {
-        if x > self.q / 2 {
-            x as i64 - self.q as i64
-        } else {
-            x as i64
-        }
+        let above = ((self.q / 2).wrapping_sub(x) as i64) >> 63;
+        x as i64 - (self.q as i64 & above)
     }
 
     /// `base^exponent`.
@@ -298,6 +313,33 @@ mod tests {
                 assert_eq!(m.reduce_wide(wide), naive(wide));
                 assert_eq!(m.from_i64(m.centred(a)), a);
                 assert_eq!(m.from_i128(-(wa as i128) << 60), m.neg(naive(wa << 60)));
+            }
+            // Around every bound of the integer types and around the modulus and its multiples.
+            let ends = [0, 1, q / 2, q / 2 + 1, q - 1, q, q + 1, u64::MAX / q * q];
+            let ends = ends.into_iter().chain([u64::MAX, 1 << 63, (1 << 63) - 1]);
+            let drawn: Vec<u64> = (0..500).map(|_| rng.random()).collect();
+            for x in ends.chain(drawn) {
+                let signed = x as i64;
+                let wide = i128::from(signed) << 64 | i128::from(rng.random::<u64>());
+                let signed_naive = |x: i128| x.rem_euclid(i128::from(q)) as u64;
+                assert_eq!(m.reduce(x), naive(u128::from(x)));
+                assert_eq!(m.from_i64(signed), signed_naive(signed.into()));
+                assert_eq!(
+                    m.from_i64(-(signed >> 8)),
+                    signed_naive((-(signed >> 8)).into())
+                );
+                assert_eq!(m.from_i128(wide), signed_naive(wide));
+                assert_eq!(m.from_i128(i128::from(x)), naive(u128::from(x)));
+                let r = x % q;
+                let centred = if r > q / 2 {
+                    r as i64 - q as i64
+                } else {
+                    r as i64
+                };
+                assert_eq!(m.centred(r), centred);
+            }
+            for x in [i128::MIN, i128::MAX, -1] {
+                assert_eq!(m.from_i128(x), x.rem_euclid(i128::from(q)) as u64);
             }
             let root = m.primitive_root(1 << 13);
             assert_eq!(m.pow(root, 1 << 12), q - 1);

@@ -3,7 +3,7 @@
 mod automorphism;
 mod compact;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Secrecy};
 use crate::context::Context;
 
 pub use crate::context::Basis;
@@ -29,6 +29,9 @@ pub enum Eval {}
 /// A polynomial: one residue polynomial (limb) per modulus of its basis, all residues reduced.
 ///
 /// Binary operations panic when the operands' bases differ: callers check levels before they compute.
+///
+/// A polynomial may be declared secret; then it is wiped when dropped, and so are its copies, transforms and images.
+/// All operations but `==` take a time that does not depend on the residues.
 pub struct RnsPoly<D> {
     ctx: Arc<Context>,
     basis: Basis,
@@ -118,8 +121,12 @@ impl<D> RnsPoly<D> {
 
     /// A polynomial with arbitrary words, for callers that overwrite every limb.
     pub(crate) fn stale(ctx: &Arc<Context>, basis: Basis) -> Self {
+        Self::stale_of(ctx, basis, Secrecy::Public)
+    }
+
+    fn stale_of(ctx: &Arc<Context>, basis: Basis, secrecy: Secrecy) -> Self {
         ctx.check(basis);
-        let data = Buffer::stale(basis.limbs() * ctx.n());
+        let data = Buffer::stale_of(basis.limbs() * ctx.n(), secrecy);
         Self {
             ctx: ctx.clone(),
             basis,
@@ -135,12 +142,39 @@ impl<D> RnsPoly<D> {
         basis: Basis,
         fill: impl Fn(usize, &Modulus, &mut [u64]) + Sync,
     ) -> Self {
-        let mut poly = Self::stale(ctx, basis);
+        Self::from_limbs_of(ctx, basis, Secrecy::Public, fill)
+    }
+
+    /// [`RnsPoly::from_limbs`] of the given secrecy.
+    fn from_limbs_of(
+        ctx: &Arc<Context>,
+        basis: Basis,
+        secrecy: Secrecy,
+        fill: impl Fn(usize, &Modulus, &mut [u64]) + Sync,
+    ) -> Self {
+        let mut poly = Self::stale_of(ctx, basis, secrecy);
         for_each_limb(&mut poly.data, ctx.n(), |i, limb| {
             let index = ctx.modulus_index(basis, i);
             fill(index, ctx.modulus(index), limb);
         });
         poly
+    }
+
+    /// The same polynomial declared secret: it is wiped when dropped, as are its copies, transforms and images.
+    pub fn into_secret(mut self) -> Self {
+        self.data.set_secrecy(Secrecy::Secret);
+        self
+    }
+
+    /// The same polynomial declared public: an encryption, or something else that shows no secret.
+    pub fn into_public(mut self) -> Self {
+        self.data.set_secrecy(Secrecy::Public);
+        self
+    }
+
+    /// Whether the polynomial is wiped when dropped.
+    pub fn secrecy(&self) -> Secrecy {
+        self.data.secrecy()
     }
 
     /// The context.
@@ -278,7 +312,7 @@ impl<D> RnsPoly<D> {
             "cannot drop {:?} to {level}",
             self.basis
         );
-        let mut poly = Self::stale(&self.ctx, Basis::q(level));
+        let mut poly = Self::stale_of(&self.ctx, Basis::q(level), self.secrecy());
         let words = poly.data.len();
         poly.data.copy_from_slice(&self.data[..words]);
         poly
@@ -316,6 +350,17 @@ impl RnsPoly<Coeff> {
         })
     }
 
+    /// The secret polynomial with the given `N` coefficients of one byte. See [`RnsPoly::into_secret`].
+    ///
+    /// # Panics
+    /// When their number is not `N`, or a modulus of the basis is not above 128.
+    pub fn secret_from_i8(ctx: &Arc<Context>, basis: Basis, coefficients: &[i8]) -> Self {
+        let kernel = ctx.kernel();
+        Self::from_limbs_of(ctx, basis, Secrecy::Secret, |_, m, limb| {
+            kernel.lift_small(m, limb, coefficients)
+        })
+    }
+
     /// Like [`RnsPoly::from_i64`] for larger coefficients.
     pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
         let gap = gap(ctx.n(), coefficients.len());
@@ -331,7 +376,7 @@ impl RnsPoly<Coeff> {
     pub fn to_eval(&self) -> RnsPoly<Eval> {
         let ctx = &self.ctx;
         let kernel = ctx.kernel();
-        RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
+        RnsPoly::from_limbs_of(ctx, self.basis, self.secrecy(), |index, _, limb| {
             kernel.ntt_forward_from(ctx.table(index), limb, self.limb_of(index));
         })
     }
@@ -349,7 +394,7 @@ impl RnsPoly<Coeff> {
     /// The image under X → X^g.
     pub fn automorphism(&self, galois: GaloisElement) -> Self {
         let (n, g) = (self.n(), galois.exponent() as usize);
-        Self::from_limbs(&self.ctx, self.basis, |index, m, out| {
+        Self::from_limbs_of(&self.ctx, self.basis, self.secrecy(), |index, m, out| {
             let source = self.limb_of(index);
             let mut exponent = 0;
             for &c in source {
@@ -383,7 +428,7 @@ impl RnsPoly<Eval> {
     pub fn to_coeff(&self) -> RnsPoly<Coeff> {
         let ctx = &self.ctx;
         let kernel = ctx.kernel();
-        RnsPoly::from_limbs(ctx, self.basis, |index, _, limb| {
+        RnsPoly::from_limbs_of(ctx, self.basis, self.secrecy(), |index, _, limb| {
             kernel.ntt_inverse_from(ctx.table(index), limb, self.limb_of(index));
         })
     }
@@ -442,7 +487,7 @@ impl RnsPoly<Eval> {
     pub fn automorphism(&self, galois: GaloisElement) -> Self {
         let table = self.ctx.automorphism(galois);
         let kernel = self.ctx.kernel();
-        Self::from_limbs(&self.ctx, self.basis, |index, _, out| {
+        Self::from_limbs_of(&self.ctx, self.basis, self.secrecy(), |index, _, out| {
             table.apply(kernel, out, self.limb_of(index));
         })
     }

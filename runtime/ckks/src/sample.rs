@@ -1,39 +1,94 @@
 //! Sampling of secrets, errors and uniform polynomials.
 //!
-//! Secrets and errors are sampled in constant time: no branch and no address depends on them.
+//! Secrets and errors are sampled in constant time: no branch and no address depends on them, and the time of each
+//! coefficient is the same. Not so [`normal`], whose logarithm and cosine may take longer for some deviates, and
+//! [`uniform`], which rejects draws: it is for public polynomials.
+//!
+//! What is sampled is wiped when dropped, and so is the state of [`SecureRng`], from which it could be drawn again.
 
 use crate::Error;
 use crate::context::{Basis, Context};
 use crate::poly::{Coeff, RnsPoly};
+use chacha20::ChaCha20Legacy;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
 use heddle_params::Secret;
 use rand::rngs::OsRng;
-use rand::{RngCore, SeedableRng, TryRngCore};
-use rand_chacha::ChaCha20Rng;
+use rand::{CryptoRng, RngCore, TryRngCore};
 use std::sync::{Arc, OnceLock};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 /// Standard deviation of errors.
 pub const SIGMA: f64 = 3.19;
 
-/// The generator of secrets and errors: ChaCha20.
-pub type SecureRng = ChaCha20Rng;
+/// Bytes of the keystream made at once: whole blocks, so that the cipher keeps none back.
+const KEYSTREAM: usize = 1024;
+
+/// The generator of secrets and errors: the keystream of ChaCha20 with a counter of 64 bits. Its key and the bytes not
+/// yet drawn are wiped when it is dropped. It lives on the heap, so that moving it leaves no copy.
+pub struct SecureRng(Box<SecureState>);
+
+struct SecureState {
+    cipher: ChaCha20Legacy,
+    bytes: Zeroizing<[u8; KEYSTREAM]>,
+    drawn: usize,
+}
+
+impl SecureRng {
+    /// The generator of a seed, which is as secret as what is drawn.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(Box::new(SecureState {
+            cipher: ChaCha20Legacy::new(seed.into(), &Default::default()),
+            bytes: Zeroizing::new([0; KEYSTREAM]),
+            drawn: KEYSTREAM,
+        }))
+    }
+
+    #[inline]
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let state = &mut *self.0;
+        if state.drawn + N > KEYSTREAM {
+            state.bytes.fill(0);
+            state.cipher.apply_keystream(&mut state.bytes[..]);
+            state.drawn = 0;
+        }
+        let mut out = [0; N];
+        out.copy_from_slice(&state.bytes[state.drawn..][..N]);
+        state.drawn += N;
+        out
+    }
+}
+
+impl RngCore for SecureRng {
+    fn next_u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take())
+    }
+
+    #[inline]
+    fn next_u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take())
+    }
+
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        out.fill_with(|| u8::from_le_bytes(self.take()));
+    }
+}
+
+impl CryptoRng for SecureRng {}
 
 /// A generator seeded by the operating system.
 ///
 /// # Errors
 /// When the operating system has no randomness to give.
 pub fn os_rng() -> Result<SecureRng, Error> {
-    let mut seed = [0u8; 32];
+    let mut seed = Zeroizing::new([0; 32]);
     OsRng
-        .try_fill_bytes(&mut seed)
+        .try_fill_bytes(&mut seed[..])
         .map_err(|e| Error::Randomness(e.to_string()))?;
-    let rng = ChaCha20Rng::from_seed(seed);
-    seed.zeroize();
-    Ok(rng)
+    Ok(SecureRng::from_seed(&seed))
 }
 
-/// Coefficients of a secret of the given distribution. The caller zeroises them.
-pub fn secret(rng: &mut impl RngCore, n: usize, distribution: Secret) -> Vec<i8> {
+/// Coefficients of a secret of the given distribution.
+pub fn secret(rng: &mut impl RngCore, n: usize, distribution: Secret) -> Zeroizing<Vec<i8>> {
     match distribution {
         Secret::DenseTernary => ternary(rng, n),
         Secret::SparseTernary(weight) => sparse_ternary(rng, n, weight as usize),
@@ -41,25 +96,32 @@ pub fn secret(rng: &mut impl RngCore, n: usize, distribution: Secret) -> Vec<i8>
 }
 
 /// Coefficients uniform in {−1, 0, 1}, up to a bias below 2^−62.
-pub fn ternary(rng: &mut impl RngCore, n: usize) -> Vec<i8> {
-    (0..n).map(|_| below(rng, 3) as i8 - 1).collect()
+pub fn ternary(rng: &mut impl RngCore, n: usize) -> Zeroizing<Vec<i8>> {
+    coefficients(n, |_| below(rng, 3) as i8 - 1)
+}
+
+/// `n` coefficients, written where they stay: a vector that grows leaves copies behind.
+fn coefficients(n: usize, mut draw: impl FnMut(usize) -> i8) -> Zeroizing<Vec<i8>> {
+    let mut coefficients = Zeroizing::new(vec![0; n]);
+    for (i, coefficient) in coefficients.iter_mut().enumerate() {
+        *coefficient = draw(i);
+    }
+    coefficients
 }
 
 /// A vector with exactly `weight` coefficients in {−1, 1}, uniform up to a bias below 2^−46 a coefficient.
 ///
 /// Selection sampling (Knuth, volume 2, algorithm S): coefficient `i` is taken with probability needed/left, and
 /// every coefficient costs the same.
-pub fn sparse_ternary(rng: &mut impl RngCore, n: usize, weight: usize) -> Vec<i8> {
+pub fn sparse_ternary(rng: &mut impl RngCore, n: usize, weight: usize) -> Zeroizing<Vec<i8>> {
     let mut needed = weight.min(n) as u64;
-    (0..n)
-        .map(|i| {
-            // 1 when the draw is below what is needed, without a comparison that could become a branch.
-            let taken = below(rng, (n - i) as u64).wrapping_sub(needed) >> 63;
-            needed -= taken;
-            let sign = (rng.next_u64() & 1) as i8 * 2 - 1;
-            sign * taken as i8
-        })
-        .collect()
+    coefficients(n, |i| {
+        // 1 when the draw is below what is needed, without a comparison that could become a branch.
+        let taken = below(rng, (n - i) as u64).wrapping_sub(needed) >> 63;
+        needed -= taken;
+        let sign = (rng.next_u64() & 1) as i8 * 2 - 1;
+        sign * taken as i8
+    })
 }
 
 /// A draw below `bound` from 64 random bits: the bias is below `bound`·2^−64.
@@ -93,21 +155,19 @@ fn gaussian_thresholds() -> &'static [u64; TAIL] {
 }
 
 /// Coefficients of the discrete Gaussian of standard deviation [`SIGMA`], from its cumulative table, scanned
-/// whole for every coefficient. The caller zeroises them.
-pub fn gaussian(rng: &mut impl RngCore, n: usize) -> Vec<i64> {
+/// whole for every coefficient.
+pub fn gaussian(rng: &mut impl RngCore, n: usize) -> Zeroizing<Vec<i8>> {
     let thresholds = gaussian_thresholds();
-    (0..n)
-        .map(|_| {
-            let draw = rng.next_u64();
-            let (sign, uniform) = ((draw >> 63) as i64, draw & (u64::MAX >> 1));
-            // Both are below 2^63 (or equal to it), so the difference's top bit is the comparison.
-            let magnitude: i64 = thresholds
-                .iter()
-                .map(|&t| 1 - (uniform.wrapping_sub(t) >> 63) as i64)
-                .sum();
-            (magnitude ^ -sign) + sign
-        })
-        .collect()
+    coefficients(n, |_| {
+        let draw = rng.next_u64();
+        let (sign, uniform) = ((draw >> 63) as i64, draw & (u64::MAX >> 1));
+        // Both are below 2^63 (or equal to it), so the difference's top bit is the comparison.
+        let magnitude: i64 = thresholds
+            .iter()
+            .map(|&t| 1 - (uniform.wrapping_sub(t) >> 63) as i64)
+            .sum();
+        ((magnitude ^ -sign) + sign) as i8
+    })
 }
 
 /// A standard normal deviate, by the transform of Box and Muller, for noise that need not be exact to the last
@@ -118,12 +178,9 @@ pub fn normal(rng: &mut impl RngCore) -> f64 {
     (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
 
-/// An error polynomial in coefficients.
+/// An error polynomial in coefficients, declared secret.
 pub fn gaussian_poly(rng: &mut impl RngCore, ctx: &Arc<Context>, basis: Basis) -> RnsPoly<Coeff> {
-    let mut coefficients = gaussian(rng, ctx.n());
-    let poly = RnsPoly::from_i64(ctx, basis, &coefficients);
-    coefficients.zeroize();
-    poly
+    RnsPoly::secret_from_i8(ctx, basis, &gaussian(rng, ctx.n()))
 }
 
 /// A uniform polynomial; the domain is the caller's to choose, since the transform permutes uniform polynomials.
@@ -148,6 +205,23 @@ pub fn uniform<D>(rng: &mut impl RngCore, ctx: &Arc<Context>, basis: Basis) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha20Rng;
+
+    /// The stream is that of the generator of `rand_chacha`, which is ChaCha20 with a counter of 64 bits too.
+    #[test]
+    fn secure_streams_are_chacha20() {
+        let seed = std::array::from_fn(|i| 5 * i as u8);
+        let (mut ours, mut theirs) = (SecureRng::from_seed(&seed), ChaCha20Rng::from_seed(seed));
+        for _ in 0..1000 {
+            assert_eq!(ours.next_u64(), theirs.next_u64());
+        }
+        let mut bytes = [0; 100];
+        SecureRng::from_seed(&seed).fill_bytes(&mut bytes);
+        let mut expected = [0; 100];
+        ChaCha20Rng::from_seed(seed).fill_bytes(&mut expected);
+        assert_eq!(bytes, expected);
+    }
 
     #[test]
     fn ternary_samples_have_their_weight() {
@@ -184,8 +258,8 @@ mod tests {
         let mut rng = ChaCha20Rng::seed_from_u64(9);
         let n = 200_000;
         let samples = gaussian(&mut rng, n);
-        let mean = samples.iter().sum::<i64>() as f64 / n as f64;
-        let variance = samples.iter().map(|&x| (x * x) as f64).sum::<f64>() / n as f64;
+        let mean = samples.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+        let variance = samples.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
         assert!(mean.abs() < 0.05, "{mean}");
         assert!(
             (variance.sqrt() - SIGMA).abs() < 0.03,

@@ -253,49 +253,24 @@ impl SeededCiphertext {
 }
 
 impl SecretKey {
-    /// The coefficients, four to a byte.
-    pub fn to_packed(&self) -> Zeroizing<Vec<u8>> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.coefficients().len().div_ceil(4)));
-        bytes.extend(
-            self.coefficients()
-                .chunks(4)
-                .map(|four| (four.iter().rev()).fold(0, |byte, &c| byte << 2 | (c + 1) as u8)),
-        );
-        bytes
-    }
-
-    /// Writes the coefficients, four to a byte.
+    /// Writes [`Self::to_packed`] at once. A writer that buffers keeps a copy: wipe its buffer, or give it none.
     ///
     /// # Errors
     /// [`Error::Wire`] when `out` fails.
     pub fn write(&self, out: &mut impl Write) -> Result<(), Error> {
-        let bytes: Zeroizing<Vec<u8>> = Zeroizing::new(
-            self.coefficients()
-                .chunks(4)
-                .map(|four| {
-                    four.iter()
-                        .rev()
-                        .fold(0, |byte, &c| byte << 2 | (c + 1) as u8)
-                })
-                .collect(),
-        );
-        put(out, "secret key", &bytes)
+        put(out, "secret key", &self.to_packed())
     }
 
-    /// Reads what [`Self::write`] wrote.
+    /// Reads what [`Self::write`] wrote, in one piece. A reader that buffers keeps a copy of what it read ahead.
     ///
     /// # Errors
-    /// [`Error::Wire`] when the input ends early or holds a coefficient that is not ternary.
+    /// [`Error::Wire`] when the input ends early or holds what [`Self::from_packed`] refuses.
     pub fn read(context: &Arc<Context>, input: &mut impl Read) -> Result<Self, Error> {
         let mut bytes = Zeroizing::new(vec![0; context.n() / 4]);
         input
             .read_exact(&mut bytes)
             .map_err(|e| failure("secret key", e))?;
-        let coefficients = bytes
-            .iter()
-            .flat_map(|byte| [0, 2, 4, 6].map(|shift| (byte >> shift & 3) as i8 - 1))
-            .collect();
-        Self::from_coefficients(context, coefficients)
+        Self::from_packed(context, &bytes)
     }
 }
 
@@ -400,17 +375,16 @@ mod tests {
         let mut bytes = Vec::new();
         secret.write(&mut bytes).unwrap();
         assert_eq!(bytes.len(), 16);
-        assert_eq!(
-            SecretKey::read(&context, &mut &bytes[..])
-                .unwrap()
-                .coefficients(),
-            secret.coefficients()
-        );
-        bytes[3] = 0xff;
-        assert!(matches!(
-            SecretKey::read(&context, &mut &bytes[..]),
-            Err(Error::Wire { .. })
-        ));
+        let read = |bytes: &[u8]| SecretKey::read(&context, &mut &*bytes);
+        assert_eq!(read(&bytes).unwrap().to_packed(), secret.to_packed());
+        assert_eq!(*secret.to_packed(), bytes);
+        let mut wrong = bytes.clone();
+        wrong[3] = 0xff;
+        for damaged in [&bytes[..15], &wrong] {
+            assert!(matches!(read(damaged), Err(Error::Wire { .. })));
+        }
+        assert!(SecretKey::from_packed(&context, &[bytes, vec![0x55]].concat()).is_err());
+        assert_eq!(format!("{secret:?}"), "SecretKey(64 coefficients)");
 
         let plaintext =
             Plaintext::encode_real(&Encoder::new(5), &[0.25; 8], 2f64.powi(40)).unwrap();
@@ -437,6 +411,25 @@ mod tests {
                 "byte {at}"
             );
         }
+    }
+
+    #[test]
+    fn a_sparse_secret_has_its_weight() {
+        let literal = heddle_params::ParametersLiteral {
+            secret: heddle_params::Secret::SparseTernary(8),
+            ..heddle_params::named::set_b().literal().clone()
+        };
+        let parameters = heddle_params::named::over_small_ring(literal, 6).unwrap();
+        let context = Context::new(parameters).unwrap();
+        let secret = SecretKey::generate(&context).unwrap();
+        let mut packed = secret.to_packed().to_vec();
+        assert!(SecretKey::from_packed(&context, &packed).is_ok());
+        let zero = packed.iter().position(|byte| byte & 3 == 1).unwrap();
+        packed[zero] += 1;
+        assert!(matches!(
+            SecretKey::from_packed(&context, &packed),
+            Err(Error::Wire { .. })
+        ));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use heddle_ckks::ciphertext::Ciphertext;
 use heddle_ckks::encode::Complex64;
 use heddle_ckks::keys::SecretKey;
 use heddle_ckks::sample::{SecureRng, normal};
-use rand::SeedableRng;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -78,7 +77,7 @@ pub(super) fn noise_key(
 /// that the lowest bits of floating-point sums show nothing either.
 pub(super) fn add_noise(values: &mut [f64], range: f64, bits: u32, key: Zeroizing<[u8; 32]>) {
     let deviation = range * (-f64::from(bits)).exp2();
-    let mut rng = SecureRng::from_seed(*key);
+    let mut rng = SecureRng::from_seed(&key);
     for value in values {
         let grid = deviation / 16.0;
         *value = ((*value + deviation * normal(&mut rng)) / grid).round() * grid;

@@ -215,7 +215,7 @@ pub fn read_secret(path: &Path, protocol: &Arc<Protocol>) -> Result<Client, Erro
     let id = header.artifact.check(path, protocol, HELP)?;
     let mut packed = Zeroizing::new(Vec::with_capacity(context.n() / 4));
     reader.bytes_into(context.n() / 4, &mut packed)?;
-    let secret = parse(path, &packed, |bytes| SecretKey::read(context, bytes))?;
+    let secret = SecretKey::from_packed(context, &packed)?;
     let public = reader.bytes(PublicKey::body_bytes(context, 0)?)?;
     reader.finish()?;
     let public = parse(path, &public, |bytes| PublicKey::read(context, 0, bytes))?;

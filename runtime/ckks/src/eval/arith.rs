@@ -1,5 +1,7 @@
 //! Sums, plaintext operands and constants.
 
+use zeroize::Zeroizing;
+
 use crate::ciphertext::{Ciphertext, Plaintext};
 use crate::encode::{Complex64, scaled_integer};
 use crate::encrypt::compact;
@@ -72,7 +74,7 @@ impl Evaluator {
     /// As [`Self::add_plain`].
     pub fn sub_plain(&self, a: &Ciphertext, plaintext: &Plaintext) -> Result<Ciphertext, Error> {
         let negated = Plaintext {
-            coefficients: plaintext.coefficients.iter().map(|c| -c).collect(),
+            coefficients: Zeroizing::new(plaintext.coefficients.iter().map(|c| -c).collect()),
             ..*plaintext
         };
         self.add_plain(a, &negated)

@@ -545,6 +545,11 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
 }
 
 #[target_feature(enable = "avx2,fma")]
+pub(super) fn lift_small(m: &Modulus, out: &mut [u64], x: &[i8]) {
+    super::scalar::lift_small(m, out, x);
+}
+
+#[target_feature(enable = "avx2,fma")]
 pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
     let f = Field::new(to);
     let half = _mm256_set1_pd((from.value() / 2) as f64);

@@ -498,6 +498,11 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
 }
 
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
+pub(super) fn lift_small(m: &Modulus, out: &mut [u64], x: &[i8]) {
+    super::scalar::lift_small(m, out, x);
+}
+
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
     let f = Field::new(to);
     let (half, from_residue) = (splat(from.value() / 2), splat(to.reduce(from.value())));

@@ -257,6 +257,15 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
     }
 }
 
+/// Inlined, so that each kernel compiles it for its own vectors.
+#[inline(always)]
+pub(super) fn lift_small(m: &Modulus, out: &mut [u64], x: &[i8]) {
+    for (value, &small) in out.iter_mut().zip(x) {
+        let wide = i64::from(small);
+        *value = (wide + ((wide >> 63) & m.value() as i64)) as u64;
+    }
+}
+
 pub(super) fn switch_modulus(from: &Modulus, to: &Modulus, out: &mut [u64], x: &[u64]) {
     let from_residue = to.reduce(from.value());
     for (value, &x) in out.iter_mut().zip(x) {

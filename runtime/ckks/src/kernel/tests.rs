@@ -241,9 +241,17 @@ pub(super) fn pointwise(kernel: Kernel) {
         }
         run(
             &|v| kernel.reduce_signed(&m, v, &wide),
-            &|i| m.from_i64(wide[i]),
+            &|i| i128::from(wide[i]).rem_euclid(m.value().into()) as u64,
             "reduce_signed",
         );
+        if m.value() > 128 {
+            let small: Vec<i8> = (0..len).map(|_| rng.random()).collect();
+            run(
+                &|v| kernel.lift_small(&m, v, &small),
+                &|i| i64::from(small[i]).rem_euclid(m.value() as i64) as u64,
+                "lift_small",
+            );
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Eval, RnsPoly, for_each_limb, gap};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Secrecy};
 use crate::context::{Basis, Context};
 use crate::modulus::Modulus;
 
@@ -23,12 +23,13 @@ impl CompactPoly {
         ctx: &Arc<Context>,
         basis: Basis,
         len: usize,
+        secrecy: Secrecy,
         fill: impl Fn(&Modulus, &mut [u64]) + Sync,
     ) -> Self {
         ctx.check(basis);
         gap(ctx.n(), len);
         let kernel = ctx.kernel();
-        let mut data = Buffer::stale(basis.limbs() * len);
+        let mut data = Buffer::stale_of(basis.limbs() * len, secrecy);
         for_each_limb(&mut data, len, |i, limb| {
             let table = ctx.table(ctx.modulus_index(basis, i));
             fill(table.modulus(), limb);
@@ -47,15 +48,33 @@ impl CompactPoly {
     /// # Panics
     /// When their number is no power of two up to N.
     pub fn from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
+        Self::of_secrecy(ctx, basis, coefficients, Secrecy::Public)
+    }
+
+    /// [`CompactPoly::from_i64`] of a secret message: wiped when dropped.
+    ///
+    /// # Panics
+    /// When their number is no power of two up to N.
+    pub fn secret_from_i64(ctx: &Arc<Context>, basis: Basis, coefficients: &[i64]) -> Self {
+        Self::of_secrecy(ctx, basis, coefficients, Secrecy::Secret)
+    }
+
+    fn of_secrecy(
+        ctx: &Arc<Context>,
+        basis: Basis,
+        coefficients: &[i64],
+        secrecy: Secrecy,
+    ) -> Self {
         let kernel = ctx.kernel();
-        Self::build(ctx, basis, coefficients.len(), |m, limb| {
+        Self::build(ctx, basis, coefficients.len(), secrecy, |m, limb| {
             kernel.reduce_signed(m, limb, coefficients)
         })
     }
 
     /// Like [`CompactPoly::from_i64`] for larger coefficients.
     pub fn from_i128(ctx: &Arc<Context>, basis: Basis, coefficients: &[i128]) -> Self {
-        Self::build(ctx, basis, coefficients.len(), |m, limb| {
+        let len = coefficients.len();
+        Self::build(ctx, basis, len, Secrecy::Public, |m, limb| {
             limb.iter_mut()
                 .zip(coefficients)
                 .for_each(|(r, &c)| *r = m.from_i128(c));
@@ -89,7 +108,7 @@ impl CompactPoly {
 
     /// The polynomial with every value written out.
     pub fn expand(&self) -> RnsPoly<Eval> {
-        let mut poly = RnsPoly::stale(&self.ctx, self.basis);
+        let mut poly = RnsPoly::stale_of(&self.ctx, self.basis, self.data.secrecy());
         let rep = 1 << self.log_rep();
         for_each_limb(&mut poly.data, self.ctx.n(), |i, limb| {
             for (run, &value) in limb.chunks_exact_mut(rep).zip(self.limb(i)) {
