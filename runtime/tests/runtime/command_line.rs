@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 
 use crate::toy;
 
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
     /// A folder with the toy plan and a picture.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         let plan = toy::plan();
         plan.write_file(&folder.path("toy.plan")).unwrap();
@@ -20,7 +20,7 @@ impl Folder {
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -33,7 +33,7 @@ impl Folder {
     }
 
     /// Runs `heddle` as it is typed.
-    fn run_exactly(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run_exactly(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_heddle"))
             .args(arguments)
             .current_dir(self.0.path())
@@ -42,7 +42,7 @@ impl Folder {
     }
 
     /// Runs `heddle`; the toy plan's ring is small, so commands that take a plan need `--insecure`.
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut arguments = arguments.to_vec();
         if arguments.first().is_some_and(|command| *command != "bench") {
             arguments.insert(1, "--insecure");
@@ -50,7 +50,7 @@ impl Folder {
         self.run_exactly(&arguments)
     }
 
-    fn succeed(&self, arguments: &[&str]) -> String {
+    pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {error}");
@@ -58,7 +58,7 @@ impl Folder {
     }
 
     /// Runs what must fail with `code` and returns standard error.
-    fn fail(&self, code: i32, arguments: &[&str]) -> String {
+    pub(crate) fn fail(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
@@ -66,7 +66,7 @@ impl Folder {
         error
     }
 
-    fn keygen(&self) {
+    pub(crate) fn keygen(&self) {
         self.succeed(&[
             "keygen",
             "toy.client.plan",
@@ -77,7 +77,7 @@ impl Folder {
         ]);
     }
 
-    fn encrypt(&self) {
+    pub(crate) fn encrypt(&self) {
         let image = ["image.npy", "-o", "image.ct"];
         self.succeed(
             &[
@@ -103,7 +103,7 @@ fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-const RUN: [&str; 7] = [
+pub(crate) const RUN: [&str; 7] = [
     "run",
     "toy.plan",
     "--eval",
@@ -112,7 +112,7 @@ const RUN: [&str; 7] = [
     "-o",
     "logits.ct",
 ];
-const DECRYPT: [&str; 5] = [
+pub(crate) const DECRYPT: [&str; 5] = [
     "decrypt",
     "toy.client.plan",
     "--secret",

@@ -4,3 +4,4 @@ mod backends;
 mod command_line;
 mod imaginary;
 mod toy;
+mod trust;
