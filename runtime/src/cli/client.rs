@@ -234,11 +234,11 @@ pub(super) struct Decrypt {
     #[arg(long)]
     json: bool,
     /// Make a result that others may see: `class` for the class alone, or BITS, so that noise is added and BITS bits of
-    /// the range stay [default: 8].
+    /// the range stay [default: 6].
     ///
     /// An exact decryption carries the ciphertext's error, which depends on the secret key. The noise is Gaussian with a
     /// standard deviation of 2^-BITS of the output's range, and the same for the same answer.
-    #[arg(long, value_name = "class|BITS", num_args = 0..=1, default_missing_value = "8")]
+    #[arg(long, value_name = "class|BITS", num_args = 0..=1, default_missing_value = "6")]
     share: Option<Shared>,
 }
 
@@ -285,7 +285,7 @@ struct Decrypted {
 
 impl Decrypt {
     pub(super) fn execute(self) -> Result<(), Error> {
-        const { assert!(SHARED_BITS == 8, "the option's default and its text") };
+        const { assert!(SHARED_BITS == 6, "the option's default and its text") };
         let protocol = self.plan.open()?;
         let plan = protocol.plan();
         let answer = files::ciphertext::read_answer(&self.input, &protocol)?;

@@ -426,7 +426,7 @@ fn share_class_shows_the_class_alone() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json.as_object().unwrap().len(), 2);
     assert_eq!(json["class"], exact["class"]);
-    let noisy = folder.succeed(&[&DECRYPT[..], &["--share=8"]].concat());
+    let noisy = folder.succeed(&[&DECRYPT[..], &["--share=6"]].concat());
     assert_eq!(
         noisy,
         folder.succeed(&[&DECRYPT[..], &["--share"]].concat())
