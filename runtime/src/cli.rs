@@ -209,6 +209,10 @@ struct PlanFile {
 }
 
 impl PlanFile {
+    fn accept(&self) -> Accept {
+        self.acceptance.accept()
+    }
+
     fn open(&self) -> Result<Plan, Error> {
         let plan = Plan::read_file(&self.path, self.acceptance.accept())?;
         warn_insecure(&plan.checked_parameters()?);

@@ -233,7 +233,7 @@ impl Eval {
         if done < sources.len() {
             let first = sources.get(done).transpose()?;
             let memory = self.memory.memory();
-            let mut runner = Runner::load(self.backend, &plan, memory, first, Show::Nothing)?;
+            let mut runner = Runner::load(self.backend, (&plan, self.plan.accept()), memory, first, Show::Nothing)?;
             let progress = Progress::new("images", sources.len() - done, Show::Stderr);
             let batch = self.backend.batch();
             for start in (done..sources.len()).step_by(batch) {

@@ -227,7 +227,7 @@ fn describe_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), E
         "model",
         format_args!("`{}`, SHA-256 {}", plan.name, hex(&plan.model_digest)),
     );
-    describe_protocol(&*Protocol::of(&plan)?, lines)?;
+    describe_protocol(&*Protocol::of(&plan, accept)?, lines)?;
     let weights: usize = plan
         .weights
         .iter()

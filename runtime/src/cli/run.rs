@@ -55,7 +55,7 @@ impl Run {
             None => None,
         };
         let plan = self.plan.open()?;
-        let protocol = Protocol::of(&plan)?;
+        let protocol = Protocol::of(&plan, self.plan.accept())?;
         let image = files::ciphertext::read_image(&self.input, &protocol)?;
         let keys = files::keys::read_evaluation(&self.eval, &protocol, Show::Stderr)?;
         let names = (

@@ -29,7 +29,7 @@ fn any() -> Accept {
 /// A client of the toy plan and the plan's answer to one image.
 fn answered() -> (Client, EncryptedAnswer) {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, any()).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let image = client.encrypt("x", &toy::tensor(1)).unwrap();
     let answer = answer(&plan, &client, image);
@@ -69,7 +69,7 @@ fn a_client_plan_is_bound_to_its_plan() {
     let plan = toy::plan();
     let mut forged = plan.client_plan().unwrap();
     forged.plan_digest[0] ^= 1;
-    let client = Client::generate(&Protocol::new(forged).unwrap()).unwrap();
+    let client = Client::generate(&Protocol::new(forged, any()).unwrap()).unwrap();
     let folder = Folder::new();
     let path = folder.path("forged.ct");
     let image = client.encrypt("x", &toy::tensor(1)).unwrap();
@@ -105,7 +105,7 @@ fn a_plan_cannot_list_keys() {
 
 #[test]
 fn every_key_of_a_plan_is_called_for_by_an_operation() {
-    let protocol = Protocol::of(&toy::plan()).unwrap();
+    let protocol = Protocol::of(&toy::plan(), any()).unwrap();
     let n = protocol.context().n() as u32;
     let mut needs = protocol.plan().needs.clone();
     let all = protocol.keys().len();
@@ -160,7 +160,7 @@ fn a_plan_that_needs_every_rotation_is_refused_by_the_size_of_its_keys() {
     }
     assert_eq!(fs::read_dir(folder.path("")).unwrap().count(), before);
     // In memory too.
-    let client = Client::generate(&Protocol::new(hostile).unwrap()).unwrap();
+    let client = Client::generate(&Protocol::new(hostile, any()).unwrap()).unwrap();
     let refused = client.server_keys(KeyLimit(100 << 20), Show::Nothing);
     assert!(matches!(refused, Err(Error::KeyLimit { .. })));
 }
@@ -177,13 +177,13 @@ fn keygen_says_first_how_many_keys_of_how_many_bytes_it_makes() {
         "eval.keys",
     ]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let keys = Protocol::of(&toy::plan()).unwrap().keys().len();
+    let keys = Protocol::of(&toy::plan(), any()).unwrap().keys().len();
     assert!(
         said.contains(&format!("{keys} evaluation keys, ")),
         "{said}"
     );
     let size = fs::metadata(folder.path("eval.keys")).unwrap().len();
-    let stated = Protocol::of(&toy::plan()).unwrap().key_bytes().unwrap();
+    let stated = Protocol::of(&toy::plan(), any()).unwrap().key_bytes().unwrap();
     assert!(
         (stated..stated + stated / 50).contains(&size),
         "{stated} {size}"
@@ -265,6 +265,10 @@ fn a_secret_of_weight_one_is_refused_with_its_bits() {
     for accept in [Accept::Secure, any()] {
         assert!(ClientPlan::read(&*bytes, "weak", accept).is_err());
     }
+    // In memory too, nothing is done with it without the token.
+    let plan = toy::plan();
+    assert!(Protocol::of(&plan, any()).is_ok());
+    assert!(matches!(Protocol::of(&plan, Accept::Secure), Err(Error::Parameters(_))));
 }
 
 // 4. Wrong keys give no answer.
@@ -304,7 +308,7 @@ fn keys_and_ciphertexts_of_another_client_are_refused_by_name() {
 #[test]
 fn wrong_keys_under_the_right_id_give_no_answer() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, any()).unwrap();
     let (one, other) = (
         Client::generate(&protocol).unwrap(),
         Client::generate(&protocol).unwrap(),
@@ -331,7 +335,7 @@ fn wrong_keys_under_the_right_id_give_no_answer() {
 
 #[test]
 fn a_secret_key_that_is_not_the_one_of_its_id_is_refused() {
-    let protocol = Protocol::of(&toy::plan()).unwrap();
+    let protocol = Protocol::of(&toy::plan(), any()).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let other = Client::generate(&protocol).unwrap();
     let context = protocol.context();
@@ -373,7 +377,7 @@ fn crafted(client: &Client, multiple: i64) -> EncryptedAnswer {
 
 #[test]
 fn an_answer_made_of_the_secrets_coefficients_is_refused_before_a_number_is_known() {
-    let protocol = Protocol::of(&toy::plan()).unwrap();
+    let protocol = Protocol::of(&toy::plan(), any()).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let scale = protocol.plan().output.ciphertext.log_scale as u32;
     for multiple in [1 << (scale + 1), 1 << (scale + 10), -(1 << (scale + 3))] {
@@ -533,5 +537,5 @@ fn bootstraps_that_the_ring_does_not_have_are_no_needs() {
         log_slots: 31,
         variant: BootstrapVariant::Real,
     });
-    assert!(Protocol::new(plan).is_err());
+    assert!(Protocol::new(plan, any()).is_err());
 }
