@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::staged::{Existing, check_possible, refuse, same_output, split};
 use super::{Kind, MAGIC, PREFIX, io_error, place, read_up_to};
 use crate::error::Error;
+use crate::printable;
 
 /// Bytes that tell what a file holds; enough for white space and a key of JSON.
 const HEAD: usize = 256;
@@ -49,7 +50,7 @@ pub(super) enum Found {
 
 /// What is at `path`, if anything.
 pub(super) fn look(path: &Path) -> Result<Option<Found>, Error> {
-    let fail = |source| io_error(&path.display().to_string(), source);
+    let fail = |source| io_error(&printable::path(path), source);
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -199,7 +200,10 @@ impl Outputs {
             let message = if input.path == path {
                 "is an input of this command".to_owned()
             } else {
-                format!("is the same file as the input `{}`", input.path.display())
+                format!(
+                    "is the same file as the input `{}`",
+                    printable::path(&input.path)
+                )
             };
             return Err(refuse(path, message, "give the output another name"));
         }
