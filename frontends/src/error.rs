@@ -102,6 +102,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_in_a_model_break_no_line() {
+        let hostile = Problem {
+            subject: "n\n1 problem".into(),
+            kind: "Relu\x1b[2J".into(),
+            message: "reads `x\ny`".into(),
+        };
+        let (list, more) = (vec![hostile], 0);
+        let text = Problems { list, more }.to_string();
+        assert_eq!(
+            text,
+            "1 problem\n  Relu\\u{1b}[2J  `n\\u{a}1 problem`  reads `x\\u{a}y`"
+        );
+    }
+
+    #[test]
     fn a_thousand_problems_are_cut_at_twenty() {
         let problem = |index: usize| Problem {
             subject: format!("n{index}"),

@@ -76,6 +76,7 @@ mod tests {
         );
         assert_eq!(lines("a\tb\n\x1bc"), "a\tb\n\\u{1b}c");
         assert_eq!(line("a\nb"), "a\\u{a}b");
+        assert_eq!(path(Path::new("x\nerror: y.npy")), "x\\u{a}error: y.npy");
         for plain in ["", "layer1.0/conv", "Größe – 大 👍", "`x`: help"] {
             assert!(is_line(plain) && matches!(line(plain), Cow::Borrowed(_)));
         }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::staged::{Existing, check_possible, refuse, same_output, split};
-use super::{Kind, MAGIC, PREFIX, io_error, place, read_up_to};
+use super::{Kind, MAGIC, PREFIX, io_error, parts, place, read_up_to};
 use crate::error::Error;
 use crate::printable;
 
@@ -182,7 +182,7 @@ impl Outputs {
     ///
     /// Secret keys, of whatever version, are never replaced; files of another kind and whatever
     /// is no regular file neither; nor files of the same kind unless `overwrite` allows it. An
-    /// empty file counts as one of the same kind.
+    /// empty file counts as one of the same kind. What dead writers left of the output is removed.
     ///
     /// # Errors
     /// [`Error::Output`] if the output is also an input or another output, under any spelling
@@ -194,7 +194,9 @@ impl Outputs {
         content: Content,
         overwrite: Overwrite,
     ) -> Result<Existing, Error> {
-        split(path)?;
+        let (folder, file_name) = split(path)?;
+        // Also if nothing is left to be written, or may be.
+        parts::remove_stale(folder, file_name);
         let name = Name::new(path);
         if let Some(input) = self.inputs.iter().find(|input| input.is_same(&name)) {
             let message = if input.path == path {
