@@ -5,7 +5,6 @@
 //! Equal plans are equal byte for byte. A [`ClientPlan`] is what a client needs of it; it holds the
 //! digest of these bytes, and keys and ciphertexts are bound to the digest of the client plan.
 
-use std::borrow::Cow;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -249,23 +248,21 @@ impl Plan {
 
     /// Escapes every text of the plan that a terminal would not show as one line.
     pub fn make_printable(&mut self) {
-        let fix = |text: &mut String| {
-            if let Cow::Owned(escaped) = printable::line(text) {
-                *text = escaped;
-            }
-        };
-        fix(&mut self.name);
+        printable::make_line(&mut self.name);
         for value in self.schedule.graph.values() {
-            fix(&mut self.schedule.graph.node_mut(value).name);
+            printable::make_line(&mut self.schedule.graph.node_mut(value).name);
         }
-        self.weights.names_mut().for_each(fix);
+        self.weights.names_mut().for_each(printable::make_line);
         for range in &mut self.ranges {
-            fix(&mut range.name);
+            printable::make_line(&mut range.name);
             if let Some(activation) = &mut range.activation {
-                fix(&mut activation.function);
+                printable::make_line(&mut activation.function);
             }
         }
-        self.labels.iter_mut().chain(&mut self.notes).for_each(fix);
+        self.labels
+            .iter_mut()
+            .chain(&mut self.notes)
+            .for_each(printable::make_line);
     }
 
     /// Checks everything that a reader of a foreign plan relies on: parameters, schedule, layouts,
@@ -367,7 +364,7 @@ impl Plan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = path.display().to_string();
+        let file = printable::path(path);
         write_atomically(path, Access::Default, |writer| {
             self.write(writer, &file).map(|_| ())
         })

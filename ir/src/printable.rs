@@ -5,6 +5,7 @@
 //! and files that hold such characters where a line of text is expected are refused.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Whether a character is shown as itself: no control character, none that reorders text, no
 /// separator of lines.
@@ -42,9 +43,22 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_plain)
 }
 
+/// Makes `text` one line that a terminal shows as it is, as [`line`] does.
+pub fn make_line(text: &mut String) {
+    if let Cow::Owned(escaped) = line(text) {
+        *text = escaped;
+    }
+}
+
 /// Like [`line`], but line breaks and tabs stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
+}
+
+/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses the
+/// names in it, so messages name files in this way alone.
+pub fn path(path: &Path) -> String {
+    line(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(test)]
@@ -62,6 +76,7 @@ mod tests {
         );
         assert_eq!(lines("a\tb\n\x1bc"), "a\tb\n\\u{1b}c");
         assert_eq!(line("a\nb"), "a\\u{a}b");
+        assert_eq!(path(Path::new("x\nerror: y.npy")), "x\\u{a}error: y.npy");
         for plain in ["", "layer1.0/conv", "Größe – 大 👍", "`x`: help"] {
             assert!(is_line(plain) && matches!(line(plain), Cow::Borrowed(_)));
         }

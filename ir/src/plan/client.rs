@@ -226,7 +226,7 @@ impl ClientPlan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = path.display().to_string();
+        let file = printable::path(path);
         write_atomically(path, Access::Default, |writer| {
             self.write(writer, &file).map(|_| ())
         })

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::plan::Outcome;
+use heddle_ir::printable;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -270,12 +271,12 @@ impl Eval {
             return Ok((Vec::new(), Vec::new()));
         };
         let refuse = |message: String| Error::Content {
-            file: path.display().to_string(),
+            file: printable::path(path),
             message,
             help: "name another file, or remove this one to begin anew".into(),
         };
         let text = read_regular(path, MAX_RECORD).map_err(|source| Error::Io {
-            file: path.display().to_string(),
+            file: printable::path(path),
             source,
         })?;
         let record: Record = serde_json::from_slice(&text)

@@ -8,6 +8,7 @@ use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
+use heddle_ir::printable;
 use heddle_params::Accept;
 use rayon::prelude::*;
 
@@ -261,7 +262,7 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
         && elements(model.output()) == output.channels * output.height * output.width;
     if !fits {
         return Err(Error::Input {
-            what: format!("`{}`", path.display()),
+            what: format!("`{}`", printable::path(path)),
             message: "its input or output has another size than the plan's\nhelp: give the model that the plan \
                       was compiled from"
                 .into(),
@@ -270,7 +271,7 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
     if model.digest != plan.model_digest {
         say(&format!(
             "note: the plan was not compiled from `{}` as it is now",
-            path.display()
+            printable::path(path)
         ));
     }
     Ok(Some(model))

@@ -19,7 +19,7 @@ use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
-use crate::command_line::{DECRYPT, Folder, RUN};
+use crate::folder::{DECRYPT, Folder, RUN};
 use crate::toy;
 
 fn any() -> Accept {
