@@ -11,8 +11,8 @@ use heddle_ckks::Context;
 use heddle_ckks::keys::{KeySwitchKey, PublicKey};
 use heddle_ir::file::{self, Kind};
 use heddle_ir::plan::{ClientPlan, Plan};
-use heddle_params::{Accept, Parameters};
 use heddle_params::keys::KeyUse;
+use heddle_params::{Accept, Parameters};
 use sha2::{Digest, Sha256};
 
 use crate::Error;

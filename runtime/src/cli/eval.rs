@@ -6,6 +6,7 @@ use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::plan::Outcome;
 use heddle_ir::printable;
+use heddle_ir::printable::cell;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -234,7 +235,13 @@ impl Eval {
         if done < sources.len() {
             let first = sources.get(done).transpose()?;
             let memory = self.memory.memory();
-            let mut runner = Runner::load(self.backend, (&plan, self.plan.accept()), memory, first, Show::Nothing)?;
+            let mut runner = Runner::load(
+                self.backend,
+                (&plan, self.plan.accept()),
+                memory,
+                first,
+                Show::Nothing,
+            )?;
             let progress = Progress::new("images", sources.len() - done, Show::Stderr);
             let batch = self.backend.batch();
             for start in (done..sources.len()).step_by(batch) {
@@ -395,7 +402,11 @@ impl std::fmt::Display for Report {
                 f,
                 "\nslots before each non-linear function, 1 being the most it takes"
             )?;
-            let width = self.ranges.iter().map(|range| range.name.len()).max();
+            let width = self
+                .ranges
+                .iter()
+                .map(|range| cell(&range.name).chars().count())
+                .max();
             let width = width.unwrap_or_default();
             // The parts of one feature map, where it takes several ciphertexts, are one line.
             for parts in self.ranges.chunk_by(|left, right| left.name == right.name) {
@@ -416,7 +427,11 @@ impl std::fmt::Display for Report {
                     Some(function) if !over.is_empty() => format!(", `--range '{function}=B'`"),
                     _ => String::new(),
                 };
-                writeln!(f, "  {:<width$}  {worst}{over}{mend}{count}", parts[0].name)?;
+                writeln!(
+                    f,
+                    "  {:<width$}  {worst}{over}{mend}{count}",
+                    cell(&parts[0].name)
+                )?;
             }
             if self.overflows > 0 {
                 writeln!(

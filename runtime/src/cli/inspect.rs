@@ -257,8 +257,8 @@ fn activations(plan: &Plan) -> String {
     let known = plan.ranges.iter().filter_map(|range| {
         let activation = range.activation.as_ref()?;
         Some([
-            range.name.clone(),
-            activation.function.clone(),
+            printable::cell(&range.name).into_owned(),
+            printable::cell(&activation.function).into_owned(),
             format!("±{:.4}", range.bound),
             head_room(range),
             format!("{:.1} bits", activation.precision_bits),

@@ -19,8 +19,25 @@ use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
-use crate::folder::{DECRYPT, Folder, RUN};
+use crate::folder::Folder;
 use crate::toy;
+
+const RUN: [&str; 7] = [
+    "run",
+    "toy.plan",
+    "--eval",
+    "eval.keys",
+    "image.ct",
+    "-o",
+    "logits.ct",
+];
+const DECRYPT: [&str; 5] = [
+    "decrypt",
+    "toy.client.plan",
+    "--secret",
+    "client.key",
+    "logits.ct",
+];
 
 fn any() -> Accept {
     Accept::Any(Insecure::acknowledged())
@@ -183,7 +200,10 @@ fn keygen_says_first_how_many_keys_of_how_many_bytes_it_makes() {
         "{said}"
     );
     let size = fs::metadata(folder.path("eval.keys")).unwrap().len();
-    let stated = Protocol::of(&toy::plan(), any()).unwrap().key_bytes().unwrap();
+    let stated = Protocol::of(&toy::plan(), any())
+        .unwrap()
+        .key_bytes()
+        .unwrap();
     assert!(
         (stated..stated + stated / 50).contains(&size),
         "{stated} {size}"
@@ -268,7 +288,10 @@ fn a_secret_of_weight_one_is_refused_with_its_bits() {
     // In memory too, nothing is done with it without the token.
     let plan = toy::plan();
     assert!(Protocol::of(&plan, any()).is_ok());
-    assert!(matches!(Protocol::of(&plan, Accept::Secure), Err(Error::Parameters(_))));
+    assert!(matches!(
+        Protocol::of(&plan, Accept::Secure),
+        Err(Error::Parameters(_))
+    ));
 }
 
 // 4. Wrong keys give no answer.
