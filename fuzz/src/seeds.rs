@@ -9,7 +9,6 @@ use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::MultiplexedLayout;
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::Existing;
-use heddle_ir::nn::Model;
 use heddle_ir::plan::{ClientPlan, Outcome, Plan, Port};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotType;
@@ -64,14 +63,27 @@ fn model(opset: i64, middle: impl FnOnce(&mut OnnxBuilder) -> &'static str) -> V
     onnx.build()
 }
 
-/// ONNX files, the first of which the plans are made from.
-fn models() -> Vec<(&'static str, Vec<u8>)> {
+type Named = (&'static str, Vec<u8>);
+
+/// ONNX files, the first two of which plans are made from.
+fn models() -> Vec<Named> {
     vec![
         (
             "relu",
             model(13, |onnx| {
                 onnx.node("Relu", &["conv"], "relu", &[]);
                 "relu"
+            }),
+        ),
+        (
+            "deep",
+            model(13, |onnx| {
+                onnx.node("Relu", &["conv"], "relu1", &[]);
+                onnx.floats("w2", &[2, 2, 1, 1], &ramp(4));
+                onnx.node("Conv", &["relu1", "w2"], "conv2", &[]);
+                onnx.node("Add", &["conv2", "relu1"], "sum", &[]);
+                onnx.node("Relu", &["sum"], "relu2", &[]);
+                "relu2"
             }),
         ),
         (
@@ -134,7 +146,7 @@ fn models() -> Vec<(&'static str, Vec<u8>)> {
                     "Transpose",
                     &["double"],
                     "turned",
-                    &[("perm", Attr::Ints(vec![0, 1, 3, 2]))],
+                    &[("perm", Attr::Ints(vec![0, 1, 2, 3]))],
                 );
                 onnx.node("Clip", &["turned"], "clipped", &[]);
                 "clipped"
@@ -143,7 +155,7 @@ fn models() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn compiled(convolution: Convolution, ring: Ring) -> Compilation {
+fn compiled(model: usize, convolution: Convolution, ring: Ring) -> Compilation {
     let options = Options {
         samples: vec![ramp(16)],
         labels: ["cat", "dog", "frog"].map(String::from).to_vec(),
@@ -152,26 +164,23 @@ fn compiled(convolution: Convolution, ring: Ring) -> Compilation {
         outcome: Outcome::Probabilities,
         ..Options::new(Preprocess::named("mnist").expect("a known set"))
     };
-    compile(model_of_plans(), &options).expect("the model compiles")
-}
-
-/// The tensor graph that the plans are made from.
-///
-/// # Panics
-/// If the model does not import.
-pub fn model_of_plans() -> Model {
-    let (name, bytes) = &models()[0];
-    import_bytes(name, bytes, &ImportOptions::default()).expect("the model imports")
+    let (name, bytes) = &models()[model];
+    let model = import_bytes(name, bytes, &ImportOptions::default()).expect("the model imports");
+    compile(model, &options).expect("the model compiles")
 }
 
 const TOY: Ring = Ring::Insecure { log_n: 8 };
 
-/// The small model, compiled in each of the three ways.
+/// A small model compiled in each of the three ways, and one that bootstraps.
 pub static COMPILED: LazyLock<Vec<(&str, Compilation)>> = LazyLock::new(|| {
     vec![
-        ("single", compiled(Convolution::SingleLevel, TOY)),
-        ("parallel", compiled(Convolution::MultiplexedParallel, TOY)),
-        ("siso", compiled(Convolution::Siso, TOY)),
+        ("single", compiled(0, Convolution::SingleLevel, TOY)),
+        (
+            "parallel",
+            compiled(0, Convolution::MultiplexedParallel, TOY),
+        ),
+        ("siso", compiled(0, Convolution::Siso, TOY)),
+        ("deep", compiled(1, Convolution::SingleLevel, TOY)),
     ]
 });
 
@@ -225,12 +234,10 @@ pub fn tiny() -> ClientPlan {
 pub static TINY: LazyLock<Arc<Protocol>> =
     LazyLock::new(|| Protocol::new(tiny()).expect("the tiny client plan holds"));
 
-type Named = (&'static str, Vec<u8>);
-
 fn client_plans() -> Vec<Named> {
     let of = |plan: &ClientPlan| plan.write(Vec::new(), "client plan").expect("it is small");
     let derived = |plan: &Plan| of(&plan.client_plan().expect("it has one input and output"));
-    let secure = |convolution| derived(&compiled(convolution, Ring::Secure).plan);
+    let secure = |convolution| derived(&compiled(1, convolution, Ring::Secure).plan);
     let mut bootstraps = tiny();
     bootstraps.needs.insert(KeyNeed::Bootstrap {
         log_slots: 2,
@@ -242,7 +249,7 @@ fn client_plans() -> Vec<Named> {
         ("secure", secure(Convolution::SingleLevel)),
         ("secure-parallel", secure(Convolution::MultiplexedParallel)),
         ("siso", derived(&COMPILED[2].1.plan)),
-        ("whole", plans().swap_remove(0).1),
+        ("whole", plans().swap_remove(3).1),
     ]
 }
 
@@ -326,6 +333,7 @@ fn texts() -> Vec<Named> {
         ("ckks-single", "slot-single"),
         ("ckks-parallel", "slot-parallel"),
         ("ckks-siso", "slot-siso"),
+        ("ckks-deep", "slot-deep"),
     ]
     .into_iter()
     .zip(&*COMPILED)
