@@ -35,6 +35,9 @@ use wire::{Header, WireAxisOrder, WireOutcome, WireTensor};
 /// Most elements of all weights together.
 const MAX_ELEMENTS: usize = 1 << 29;
 
+/// Largest range of an input or output; far above what networks have.
+const MAX_RANGE: f64 = 1e12;
+
 /// Most bytes of a schedule's text. Parsed, it takes at most ten times as many.
 const MAX_SCHEDULE: u64 = 16 << 20;
 
@@ -297,7 +300,7 @@ impl Plan {
         let violations = verify::ckks::verify(&self.schedule, machine, Some(&self.weights));
         verify::require("ckks", &violations)?;
         for (what, ty) in [("input", &self.input), ("output", &self.output)] {
-            if let Err(message) = verify::slot::check_type(ty) {
+            if let Err(message) = check_packing(ty) {
                 return fail(format!("{what}: {message}"));
             }
         }
@@ -498,6 +501,15 @@ fn check_text(what: &str, text: &str) -> Result<(), Error> {
     }
 }
 
+/// A layout and a range that an input or output may have.
+fn check_packing(packing: &SlotType) -> Result<(), String> {
+    verify::slot::check_type(packing)?;
+    if packing.range > MAX_RANGE {
+        return Err(format!("the range {} is absurd", packing.range));
+    }
+    Ok(())
+}
+
 fn check_preprocess(preprocess: &Preprocess) -> Result<(), Error> {
     preprocess
         .check()
@@ -682,6 +694,7 @@ pub(crate) mod tests {
         refused(|plan| plan.labels.truncate(2), "2 labels for 3 classes");
         refused(|plan| plan.output.layout.channels = 4, "output is not");
         refused(|plan| plan.output.range = -1.0, "output: range -1");
+        refused(|plan| plan.input.range = 1e300, "input: the range");
         refused(|plan| plan.input.layout.channels = 3, "input does not hold");
         refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
         refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");

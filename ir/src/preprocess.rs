@@ -104,18 +104,29 @@ impl Preprocess {
         if let Some(known) = Self::named(name) {
             return Ok(known);
         }
-        let fail = |reason: String| Error::Preprocess {
-            name: printable::line(name).into_owned(),
-            reason,
-        };
         if !Path::new(name).exists() {
-            return Err(fail("is neither a known set nor a file".into()));
+            return Err(Error::Preprocess {
+                name: printable::line(name).into_owned(),
+                reason: "is neither a known set nor a file".into(),
+            });
         }
         let text = read_text(Path::new(name), MAX_FILE).map_err(|source| Error::Io {
             file: printable::line(name).into_owned(),
             source,
         })?;
-        let parsed: Self = serde_json::from_str(&text).map_err(|error| {
+        Self::parse(name, &text)
+    }
+
+    /// The set that a JSON text `{scale, mean, std, channels}` holds; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// If it does not hold finite numbers with a positive spread.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
+        let fail = |reason: String| Error::Preprocess {
+            name: printable::line(name).into_owned(),
+            reason,
+        };
+        let parsed: Self = serde_json::from_str(text).map_err(|error| {
             fail(format!(
                 "does not parse: {}",
                 printable::line(&error.to_string())

@@ -28,11 +28,15 @@ mod infer;
 mod inspect;
 #[cfg(feature = "client")]
 mod machine;
+#[cfg(feature = "client")]
+mod record;
 mod run;
 #[cfg(feature = "client")]
 mod runner;
 mod terminal;
 
+#[cfg(feature = "client")]
+pub use record::Record;
 #[cfg(feature = "client")]
 use terminal::print_json;
 use terminal::{json, print, say};

@@ -22,7 +22,7 @@ use super::wire::{
     WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutcome, WireParameters, WirePreprocess,
     WireSlotType,
 };
-use super::{Outcome, check_accepted, check_labels, check_preprocess, check_text};
+use super::{Outcome, check_accepted, check_labels, check_packing, check_preprocess, check_text};
 use crate::ckks::CiphertextType;
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
@@ -30,9 +30,6 @@ use crate::preprocess::Preprocess;
 use crate::printable;
 use crate::slot::SlotType;
 use crate::verify;
-
-/// Largest range of an input or output; far above what networks have.
-const MAX_RANGE: f64 = 1e12;
 
 /// An input or output of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -213,7 +210,7 @@ impl ClientPlan {
                 packing,
                 ciphertext,
             } = port;
-            let checked = verify::slot::check_type(packing)
+            let checked = check_packing(packing)
                 .and_then(|()| machine.check_type(ciphertext))
                 .and_then(|()| match ciphertext.slots() >= packing.layout.period() {
                     true => Ok(()),
@@ -221,9 +218,6 @@ impl ClientPlan {
                 });
             if let Err(message) = checked {
                 return fail(format!("{what}: {message}"));
-            }
-            if packing.range > MAX_RANGE {
-                return fail(format!("{what}: the range {} is absurd", packing.range));
             }
         }
         if let Err(message) = check_room(&parameters, &self.input, &self.output) {

@@ -100,7 +100,7 @@ impl StreamId {
     }
 
     /// The stream's name: the fields in order, from the lowest byte.
-    fn name(self) -> u64 {
+    pub fn name(self) -> u64 {
         let [a, b, c, d] = self.exponent.to_le_bytes();
         let kind = self.kind as u8;
         u64::from_le_bytes([kind, self.level, a, b, c, d, self.digit, self.modulus])

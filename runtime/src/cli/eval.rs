@@ -7,13 +7,13 @@ use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::plan::Outcome;
 use heddle_ir::printable;
 use heddle_ir::printable::cell;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
 use super::answers::{Answer, Share, largest};
 use super::machine::peak_rss_bytes;
+use super::record::{Record, Run, Seen};
 use super::runner::{BackendKind, Runner, merge, reference};
-use super::{MemoryLimit, PlanFile, Threads, json, print, print_json, say};
+use super::{MemoryLimit, PlanFile, Threads, print, print_json, say};
 use crate::Error;
 use crate::files;
 use crate::image::{self, Sources};
@@ -54,123 +54,15 @@ pub(super) struct Eval {
     threads: Threads,
 }
 
-/// What an interrupted run leaves.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Record {
-    /// What the answers depend on.
-    run: Run,
-    /// Of the first images of the data, in order.
-    answers: Vec<Recorded>,
-    ranges: Vec<Seen>,
-    /// SHA-256 of all of the above: edits show.
-    digest: String,
-}
-
-/// An answer with what it is the answer to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Recorded {
-    #[serde(flatten)]
-    answer: Answer,
-    /// SHA-256 of the image's pixels.
-    pixels: String,
-    /// The key that the image was encrypted with; absent on plain numbers.
-    #[serde(default)]
-    key: Option<String>,
-}
-
-impl Recorded {
-    fn of(answer: &Answer) -> Self {
-        Self {
-            answer: answer.clone(),
-            pixels: answer.pixels.clone(),
-            key: answer.key.clone(),
-        }
-    }
-
-    fn answer(self) -> Answer {
-        Answer {
-            pixels: self.pixels,
-            key: self.key,
-            ..self.answer
-        }
-    }
-}
-
-impl Record {
-    /// # Errors
-    /// None in practice: our types serialise.
-    fn new(run: &Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Result<Self, Error> {
-        let mut record = Self {
-            run: run.clone(),
-            answers: answers.iter().map(Recorded::of).collect(),
-            ranges: ranges.iter().map(Seen::of).collect(),
-            digest: String::new(),
-        };
-        record.digest = record.content_digest()?;
-        Ok(record)
-    }
-
-    /// SHA-256 of everything but the digest.
-    fn content_digest(&self) -> Result<String, Error> {
-        let content = json(&(&self.run, &self.answers, &self.ranges))?;
-        Ok(hex(&Sha256::digest(content)))
-    }
-}
-
 /// A record is told from other files by its first key.
 const RECORD: Content = Content::Json { first_key: "run" };
 
 /// Most bytes of a record.
-const MAX_RECORD: u64 = 256 << 20;
-
-/// What the answers of a run depend on.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Run {
-    plan: String,
-    data: String,
-    reference: Option<String>,
-    backend: String,
-}
-
-/// What the slots before one non-linear function reached.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Seen {
-    value: u32,
-    name: String,
-    /// The activation that takes it.
-    #[serde(default)]
-    function: Option<String>,
-    /// The largest slot, which the approximation takes up to 1; `None` where one was not a number.
-    worst: Option<f64>,
-    /// Slots above 1.
-    overflows: u64,
-}
-
-impl Seen {
-    fn of(range: &RangeStatistic) -> Self {
-        Self {
-            value: range.value.0,
-            name: range.name.clone(),
-            function: range.function.clone(),
-            worst: Some(range.worst).filter(|worst| worst.is_finite()),
-            overflows: range.overflows,
-        }
-    }
-
-    fn statistic(self) -> RangeStatistic {
-        RangeStatistic {
-            value: heddle_ir::ValueId(self.value),
-            name: self.name,
-            function: self.function,
-            worst: self.worst.unwrap_or(f64::NAN),
-            overflows: self.overflows,
-        }
-    }
-}
+const MAX_RECORD: u64 = 48 << 20;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(super) struct Report {
     #[serde(flatten)]
     run: Run,
     images: usize,
@@ -251,7 +143,7 @@ impl Eval {
                 merge(&mut ranges, seen);
                 answers.extend(more);
                 if let Some(path) = &self.resume {
-                    let record = json(&Record::new(&run, &answers, &ranges)?)?;
+                    let record = Record::new(&run, &answers, &ranges)?.to_json()?;
                     files::write_text(path, existing, &record)?;
                 }
             }
@@ -286,14 +178,14 @@ impl Eval {
             file: printable::path(path),
             source,
         })?;
-        let record: Record = serde_json::from_slice(&text)
+        let record = Record::parse(&text)
             .map_err(|error| refuse(format!("is no record of `heddle eval`: {error}")))?;
         if record.run != *run {
             return Err(refuse(
                 "holds answers of another plan, data, reference or backend".into(),
             ));
         }
-        if record.digest != record.content_digest()? {
+        if !record.is_sealed()? {
             return Err(refuse("was edited: its digest is another".into()));
         }
         let mut answers = Vec::with_capacity(record.answers.len());
@@ -316,7 +208,7 @@ impl Eval {
 }
 
 impl Report {
-    fn new(run: Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Self {
+    pub(super) fn new(run: Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Self {
         let count = |condition: &dyn Fn(&Answer) -> Option<bool>| {
             let known: Vec<bool> = answers.iter().filter_map(condition).collect();
             Share::new(known.iter().filter(|holds| **holds).count(), known.len())

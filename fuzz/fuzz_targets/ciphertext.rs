@@ -1,0 +1,4 @@
+#![no_main]
+//! Fuzzes `heddle_fuzz::targets::ciphertext`.
+
+heddle_fuzz::target!(ciphertext);

@@ -1,0 +1,4 @@
+#![no_main]
+//! Fuzzes `heddle_fuzz::targets::plan`.
+
+heddle_fuzz::target!(plan);
