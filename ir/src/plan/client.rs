@@ -125,6 +125,9 @@ const INPUT_ROOM: f64 = 2.0;
 /// Least log2 of an input's scale: below it, encryption's own error would drown the image.
 const LEAST_SCALE: f64 = 20.0;
 
+/// Bits between scale and modulus that an output has at least.
+const LEAST_ROOM: f64 = 6.0;
+
 /// log2 of the largest probability with which a random ciphertext may pass for an answer in range.
 const ACCEPTANCE: f64 = -16.0;
 
@@ -142,7 +145,7 @@ fn check_room(parameters: &Parameters, input: &Port, output: &Port) -> Result<()
     }
     let parts = 2.0 * output.ciphertext.slots() as f64;
     let accepted = -parts * (room(output) - 2.0);
-    if room(output) < 8.0 || accepted > ACCEPTANCE {
+    if room(output) < LEAST_ROOM || accepted > ACCEPTANCE {
         return Err(format!(
             "output: {} leaves too little room to tell an answer from what is none",
             output.ciphertext
