@@ -34,6 +34,7 @@ pub(super) fn print(text: &str) -> Result<(), Error> {
 }
 
 /// A result on standard output as JSON.
+#[cfg(feature = "client")]
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Error> {
     write(&json(value)?)
 }

@@ -17,6 +17,7 @@ use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
 use heddle_ckks::keys::{PublicKey, SecretKey};
 use heddle_ckks::seed::{Seed, SeedExpander};
 use heddle_ir::file::{Access, BlockReader, Existing, Kind, Staged};
+#[cfg(feature = "client")]
 use heddle_ir::printable;
 use heddle_params::keys::KeyUse;
 use rayon::prelude::*;
