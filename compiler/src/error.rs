@@ -1,5 +1,7 @@
 //! The crate's error type.
 
+use heddle_ir::printable;
+
 use crate::analysis::ranges::SAMPLE_MARGIN;
 
 /// Why a model does not compile.
@@ -66,8 +68,9 @@ pub enum Error {
     },
     /// `--range` is not of the form `PATTERN=B`.
     #[error(
-        "`{text}` is not a range: {reason}\n\
-         help: write `--range PATTERN=B`, for instance `--range 'layer1.*=12.5'`"
+        "`{}` is not a range: {reason}\n\
+         help: write `--range PATTERN=B`, for instance `--range 'layer1.*=12.5'`",
+        printable::line(text)
     )]
     RangeSyntax {
         /// What was given.
@@ -77,8 +80,9 @@ pub enum Error {
     },
     /// `--range` names no activation.
     #[error(
-        "`--range {pattern}={bound}` matches no activation\n\
-         help: the names are: {names}"
+        "`--range {}={bound}` matches no activation\n\
+         help: the names are: {names}",
+        printable::line(pattern)
     )]
     RangeUnmatched {
         /// The pattern.

@@ -13,6 +13,7 @@ use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
+use heddle_params::Accept;
 use heddle_runtime::client::{Client, KeyLimit, Share};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::class_of;
@@ -34,7 +35,7 @@ fn main() -> Result<()> {
         ..Options::new(Preprocess::named("cifar10").expect("a built-in set"))
     };
     let plan = compile(model.clone(), &options)?.plan;
-    let protocol = Protocol::of(&plan)?;
+    let protocol = Protocol::of(&plan, Accept::Secure)?;
     let security = protocol.context().parameters().security().bits;
     println!(
         "plan: {} bootstraps, {security:.1}-bit security",

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use heddle_ir::printable;
+
 /// Why a model cannot be imported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The model's file cannot be read.
-    #[error("cannot read `{}`: {source}", .path.display())]
+    #[error("cannot read `{}`: {source}", printable::path(path))]
     Io {
         /// The model's path.
         path: PathBuf,
@@ -60,7 +62,13 @@ pub struct Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.list[..self.list.len().min(SHOWN)];
+        // Names in a model are its maker's.
+        let plain = |problem: &Problem| Problem {
+            subject: printable::line(&problem.subject).into_owned(),
+            kind: printable::line(&problem.kind).into_owned(),
+            message: printable::line(&problem.message).into_owned(),
+        };
+        let shown: Vec<Problem> = self.list.iter().take(SHOWN).map(plain).collect();
         let width = |cell: fn(&Problem) -> &str| {
             shown
                 .iter()
@@ -77,7 +85,7 @@ impl fmt::Display for Problems {
             subject,
             kind,
             message,
-        } in shown
+        } in &shown
         {
             let subject = format!("`{subject}`");
             write!(f, "\n  {kind:kinds$}  {subject:subjects$}  {message}")?;
@@ -92,6 +100,21 @@ impl fmt::Display for Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_a_model_break_no_line() {
+        let hostile = Problem {
+            subject: "n\n1 problem".into(),
+            kind: "Relu\x1b[2J".into(),
+            message: "reads `x\ny`".into(),
+        };
+        let (list, more) = (vec![hostile], 0);
+        let text = Problems { list, more }.to_string();
+        assert_eq!(
+            text,
+            "1 problem\n  Relu\\u{1b}[2J  `n\\u{a}1 problem`  reads `x\\u{a}y`"
+        );
+    }
 
     #[test]
     fn a_thousand_problems_are_cut_at_twenty() {

@@ -83,7 +83,10 @@ pub enum Error {
         reason: String,
     },
     /// An index or range does not select images of the file.
-    #[error("`{file}#{selection}` selects no images: the file holds {count}, numbered from 0")]
+    #[error(
+        "`{file}#{}` selects no images: the file holds {count}, numbered from 0",
+        heddle_ir::printable::line(selection)
+    )]
     Selection {
         /// The file's name.
         file: String,

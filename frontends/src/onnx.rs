@@ -27,6 +27,7 @@ use std::path::Path;
 
 use heddle_ir::file::read_regular;
 use heddle_ir::nn::Model;
+use heddle_ir::printable;
 use onnx_protobuf::{Message, ModelProto};
 use sha2::{Digest, Sha256};
 
@@ -76,6 +77,7 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Model, Error> {
         .file_name()
         .unwrap_or(path.as_os_str())
         .to_string_lossy();
+    let name = printable::line(&name);
     let external = ExternalData::new(Some(folder.to_path_buf()));
     let parsed = Parsed::new(&name, &bytes)?;
     drop(bytes);

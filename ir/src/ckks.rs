@@ -1,7 +1,7 @@
 //! The third stage: the levelled CKKS schedule, the operations that the encrypted machine executes
 //! in the order of their ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
@@ -202,13 +202,15 @@ impl Schedule {
         parameters: &Parameters,
         bootstrap: &BootstrapParameters,
     ) -> Option<FailureProbability> {
+        let mut known = BTreeMap::new();
         let each: Vec<f64> = self
             .graph
             .values()
             .filter_map(|value| match self.graph.node(value).op {
                 Op::Bootstrap { variant } => {
                     let log_slots = self.graph.ty(value).log_slots;
-                    Some(bootstrap.failure_log2(parameters, log_slots, variant))
+                    let of_one = || bootstrap.failure_log2(parameters, log_slots, variant);
+                    Some(*known.entry((log_slots, variant)).or_insert_with(of_one))
                 }
                 _ => None,
             })

@@ -29,6 +29,7 @@ use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use crate::error::Error;
+use crate::printable;
 
 pub use outputs::{Content, Outputs, Overwrite};
 pub use parts::remove_unfinished;
@@ -288,7 +289,7 @@ impl BlockReader<BufReader<File>> {
     /// # Errors
     /// As [`BlockReader::new`], and if the file cannot be opened.
     pub fn open<H: Message + Default>(path: &Path, kind: Kind) -> Result<(Self, H), Error> {
-        let file = path.display().to_string();
+        let file = printable::path(path);
         let opened = open_regular(path).map_err(|source| io_error(&file, source))?;
         Self::new(BufReader::new(opened), file, kind)
     }
@@ -505,7 +506,7 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// [`Error::File`] if it is foreign or of another version; [`Error::Io`] if reading fails.
 pub fn kind_of(path: &Path) -> Result<Kind, Error> {
-    let file = path.display().to_string();
+    let file = printable::path(path);
     let mut prefix = [0; PREFIX];
     let read = open_regular(path).and_then(|mut opened| read_up_to(&mut opened, &mut prefix));
     if read.map_err(|source| io_error(&file, source))? < PREFIX {

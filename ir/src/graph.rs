@@ -130,6 +130,12 @@ impl<O, T> Graph<O, T> {
         operands.into_iter().map(|(_, operand)| operand).collect()
     }
 
+    /// How many operands the operation that defines `value` has.
+    pub fn operand_count(&self, value: ValueId) -> usize {
+        let node = NodeIndex::new(value.index());
+        self.graph.edges_directed(node, Direction::Incoming).count()
+    }
+
     /// The operations that use `value`, ascending; one that uses it twice is listed twice.
     pub fn users(&self, value: ValueId) -> Vec<ValueId> {
         let mut users: Vec<ValueId> = self

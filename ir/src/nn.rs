@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
+use crate::printable;
 use crate::weights::{WeightId, Weights};
 
 mod activation;
@@ -289,6 +290,20 @@ impl Model {
             .values()
             .find(|value| matches!(self.graph.node(*value).op, Op::Input))
             .expect("a verified model has an input")
+    }
+
+    /// Escapes every name and note that a terminal would not show as one line. Passes and their
+    /// errors take names from here.
+    pub fn make_printable(&mut self) {
+        printable::make_line(&mut self.name);
+        for value in self.graph.values() {
+            printable::make_line(&mut self.graph.node_mut(value).name);
+        }
+        let notes = self.notes.iter_mut();
+        self.weights
+            .names_mut()
+            .chain(notes)
+            .for_each(printable::make_line);
     }
 
     /// The logits' value.

@@ -217,8 +217,8 @@ impl Plan {
         Ok(self.schedule.required_keys(&parameters, &self.bootstrap)?)
     }
 
-    /// The first text of the plan that a terminal would not show as one line.
-    fn unprintable(&self) -> Option<String> {
+    /// Refuses texts that a terminal would not show as one line, or that are absurdly long.
+    fn check_texts(&self) -> Result<(), Error> {
         let graph = &self.schedule.graph;
         let nodes = graph
             .values()
@@ -246,15 +246,16 @@ impl Plan {
             .chain(ranges)
             .chain(labels)
             .chain(notes)
-            .find(|(_, text)| !printable::is_line(text))
-            .map(|(what, text)| unprintable(what, text))
+            .try_for_each(|(what, text)| check_text(what, text))
     }
 
-    /// Escapes every text of the plan that a terminal would not show as one line.
+    /// Escapes every text of the plan that a terminal would not show as one line, and cuts those that
+    /// are absurdly long.
     pub fn make_printable(&mut self) {
         let fix = |text: &mut String| {
-            if let Cow::Owned(escaped) = printable::line(text) {
-                *text = escaped;
+            printable::make_line(text);
+            if let Cow::Owned(clipped) = printable::clip(text, MAX_TEXT) {
+                *text = clipped;
             }
         };
         fix(&mut self.name);
@@ -280,9 +281,7 @@ impl Plan {
     pub fn check(&self) -> Result<(), Error> {
         let parameters = self.checked_parameters()?;
         let fail = |what: String| Err(Error::Inconsistent(what));
-        if let Some(what) = self.unprintable() {
-            return fail(what);
-        }
+        self.check_texts()?;
         if parameters.is_insecure() != self.insecure {
             return fail("is marked insecure, but its parameters are not".to_owned());
         }
@@ -370,7 +369,7 @@ impl Plan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = path.display().to_string();
+        let file = printable::path(path);
         write_atomically(path, Access::Default, |writer| {
             self.write(writer, &file).map(|_| ())
         })
@@ -483,11 +482,23 @@ pub(crate) fn check_accepted(
     accepted.map(|_| ()).map_err(refused)
 }
 
-fn unprintable(what: &str, text: &str) -> String {
-    format!(
-        "the {what} `{}` is not one line of printable text",
-        printable::line(text)
-    )
+/// Most characters of a name, label or note.
+const MAX_TEXT: usize = 400;
+
+/// Refuses a text that a terminal would not show as one line, or that is absurdly long.
+fn check_text(what: &str, text: &str) -> Result<(), Error> {
+    let short = printable::clip(text, 60);
+    let short = printable::line(&short);
+    if !printable::is_line(text) {
+        let message = format!("the {what} `{short}` is not one line of printable text");
+        return Err(Error::Inconsistent(message));
+    }
+    match text.chars().count() {
+        ..=MAX_TEXT => Ok(()),
+        count => Err(Error::Inconsistent(format!(
+            "the {what} `{short}` has {count} characters; at most {MAX_TEXT} are allowed"
+        ))),
+    }
 }
 
 /// A layout and a range that an input or output may have.
@@ -676,6 +687,10 @@ pub(crate) mod tests {
             );
         };
         refused(|plan| plan.insecure = false, "128 are needed");
+        refused(
+            |plan| plan.ranges[0].name = "n".repeat(70_000),
+            "has 70000 characters",
+        );
         refused(|plan| plan.labels.truncate(2), "2 labels for 3 classes");
         refused(|plan| plan.output.layout.channels = 4, "output is not");
         refused(|plan| plan.output.range = -1.0, "output: range -1");

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::file::read_text;
+use crate::printable;
 
 /// Most bytes of a file that holds a set.
 const MAX_FILE: u64 = 64 << 10;
@@ -105,12 +106,12 @@ impl Preprocess {
         }
         if !Path::new(name).exists() {
             return Err(Error::Preprocess {
-                name: name.to_owned(),
+                name: printable::line(name).into_owned(),
                 reason: "is neither a known set nor a file".into(),
             });
         }
         let text = read_text(Path::new(name), MAX_FILE).map_err(|source| Error::Io {
-            file: name.to_owned(),
+            file: printable::line(name).into_owned(),
             source,
         })?;
         Self::parse(name, &text)
@@ -122,11 +123,15 @@ impl Preprocess {
     /// If it does not hold finite numbers with a positive spread.
     pub fn parse(name: &str, text: &str) -> Result<Self, Error> {
         let fail = |reason: String| Error::Preprocess {
-            name: name.to_owned(),
+            name: printable::line(name).into_owned(),
             reason,
         };
-        let parsed: Self =
-            serde_json::from_str(text).map_err(|error| fail(format!("does not parse: {error}")))?;
+        let parsed: Self = serde_json::from_str(text).map_err(|error| {
+            fail(format!(
+                "does not parse: {}",
+                printable::line(&error.to_string())
+            ))
+        })?;
         parsed.check().map_err(|reason| fail(reason.to_owned()))?;
         Ok(parsed)
     }

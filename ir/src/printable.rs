@@ -5,16 +5,16 @@
 //! and files that hold such characters where a line of text is expected are refused.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Whether a character is shown as itself: no control character, none that reorders text, no
 /// separator of lines.
 fn is_plain(c: char) -> bool {
     let reorders = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}');
-    let hides = matches!(
-        c,
-        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}'
-    );
+    let hides = matches!(c, '\u{ad}' | '\u{34f}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}'
+        | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     !c.is_control() && !reorders && !hides
 }
 
@@ -42,9 +42,41 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_plain)
 }
 
+/// `text`, or its first characters and `…` where it has more than `most` of them.
+pub fn clip(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => Cow::Borrowed(text),
+        Some(_) => {
+            let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+            Cow::Owned(kept + "…")
+        }
+    }
+}
+
+/// The widest cell of a table: one absurd name does not make every row as wide.
+const MAX_CELL: usize = 60;
+
+/// A name as a cell of a table.
+pub fn cell(text: &str) -> Cow<'_, str> {
+    clip(text, MAX_CELL)
+}
+
+/// Makes `text` one line that a terminal shows as it is, as [`line`] does.
+pub fn make_line(text: &mut String) {
+    if let Cow::Owned(escaped) = line(text) {
+        *text = escaped;
+    }
+}
+
 /// Like [`line`], but line breaks and tabs stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
+}
+
+/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses the
+/// names in it, so messages name files in this way alone.
+pub fn path(path: &Path) -> String {
+    line(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(test)]
@@ -62,6 +94,9 @@ mod tests {
         );
         assert_eq!(lines("a\tb\n\x1bc"), "a\tb\n\\u{1b}c");
         assert_eq!(line("a\nb"), "a\\u{a}b");
+        assert_eq!(path(Path::new("x\nerror: y.npy")), "x\\u{a}error: y.npy");
+        assert_eq!(clip("abc", 3), "abc");
+        assert_eq!(clip("äbcd", 3), "äb…");
         for plain in ["", "layer1.0/conv", "Größe – 大 👍", "`x`: help"] {
             assert!(is_line(plain) && matches!(line(plain), Cow::Borrowed(_)));
         }

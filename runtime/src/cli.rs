@@ -85,7 +85,10 @@ enum Command {
 /// Parses the process's arguments and does what they say. Exits with 2 on a wrong usage, with 1 on
 /// a bad file or input.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => terminal::usage::<Cli>(&error),
+    };
     // Where the system refuses, the rest is no less secure than it was.
     #[cfg(feature = "client")]
     heddle_ckks::secret::forbid_core_dumps();
@@ -213,6 +216,10 @@ struct PlanFile {
 }
 
 impl PlanFile {
+    fn accept(&self) -> Accept {
+        self.acceptance.accept()
+    }
+
     fn open(&self) -> Result<Plan, Error> {
         let plan = Plan::read_file(&self.path, self.acceptance.accept())?;
         warn_insecure(&plan.checked_parameters()?);

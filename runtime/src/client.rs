@@ -264,15 +264,18 @@ impl Client {
                 message: format!("{message}\nhelp: give what `heddle run` wrote for this plan"),
             });
         }
+        // The plan's scale, to the last bit: what is derived is not read from the answer.
+        let mut ciphertext = answer.ciphertext.clone();
+        ciphertext.set_scale(output.ciphertext.scale());
         let decryptor = Decryptor::new(self.protocol.context(), &self.secret);
-        let slots = decryptor.decrypt(&answer.ciphertext)?;
+        let slots = decryptor.decrypt(&ciphertext)?;
         share::check_range(&slots)?;
         let mut real = Zeroizing::new(Vec::with_capacity(slots.len()));
         real.extend(slots.iter().map(|slot| slot.re));
         let mut values = unpack(&output.packing, &real)?;
         if let Share::Noisy { bits } = share {
             let context = self.protocol.context();
-            let key = share::noise_key(&self.secret, context, &answer.ciphertext, bits)?;
+            let key = share::noise_key(&self.secret, context, &ciphertext, bits)?;
             share::add_noise(&mut values, output.packing.range, bits, key);
         }
         Ok(values)

@@ -12,6 +12,7 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 
 use heddle_ir::file::{Access, BlockReader, BlockWriter, Existing, Kind, Staged};
+use heddle_ir::printable;
 use heddle_params::{Accept, Parameters, ParametersLiteral};
 
 use crate::Error;
@@ -55,7 +56,7 @@ impl Artifact {
         let expected = protocol.digest();
         if self.plan_digest != expected {
             return Err(Error::OtherPlan {
-                file: path.display().to_string(),
+                file: printable::path(path),
                 found: short(&self.plan_digest),
                 expected: short(expected),
                 help,
@@ -81,7 +82,7 @@ impl Artifact {
                 content(path, message, "make it again")
             })?;
         let refused = |source| heddle_ir::Error::Refused {
-            file: path.display().to_string(),
+            file: printable::path(path),
             source,
         };
         let parameters = Parameters::accepted(literal, accept).map_err(refused)?;
@@ -95,7 +96,7 @@ impl Artifact {
 
 pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Error {
     Error::Content {
-        file: path.display().to_string(),
+        file: printable::path(path),
         message: message.into(),
         help: help.into(),
     }
@@ -113,7 +114,7 @@ fn stage(
     body: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>,
 ) -> Result<Staged, Error> {
     let mut staged = Staged::create(path, access, existing)?;
-    let file = path.display().to_string();
+    let file = printable::path(path);
     let mut writer = BlockWriter::new(&mut staged, file, kind, header)?;
     body(&mut writer)?;
     writer.finish()?;
@@ -152,7 +153,7 @@ fn parse<T>(
 pub fn write_text(path: &Path, existing: Existing, text: &str) -> Result<(), Error> {
     let mut staged = Staged::create(path, Access::Default, existing)?;
     writeln!(staged, "{text}").map_err(|source| Error::Io {
-        file: path.display().to_string(),
+        file: printable::path(path),
         source,
     })?;
     Ok(staged.commit()?)

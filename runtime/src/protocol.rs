@@ -11,8 +11,8 @@ use heddle_ckks::Context;
 use heddle_ckks::keys::{KeySwitchKey, PublicKey};
 use heddle_ir::file::{self, Kind};
 use heddle_ir::plan::{ClientPlan, Plan};
-use heddle_params::Accept;
 use heddle_params::keys::KeyUse;
+use heddle_params::{Accept, Parameters};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
@@ -29,12 +29,13 @@ impl Protocol {
     /// Derives everything from a client plan.
     ///
     /// # Errors
-    /// If the plan does not hold together.
-    pub fn new(plan: ClientPlan) -> Result<Arc<Self>, Error> {
+    /// If the plan does not hold together or has weaker parameters than are accepted.
+    pub fn new(plan: ClientPlan, accept: Accept) -> Result<Arc<Self>, Error> {
+        let parameters = Parameters::accepted(plan.parameters.clone(), accept)?;
         plan.check()?;
         Ok(Arc::new(Self {
             digest: plan.digest()?,
-            context: Context::new(plan.checked_parameters()?)?,
+            context: Context::new(parameters)?,
             keys: plan.required_keys()?,
             plan,
         }))
@@ -44,8 +45,8 @@ impl Protocol {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn of(plan: &Plan) -> Result<Arc<Self>, Error> {
-        Self::new(plan.client_plan()?)
+    pub fn of(plan: &Plan, accept: Accept) -> Result<Arc<Self>, Error> {
+        Self::new(plan.client_plan()?, accept)
     }
 
     /// Reads a client plan, or a plan of which the rest is dropped.
@@ -54,8 +55,8 @@ impl Protocol {
     /// If the file is neither, does not hold together, or has weaker parameters than are accepted.
     pub fn open(path: &Path, accept: Accept) -> Result<Arc<Self>, Error> {
         match file::kind_of(path)? {
-            Kind::Plan => Self::of(&Plan::read_file(path, accept)?),
-            _ => Self::new(ClientPlan::read_file(path, accept)?),
+            Kind::Plan => Self::of(&Plan::read_file(path, accept)?, accept),
+            _ => Self::new(ClientPlan::read_file(path, accept)?, accept),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use heddle_ir::ckks::{Op, Schedule};
+use heddle_ir::printable::cell;
 use serde::{Deserialize, Serialize};
 
 use crate::executor::Step;
@@ -230,7 +231,7 @@ impl fmt::Display for Trace {
         let width = self
             .layers
             .iter()
-            .map(|layer| layer.node.chars().count())
+            .map(|layer| cell(&layer.node).chars().count())
             .max();
         let width = width.unwrap_or_default().max("layer".len());
         writeln!(
@@ -242,7 +243,7 @@ impl fmt::Display for Trace {
             writeln!(
                 f,
                 "{:<width$}  {:<10}  {:>7}  {:>9.3}  {:>5.1}%",
-                layer.node,
+                cell(&layer.node),
                 layer.work.name(),
                 format!("{}→{}", layer.level_in, layer.level_out),
                 layer.seconds,

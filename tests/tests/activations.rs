@@ -154,7 +154,7 @@ fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
 }
 
 fn encrypted(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let protocol = Protocol::of(plan).unwrap();
+    let protocol = Protocol::of(plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let keys = client
         .server_keys(KeyLimit::default(), Show::Nothing)

@@ -231,7 +231,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let modelled = largest_difference(&noisy, &clear) / plan.output.range;
         assert!(modelled > 0.0 && modelled < 1e-3, "{modelled}");
 
-        let protocol = Protocol::of(&plan).unwrap();
+        let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
         let client = Client::generate(&protocol).unwrap();
         let keys = client
             .server_keys(KeyLimit::default(), Show::Nothing)

@@ -34,7 +34,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let mut bytes = Vec::new();
     compilation.plan.write(&mut bytes, "demo").unwrap();
     let plan = Plan::read(&bytes[..], "demo", Accept::Secure).unwrap();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, Accept::Secure).unwrap();
     assert!(protocol.context().parameters().security().bits >= 128.0);
 
     let picture = &image::read(demo("ship.png").to_str().unwrap()).unwrap()[0];
@@ -53,7 +53,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     // The client has the client plan alone.
     let bytes = protocol.plan().write(Vec::new(), "client").unwrap();
     let received = ClientPlan::read(&bytes[..], "client", Accept::Secure).unwrap();
-    let client = Client::generate(&Protocol::new(received).unwrap()).unwrap();
+    let client = Client::generate(&Protocol::new(received, Accept::Secure).unwrap()).unwrap();
     let keys = client
         .server_keys(KeyLimit::default(), Show::Nothing)
         .unwrap();

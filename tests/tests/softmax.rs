@@ -77,7 +77,7 @@ fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
 }
 
 fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
-    let protocol = Protocol::of(plan).unwrap();
+    let protocol = Protocol::of(plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let keys = client
         .server_keys(KeyLimit::default(), Show::Nothing)

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use heddle_ir::file::open_regular;
+use heddle_ir::printable;
 
 use super::Error;
 use super::source::io_error;
@@ -54,7 +55,7 @@ impl Found {
             let found = self.files.len() + entries.len();
             if found > self.most || self.names > MAX_NAMES {
                 return Err(Error::TooLarge {
-                    file: folder.display().to_string(),
+                    file: printable::path(folder),
                     found: format!("more than {} pictures and folders", found - 1),
                     limit: format!("{}, with names of {MAX_NAMES} bytes,", self.most),
                     help: "give smaller folders",

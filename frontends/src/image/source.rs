@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heddle_ir::file::open_regular;
+use heddle_ir::printable;
 
 use super::folder::Found;
 use super::npy::{self, Npy};
@@ -77,7 +78,7 @@ pub fn sources(spec: &str) -> Result<Sources, Error> {
         found.collect(path, 0)?;
         if found.files.is_empty() {
             return Err(Error::Empty {
-                folder: path.display().to_string(),
+                folder: printable::path(path),
             });
         }
         let part = |(index, file)| Part {
@@ -94,7 +95,7 @@ pub fn sources(spec: &str) -> Result<Sources, Error> {
         let count = sources.len();
         let range = parse(selection).filter(|range| !range.is_empty() && range.end <= count);
         let Some(range) = range else {
-            let file = path.display().to_string();
+            let file = printable::path(path);
             let selection = selection.into();
             return Err(Error::Selection {
                 file,
@@ -233,7 +234,7 @@ fn parse(selection: &str) -> Option<Range<usize>> {
 
 pub(super) fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |source| Error::Io {
-        file: path.display().to_string(),
+        file: printable::path(path),
         source,
     }
 }
@@ -249,7 +250,7 @@ enum Content {
 fn load(path: &Path, limit: u64) -> Result<Content, Error> {
     let io = io_error(path);
     let mut file = open_regular(path).map_err(&io)?;
-    let name = path.display().to_string();
+    let name = printable::path(path);
     let length = file.metadata().map_err(&io)?.len();
     let mut magic = Vec::new();
     (&file).take(8).read_to_end(&mut magic).map_err(&io)?;
@@ -292,7 +293,7 @@ fn load(path: &Path, limit: u64) -> Result<Content, Error> {
 }
 
 fn container(path: &Path, bytes: Vec<u8>) -> Result<Container, Error> {
-    let file = path.display().to_string();
+    let file = printable::path(path);
     let layout = if bytes.starts_with(npy::MAGIC) {
         Layout::Npy(Npy::parse(&file, &bytes)?)
     } else if records::is_idx(&bytes) {
@@ -354,7 +355,7 @@ fn open(path: &Path) -> Result<Sources, Error> {
 }
 
 fn photo_or_first(path: &Path) -> Result<Picture, Error> {
-    let name = path.display().to_string();
+    let name = printable::path(path);
     let raster = match load(path, MAX_BYTES)? {
         Content::Photo(file, format) => {
             let length = file.metadata().map_err(io_error(path))?.len();

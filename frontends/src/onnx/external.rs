@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use heddle_ir::file::read_regular;
+use heddle_ir::printable;
 use indexmap::IndexMap;
 use onnx_protobuf::TensorProto;
 use onnx_protobuf::tensor_proto::DataLocation;
@@ -103,7 +104,7 @@ impl ExternalData {
         let missing = |error: std::io::Error| {
             format!(
                 "external data cannot be read from `{}`: {error}",
-                path.display()
+                printable::path(&path)
             )
         };
         // Links are resolved before the comparison, so that none leads outside.

@@ -52,7 +52,7 @@ pub(super) fn import(
         digest.update(file);
     }
     let graph_name = proto.graph.name.as_str();
-    let model = Model {
+    let mut model = Model {
         name: if graph_name.is_empty() {
             name
         } else {
@@ -65,6 +65,7 @@ pub(super) fn import(
         input_order: importer.input_order,
         notes: importer.notes,
     };
+    model.make_printable();
     let violations = verify::nn::verify(&model);
     if violations.is_empty() {
         return Ok(model);

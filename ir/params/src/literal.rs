@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 /// The most primes that one chain may have.
 pub const MAX_CHAIN: usize = 64;
 
+/// The most residues of one polynomial over all primes: 80 primes at N = 2^16. Keys are made with a
+/// few such polynomials in memory, whoever chose the parameters.
+const MAX_RESIDUES: usize = 80 << 16;
+
 /// An unchecked parameter set: what a person or a file writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +127,16 @@ impl Parameters {
                     most: MAX_CHAIN,
                 });
             }
+        }
+        let primes = literal.log_q.len() + literal.log_p.len();
+        if primes << log_n > MAX_RESIDUES {
+            return Err(Error::Structure {
+                what: "parameters",
+                detail: format!(
+                    "{primes} primes at N = 2^{log_n}; at most {} are allowed there\nhelp: use a shorter chain",
+                    MAX_RESIDUES >> log_n
+                ),
+            });
         }
         let sparse = match literal.secret {
             Secret::DenseTernary => None,

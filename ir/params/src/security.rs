@@ -116,15 +116,22 @@ fn dense_limit(log_n: u32) -> f64 {
     }
 }
 
-/// Bits against attacks that do not use sparsity: a power law through the 128-bit limit, whose exponent is the
-/// least that the estimator's uSVP and BDD figures show.
+/// The exponent of [`dense_bits`]: the least that the estimator's uSVP and BDD figures show.
+const DENSE_EXPONENT: f64 = 1.05;
+
+/// Bits against attacks that do not use sparsity: a power law through the 128-bit limit.
 fn dense_bits(log_n: u32, log_modulus: f64) -> f64 {
-    TARGET_BITS * (dense_limit(log_n) / log_modulus).powf(1.05)
+    TARGET_BITS * (dense_limit(log_n) / log_modulus).powf(DENSE_EXPONENT)
 }
 
-/// Interpolates `bits` in the logarithms; beyond the ends the nearest segment's slope goes on.
+/// Interpolates `bits` in the logarithms; below the first point the first segment's slope goes on,
+/// beyond the last one bits fall as those of dense secrets do, which is steeper than any segment.
 fn interpolate(points: &[(f64, f64)], log_modulus: f64) -> f64 {
     let last = points.len() - 2;
+    let (end, bits) = points[points.len() - 1];
+    if log_modulus > end {
+        return bits * (end / log_modulus).powf(DENSE_EXPONENT);
+    }
     let segment = (0..last)
         .find(|&i| log_modulus < points[i + 1].0)
         .unwrap_or(last);
@@ -133,17 +140,20 @@ fn interpolate(points: &[(f64, f64)], log_modulus: f64) -> f64 {
     (y0.ln() + t * (y1 / y0).ln()).exp()
 }
 
-/// The hybrid-attack estimate at a tabulated weight, scaled from the nearest tabulated ring degree.
+/// The hybrid-attack estimate at a tabulated weight: that of the ring degree's own row, or the least of
+/// those scaled from other degrees.
 fn tabulated_bits(log_n: u32, weight: u32, log_modulus: f64) -> f64 {
-    let row = SPARSE
-        .iter()
-        .filter(|row| row.1 == weight)
-        .min_by_key(|row| (row.0.abs_diff(log_n), row.0))
-        .expect("every tabulated weight has a row");
-    let scaled = log_modulus * f64::from(row.0 as i32 - log_n as i32).exp2();
-    let bits = interpolate(row.2, scaled);
-    // A larger ring is never easier, so only smaller ones are corrected.
-    bits - BITS_PER_HALVING * f64::from(row.0.saturating_sub(log_n))
+    let rows = || SPARSE.iter().filter(|row| row.1 == weight);
+    let scaled_from = |row: &Row| {
+        let scaled = log_modulus * f64::from(row.0 as i32 - log_n as i32).exp2();
+        // A larger ring is never easier, so only smaller ones are corrected.
+        let correction = BITS_PER_HALVING * f64::from(row.0.saturating_sub(log_n));
+        interpolate(row.2, scaled) - correction
+    };
+    match rows().find(|row| row.0 == log_n) {
+        Some(row) => scaled_from(row),
+        None => rows().map(scaled_from).fold(f64::INFINITY, f64::min),
+    }
 }
 
 fn sparse_bits(log_n: u32, weight: u32, log_modulus: f64) -> f64 {
@@ -152,15 +162,10 @@ fn sparse_bits(log_n: u32, weight: u32, log_modulus: f64) -> f64 {
     if weight <= WEIGHTS[0] {
         return at(WEIGHTS[0]) * f64::from(weight) / f64::from(WEIGHTS[0]);
     }
-    for pair in WEIGHTS.windows(2) {
-        if weight <= pair[1] {
-            let t = f64::from(weight - pair[0]) / f64::from(pair[1] - pair[0]);
-            let (low, high) = (at(pair[0]), at(pair[1]));
-            // Far outside the rows' moduli the extrapolations may cross; more weight is never weaker.
-            return low + t * (high - low).max(0.0);
-        }
-    }
-    at(WEIGHTS[3])
+    // More weight is never weaker, and nothing is known between two rows: the best of those of at most
+    // this weight.
+    let rows = WEIGHTS.iter().filter(|tabulated| **tabulated <= weight);
+    rows.map(|tabulated| at(*tabulated)).fold(0.0, f64::max)
 }
 
 /// Classical bits of a secret of the given distribution at ring degree `2^log_n` under a modulus of
@@ -222,6 +227,33 @@ mod tests {
         assert_eq!(modulus_limit(16, Secret::SparseTernary(192)), 1630);
         assert_eq!(modulus_limit(16, Secret::SparseTernary(64)), 1046);
         assert_eq!(modulus_limit(15, Secret::SparseTernary(64)), 519);
+    }
+
+    /// A ring of twice the degree at the same ratio is never easier, and more weight never weaker: no
+    /// estimate may say so, in particular not between the rows of the table and beyond their ends.
+    #[test]
+    fn no_estimate_is_above_that_of_a_larger_ring_or_weight() {
+        for log_n in 11..17 {
+            for weight in 1..=256 {
+                let secret = Secret::SparseTernary(weight);
+                let limit = f64::from(modulus_limit(log_n, secret));
+                if limit == 0.0 {
+                    continue;
+                }
+                let here = estimate_bits(log_n, secret, limit);
+                let twice = estimate_bits(log_n + 1, secret, 2.0 * limit);
+                assert!(here <= twice + 0.5, "2^{log_n}, {weight}: {here} {twice}");
+                let heavier = estimate_bits(log_n, Secret::SparseTernary(weight + 1), limit);
+                assert!(here <= heavier, "2^{log_n}, {weight}: {here} {heavier}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_between_two_rows_counts_as_the_lower() {
+        let bits = |weight| estimate_bits(15, Secret::SparseTernary(weight), 325.0);
+        assert!(bits(40) < 100.0 && bits(40) == bits(32), "{}", bits(40));
+        assert!(bits(64) > 128.0 && bits(100) >= bits(64));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::staged::{Existing, check_possible, refuse, same_output, split};
-use super::{Kind, MAGIC, PREFIX, io_error, place, read_up_to};
+use super::{Kind, MAGIC, PREFIX, io_error, parts, place, read_up_to};
 use crate::error::Error;
+use crate::printable;
 
 /// Bytes that tell what a file holds; enough for white space and a key of JSON.
 const HEAD: usize = 256;
@@ -49,7 +50,7 @@ pub(super) enum Found {
 
 /// What is at `path`, if anything.
 pub(super) fn look(path: &Path) -> Result<Option<Found>, Error> {
-    let fail = |source| io_error(&path.display().to_string(), source);
+    let fail = |source| io_error(&printable::path(path), source);
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -181,7 +182,7 @@ impl Outputs {
     ///
     /// Secret keys, of whatever version, are never replaced; files of another kind and whatever
     /// is no regular file neither; nor files of the same kind unless `overwrite` allows it. An
-    /// empty file counts as one of the same kind.
+    /// empty file counts as one of the same kind. What dead writers left of the output is removed.
     ///
     /// # Errors
     /// [`Error::Output`] if the output is also an input or another output, under any spelling
@@ -193,13 +194,18 @@ impl Outputs {
         content: Content,
         overwrite: Overwrite,
     ) -> Result<Existing, Error> {
-        split(path)?;
+        let (folder, file_name) = split(path)?;
+        // Also if nothing is left to be written, or may be.
+        parts::remove_stale(folder, file_name);
         let name = Name::new(path);
         if let Some(input) = self.inputs.iter().find(|input| input.is_same(&name)) {
             let message = if input.path == path {
                 "is an input of this command".to_owned()
             } else {
-                format!("is the same file as the input `{}`", input.path.display())
+                format!(
+                    "is the same file as the input `{}`",
+                    printable::path(&input.path)
+                )
             };
             return Err(refuse(path, message, "give the output another name"));
         }

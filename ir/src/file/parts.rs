@@ -104,17 +104,23 @@ impl Part {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            // Between creation and lock another process may take it for a dead writer's: it
-            // then holds the lock, or has removed the name already. Either way another name is
-            // tried; with lock and name in hand nobody else touches it.
-            match part.file.try_lock() {
-                Ok(()) if place::names(&part.path, &part.file) => return Ok(part),
-                Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
-                // Without locks on this file system nobody takes it for dead either.
-                Err(fs::TryLockError::Error(_)) => return Ok(part),
+            if part.is_ours() {
+                return Ok(part);
             }
         }
         Err(io::Error::other("found no name for a temporary file"))
+    }
+
+    /// Locks the new part. Between creation and lock another process may take it for a dead
+    /// writer's: that one then holds the lock, or has removed the name already. With lock and
+    /// name in hand nobody else touches it.
+    fn is_ours(&self) -> bool {
+        match self.file.try_lock() {
+            Ok(()) => place::names(&self.path, &self.file),
+            Err(fs::TryLockError::WouldBlock) => false,
+            // Without locks on this file system nobody takes it for dead either.
+            Err(fs::TryLockError::Error(_)) => true,
+        }
     }
 }
 
@@ -210,6 +216,26 @@ mod tests {
         ] {
             assert!(!is_part(OsStr::new(name), "a.key"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_new_part_is_ours_only_with_lock_and_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let open = || Part {
+            file: File::create(&path).unwrap(),
+            path: path.clone(),
+        };
+        let cleaner = File::create(&path).unwrap();
+        cleaner.try_lock().unwrap();
+        assert!(!open().is_ours(), "a cleaner holds the lock");
+        let part = open();
+        fs::remove_file(&path).unwrap();
+        assert!(!part.is_ours(), "a cleaner has removed it");
+        fs::write(&path, "").unwrap();
+        assert!(!part.is_ours(), "the name is another file's");
+        drop(part);
+        assert!(open().is_ours());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What programs do about signals: nothing unfinished stays behind.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -17,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// as they would have done: a shell sees 130, 143 or 129. Files that are just being put in place
 /// are all put in place first. A thread of its own does this.
 ///
+/// A file that would exceed the process's limit is an error of writing then, and no longer the end of
+/// the process: SIGXFSZ does nothing.
+///
 /// Where `/proc` tells that one of them is ignored, as under `nohup`, it stays ignored. Programs
 /// call this once, before they start other threads.
 ///
@@ -28,6 +33,7 @@ pub fn remove_unfinished_on_signals() -> io::Result<()> {
         .into_iter()
         .filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(handled)?;
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {

@@ -11,6 +11,7 @@ use super::outputs::{Found, look};
 use super::parts::{self, Part};
 use super::{Kind, io_error, place};
 use crate::error::Error;
+use crate::printable;
 
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
@@ -82,7 +83,7 @@ impl Staged {
         }
         parts::remove_stale(folder, name);
         let part = Part::create(folder, name, access)
-            .map_err(|source| io_error(&path.display().to_string(), source))?;
+            .map_err(|source| io_error(&printable::path(path), source))?;
         Ok(Self {
             path: path.to_owned(),
             folder: folder.to_owned(),
@@ -110,7 +111,7 @@ impl Staged {
     }
 
     fn io(&self, source: io::Error) -> Error {
-        io_error(&self.path.display().to_string(), source)
+        io_error(&printable::path(&self.path), source)
     }
 
     fn write_whole(&mut self, bytes: Option<&[u8]>) -> io::Result<()> {
@@ -287,13 +288,13 @@ pub(super) fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr), Error> {
     match fs::metadata(folder) {
         Ok(found) if found.is_dir() => Ok((folder, name)),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(io_error(&folder.display().to_string(), error))
+            Err(io_error(&printable::path(folder), error))
         }
         _ => Err(refuse(
             path,
             format!(
                 "cannot be written: there is no folder `{}`",
-                folder.display()
+                printable::path(folder)
             ),
             "make the folder first",
         )),
@@ -319,7 +320,7 @@ pub(super) fn check_possible(path: &Path, found: &Found) -> Result<(), Error> {
         )),
         Found::Link(target) => Err(refuse(
             path,
-            format!("is a symbolic link to `{}`", target.display()),
+            format!("is a symbolic link to `{}`", printable::path(target)),
             "give the name that it points at, or remove the link",
         )),
         Found::Unreadable(error) => Err(refuse(
@@ -338,7 +339,7 @@ pub(super) fn check_possible(path: &Path, found: &Found) -> Result<(), Error> {
 
 pub(super) fn refuse(path: &Path, message: impl Into<String>, help: impl Into<String>) -> Error {
     Error::Output {
-        file: path.display().to_string(),
+        file: printable::path(path),
         message: message.into(),
         help: help.into(),
     }
@@ -363,7 +364,10 @@ fn cannot_refuse(path: &Path, error: &io::Error) -> Error {
 pub(super) fn same_output(path: &Path, other: &Path) -> Error {
     refuse(
         path,
-        format!("is the same file as the output `{}`", other.display()),
+        format!(
+            "is the same file as the output `{}`",
+            printable::path(other)
+        ),
         "give each output a name of its own",
     )
 }

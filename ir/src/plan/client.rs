@@ -22,7 +22,7 @@ use super::wire::{
     WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutcome, WireParameters, WirePreprocess,
     WireSlotType,
 };
-use super::{Outcome, check_accepted, check_labels, check_packing, check_preprocess, unprintable};
+use super::{Outcome, check_accepted, check_labels, check_packing, check_preprocess, check_text};
 use crate::ckks::CiphertextType;
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
@@ -119,6 +119,38 @@ impl From<WirePort> for Port {
     }
 }
 
+/// Bits between scale and modulus that an input has at least, so that a message fits.
+const INPUT_ROOM: f64 = 2.0;
+
+/// Least log2 of an input's scale: below it, encryption's own error would drown the image.
+const LEAST_SCALE: f64 = 20.0;
+
+/// log2 of the largest probability with which a random ciphertext may pass for an answer in range.
+const ACCEPTANCE: f64 = -16.0;
+
+/// Whether the input's scale carries an image, and whether the output's leaves so much room to the
+/// modulus that a ciphertext which is no answer is out of range: a part of a slot is in range with
+/// probability 2^-(room - 2) at most.
+fn check_room(parameters: &Parameters, input: &Port, output: &Port) -> Result<(), String> {
+    let room = |port: &Port| {
+        let limbs = &parameters.q()[..=port.ciphertext.level];
+        let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();
+        modulus - port.ciphertext.log_scale
+    };
+    if input.ciphertext.log_scale < LEAST_SCALE || room(input) < INPUT_ROOM {
+        return Err(format!("input: {} carries no image", input.ciphertext));
+    }
+    let parts = 2.0 * output.ciphertext.slots() as f64;
+    let accepted = -parts * (room(output) - 2.0);
+    if room(output) < 8.0 || accepted > ACCEPTANCE {
+        return Err(format!(
+            "output: {} leaves too little room to tell an answer from what is none",
+            output.ciphertext
+        ));
+    }
+    Ok(())
+}
+
 impl ClientPlan {
     /// The parameters with their primes; a set below 128 bits only where the plan says so.
     ///
@@ -165,9 +197,7 @@ impl ClientPlan {
         let names = [("name", &self.name)].into_iter();
         let texts = names.chain(self.labels.iter().map(|label| ("label", label)));
         for (what, text) in texts {
-            if !printable::is_line(text) {
-                return fail(unprintable(what, text));
-            }
+            check_text(what, text)?;
         }
         self.bootstrap.check(&parameters)?;
         keys::required(&parameters, &self.bootstrap, self.needs.iter().copied())?;
@@ -189,6 +219,9 @@ impl ClientPlan {
             if let Err(message) = checked {
                 return fail(format!("{what}: {message}"));
             }
+        }
+        if let Err(message) = check_room(&parameters, &self.input, &self.output) {
+            return fail(message);
         }
         check_preprocess(&self.preprocess)?;
         check_labels(&self.labels, &self.output.packing)
@@ -220,7 +253,7 @@ impl ClientPlan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = path.display().to_string();
+        let file = printable::path(path);
         write_atomically(path, Access::Default, |writer| {
             self.write(writer, &file).map(|_| ())
         })
@@ -377,6 +410,18 @@ mod tests {
             "output: scale 2^1000000",
         );
         refused(|c| c.output.ciphertext.log_slots = 60, "output: ");
+        refused(|c| c.input.ciphertext.log_scale = 3.0, "input: ct<");
+        // With a scale near the modulus every ciphertext would be in range.
+        refused(
+            |c| {
+                c.output.ciphertext = CiphertextType {
+                    level: 0,
+                    log_scale: 49.0,
+                    ..c.output.ciphertext
+                }
+            },
+            "too little room to tell an answer",
+        );
         let need = |need: KeyNeed| {
             let mut client = client();
             client.needs.insert(need);

@@ -471,6 +471,9 @@ impl From<WireActivation> for ActivationRecord {
     }
 }
 
+/// Most axes of a weight.
+const MAX_RANK: usize = 8;
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WireTensor {
     #[prost(string, tag = "1")]
@@ -490,8 +493,12 @@ impl From<&Tensor> for WireTensor {
 }
 
 impl WireTensor {
-    /// The shape and the number of elements, or `None` where that is more than `most`.
+    /// The shape and the number of elements, or `None` where that is more than `most`, or the axes are
+    /// more than [`MAX_RANK`].
     pub(super) fn extents(&self, most: usize) -> Option<(Vec<usize>, usize)> {
+        if self.shape.len() > MAX_RANK {
+            return None;
+        }
         let shape: Vec<usize> = self
             .shape
             .iter()

@@ -1,6 +1,7 @@
 //! The schedule of a whole network as a table: one line for every step of the network rather than
 //! for every operation, and totals.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -13,6 +14,7 @@ use crate::graph::ValueId;
 use crate::linear::ProductPart;
 use crate::linear::parallel::ParallelRotations;
 use crate::plan::Plan;
+use crate::printable;
 
 /// What one line of the table stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -412,6 +414,10 @@ pub fn eval_mod(bootstrap: &BootstrapParameters) -> String {
 
 /// Left-aligned columns, two spaces apart, without trailing spaces.
 fn table(rows: &[[String; 8]]) -> String {
+    let rows: Vec<[Cow<'_, str>; 8]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| printable::cell(cell)))
+        .collect();
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
@@ -420,7 +426,7 @@ fn table(rows: &[[String; 8]]) -> String {
     };
     let widths: Vec<usize> = (0..8).map(width).collect();
     let mut out = String::new();
-    for row in rows {
+    for row in &rows {
         let cells: Vec<String> = row
             .iter()
             .zip(&widths)

@@ -16,6 +16,9 @@ use crate::linear::{LinearMap, LinearTerm};
 use crate::nn::LinearOp;
 use crate::slot::Chebyshev;
 
+/// Most operations of one term of a linear map; real ones have a handful.
+const MAX_OPS: usize = 64;
+
 /// Linear maps and polynomials, by id.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
@@ -97,6 +100,9 @@ impl Tables {
                 let (call, operands) = Call::parse(cursor)?;
                 if !operands.is_empty() {
                     return Err(cursor.error("an operation of a linear map has no operands"));
+                }
+                if ops.len() == MAX_OPS {
+                    return Err(cursor.error(format!("a term has more than {MAX_OPS} operations")));
                 }
                 ops.push(linear_op(cursor, call)?);
             }

@@ -7,6 +7,8 @@ use super::maps::{check_map, check_polynomial, layouts_are_sound};
 use super::{Violation, Violations, at, check_dead, check_ends};
 use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
 use crate::graph::ValueId;
+use crate::linear::parallel::ParallelConvolution;
+use crate::linear::siso::SisoConvolution;
 use crate::linear::{LinearMap, ProductPart};
 use crate::weights::Weights;
 
@@ -63,6 +65,20 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
         return violations;
     }
     check_dead(graph, &mut violations);
+    // Rules below look at operands of operands, which must be as few as their operations have.
+    for value in graph.values() {
+        let found = graph.operand_count(value);
+        if let Some(expected) = fixed_arity(schedule, &graph.node(value).op)
+            && found != expected
+        {
+            let message = format!("expected {expected} operands, found {found}");
+            violations.push_at(graph, value, &message);
+        }
+    }
+    if !violations.is_empty() {
+        return violations;
+    }
+    let maps = Maps::of(schedule, machine.parameters.n() / 2);
     let sound: Vec<bool> = graph
         .values()
         .map(|value| {
@@ -84,7 +100,7 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
             .chain([&value])
             .all(|value| sound[value.index()])
         {
-            let operation = Operation::of(schedule, machine, value, &operands);
+            let operation = Operation::of(schedule, machine, &maps, value, &operands);
             violations.extend(
                 operation
                     .check()
@@ -130,6 +146,8 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
             Op::Add if graph.ty(value).log_slots < graph.ty(*operands.first()?).log_slots => {
                 doublings += 1;
             }
+            // One bias, and that of the map whose result it is added to.
+            Op::AddBias { .. } if bias.is_some() => return None,
             Op::AddBias { map } => bias = Some(*map),
             Op::LinearTransform { map, .. } => {
                 let complete = bias.is_none_or(|bias| bias == *map);
@@ -176,11 +194,78 @@ impl Machine<'_> {
     }
 }
 
+/// How many operands an operation has; `None` where its rule counts them.
+fn fixed_arity(schedule: &Schedule, op: &Op) -> Option<usize> {
+    Some(match op {
+        Op::Input => 0,
+        // Reported with the operation where there is no such map.
+        Op::LinearTransform { map, .. } => schedule.linear_map(*map)?.terms.len(),
+        Op::Add | Op::Multiply => 2,
+        Op::AddBias { .. }
+        | Op::Rotate { .. }
+        | Op::Rescale
+        | Op::DropLevel
+        | Op::Polynomial { .. }
+        | Op::Bootstrap { .. } => 1,
+        Op::MultiplyAccumulate { .. } => return None,
+    })
+}
+
+/// What operations ask of linear maps again and again, found out once for each.
+struct Maps {
+    /// Whether all layouts of a map are sound.
+    sound: Vec<bool>,
+    /// A map as a SISO convolution, or why it is none; `None` where no operation asks.
+    siso: Vec<Option<Result<SisoConvolution, String>>>,
+    /// A map as a parallel convolution in ciphertexts of some slots, or why it is none.
+    parallel: Vec<Option<(usize, Result<ParallelConvolution, String>)>>,
+}
+
+impl Maps {
+    fn of(schedule: &Schedule, slots: usize) -> Self {
+        let maps = &schedule.linear_maps;
+        let sound: Vec<bool> = maps
+            .iter()
+            .map(|map| layouts_are_sound(map, slots))
+            .collect();
+        let mut siso: Vec<_> = maps.iter().map(|_| None).collect();
+        let mut parallel: Vec<_> = maps.iter().map(|_| None).collect();
+        let graph = &schedule.graph;
+        for value in graph.values() {
+            let Op::MultiplyAccumulate { map: id, part, .. } = &graph.node(value).op else {
+                continue;
+            };
+            let index = id.0 as usize;
+            let Some(map) = maps.get(index).filter(|_| sound[index]) else {
+                continue;
+            };
+            if *part == ProductPart::Taps {
+                siso[index].get_or_insert_with(|| {
+                    SisoConvolution::of(map).map_err(|error| error.to_string())
+                });
+            } else {
+                // Every use of a map must be in ciphertexts of one size.
+                let slots = graph.ty(value).slots();
+                parallel[index].get_or_insert_with(|| {
+                    let convolution = ParallelConvolution::of(map, slots);
+                    (slots, convolution.map_err(|error| error.to_string()))
+                });
+            }
+        }
+        Self {
+            sound,
+            siso,
+            parallel,
+        }
+    }
+}
+
 /// One operation with what its rule depends on.
 struct Operation<'a> {
     value: ValueId,
     schedule: &'a Schedule,
     machine: Machine<'a>,
+    maps: &'a Maps,
     op: &'a Op,
     result: CiphertextType,
     operands: Vec<CiphertextType>,
@@ -194,6 +279,7 @@ impl<'a> Operation<'a> {
     fn of(
         schedule: &'a Schedule,
         machine: Machine<'a>,
+        maps: &'a Maps,
         value: ValueId,
         operands: &[ValueId],
     ) -> Self {
@@ -204,6 +290,7 @@ impl<'a> Operation<'a> {
             value,
             schedule,
             machine,
+            maps,
             op: &node.op,
             result: node.ty,
             operands,
@@ -217,9 +304,7 @@ impl<'a> Operation<'a> {
         {
             match self.schedule.linear_map(*map) {
                 // Reported with the map itself; its periods cannot be computed.
-                Some(map) if !layouts_are_sound(map, self.machine.parameters.n() / 2) => {
-                    return Vec::new();
-                }
+                Some(_) if !self.maps.sound[map.0 as usize] => return Vec::new(),
                 Some(_) => {}
                 None => return vec![format!("m{} is not defined", map.0)],
             }
@@ -234,27 +319,6 @@ impl<'a> Operation<'a> {
                 return self.check_products(*map, *part, *round);
             }
             _ => {}
-        }
-        let arity = match self.op {
-            Op::Input => 0,
-            Op::LinearTransform { map, .. } => self
-                .schedule
-                .linear_map(*map)
-                .map_or(0, |map| map.terms.len()),
-            Op::Add | Op::Multiply => 2,
-            Op::MultiplyAccumulate { .. }
-            | Op::AddBias { .. }
-            | Op::Rotate { .. }
-            | Op::Rescale
-            | Op::DropLevel
-            | Op::Polynomial { .. }
-            | Op::Bootstrap { .. } => 1,
-        };
-        if self.operands.len() != arity {
-            return vec![format!(
-                "expected {arity} operands, found {}",
-                self.operands.len()
-            )];
         }
         let mut wrong = Vec::new();
         if let Some(message) = self.operands_disagree() {

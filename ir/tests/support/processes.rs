@@ -75,16 +75,15 @@ pub fn number(path: &Path) -> u64 {
 /// is ready when the first pair is in place.
 pub fn commit_pairs(folder: &Path) {
     let paths = ["first", "second"].map(|name| folder.join(name));
-    let mut next = number(&paths[0]).max(number(&paths[1])) + 1;
-    for round in 0.. {
+    let first = number(&paths[0]).max(number(&paths[1])) + 1;
+    for next in first.. {
         let staged = paths.each_ref().map(|path| {
             let mut staged = Staged::create(path, Access::Default, Existing::Replace).unwrap();
             staged.write_all(&next.to_le_bytes().repeat(1000)).unwrap();
             staged
         });
         commit_together(staged).unwrap();
-        next += 1;
-        if round == 0 {
+        if next == first {
             println!("ready");
         }
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use heddle_ir::file::{Content, Kind, Outputs, Overwrite, commit_together};
 use heddle_ir::preprocess::Preprocess;
+use heddle_ir::printable;
 use heddle_ir::slot::SlotType;
 use serde::Serialize;
 
@@ -69,11 +70,11 @@ impl Keygen {
             format!("key {}", client.id()),
             format!(
                 "`{}`: secret key, readable by you alone",
-                self.secret.display()
+                printable::path(&self.secret)
             ),
             format!(
                 "`{}`: {count} evaluation keys, {} MiB",
-                self.eval.display(),
+                printable::path(&self.eval),
                 bytes >> 20
             ),
         ];
@@ -81,7 +82,7 @@ impl Keygen {
             (Some((path, existing)), Some(key)) => {
                 let public = files::keys::stage_public(path, existing, &protocol, &key)?;
                 commit_together([secret, public, eval])?;
-                lines.push(format!("`{}`: public key", path.display()));
+                lines.push(format!("`{}`: public key", printable::path(path)));
             }
             _ => commit_together([secret, eval])?,
         }
@@ -101,7 +102,7 @@ fn check_free_space(path: &Path, bytes: u64) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Input {
-        what: format!("`{}`", path.display()),
+        what: format!("`{}`", printable::path(path)),
         message: format!(
             "the evaluation keys take {} MiB, {} MiB are free there\nhelp: name a file on another disk, or make room",
             bytes >> 20,
@@ -181,10 +182,10 @@ impl Encrypt {
             (1, Some(picture)) => picture?,
             (count, _) => {
                 return Err(Error::Input {
-                    what: format!("`{}`", self.image),
+                    what: format!("`{}`", printable::line(&self.image)),
                     message: format!(
                         "it holds {count} images, one is encrypted at a time\nhelp: name one as `{}#0`",
-                        self.image
+                        printable::line(&self.image)
                     ),
                 });
             }
@@ -209,7 +210,7 @@ impl Encrypt {
         files::ciphertext::write_image(&self.output, existing, &protocol, &encrypted)?;
         print(&format!(
             "`{}`: `{}`, encrypted with key {}",
-            self.output.display(),
+            printable::path(&self.output),
             picture.name,
             encrypted.key
         ))
@@ -234,11 +235,11 @@ pub(super) struct Decrypt {
     #[arg(long)]
     json: bool,
     /// Make a result that others may see: `class` for the class alone, or BITS, so that noise is added and BITS bits of
-    /// the range stay [default: 8].
+    /// the range stay [default: 6].
     ///
     /// An exact decryption carries the ciphertext's error, which depends on the secret key. The noise is Gaussian with a
     /// standard deviation of 2^-BITS of the output's range, and the same for the same answer.
-    #[arg(long, value_name = "class|BITS", num_args = 0..=1, default_missing_value = "8")]
+    #[arg(long, value_name = "class|BITS", num_args = 0..=1, default_missing_value = "6")]
     share: Option<Shared>,
 }
 
@@ -285,7 +286,7 @@ struct Decrypted {
 
 impl Decrypt {
     pub(super) fn execute(self) -> Result<(), Error> {
-        const { assert!(SHARED_BITS == 8, "the option's default and its text") };
+        const { assert!(SHARED_BITS == 6, "the option's default and its text") };
         let protocol = self.plan.open()?;
         let plan = protocol.plan();
         let answer = files::ciphertext::read_answer(&self.input, &protocol)?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::plan::Outcome;
+use heddle_ir::printable;
+use heddle_ir::printable::cell;
 use serde::Serialize;
 
 use super::answers::{Answer, Share, largest};
@@ -56,7 +58,7 @@ pub(super) struct Eval {
 const RECORD: Content = Content::Json { first_key: "run" };
 
 /// Most bytes of a record.
-const MAX_RECORD: u64 = 256 << 20;
+const MAX_RECORD: u64 = 48 << 20;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -125,7 +127,13 @@ impl Eval {
         if done < sources.len() {
             let first = sources.get(done).transpose()?;
             let memory = self.memory.memory();
-            let mut runner = Runner::load(self.backend, &plan, memory, first, Show::Nothing)?;
+            let mut runner = Runner::load(
+                self.backend,
+                (&plan, self.plan.accept()),
+                memory,
+                first,
+                Show::Nothing,
+            )?;
             let progress = Progress::new("images", sources.len() - done, Show::Stderr);
             let batch = self.backend.batch();
             for start in (done..sources.len()).step_by(batch) {
@@ -162,12 +170,12 @@ impl Eval {
             return Ok((Vec::new(), Vec::new()));
         };
         let refuse = |message: String| Error::Content {
-            file: path.display().to_string(),
+            file: printable::path(path),
             message,
             help: "name another file, or remove this one to begin anew".into(),
         };
         let text = read_regular(path, MAX_RECORD).map_err(|source| Error::Io {
-            file: path.display().to_string(),
+            file: printable::path(path),
             source,
         })?;
         let record = Record::parse(&text)
@@ -286,7 +294,11 @@ impl std::fmt::Display for Report {
                 f,
                 "\nslots before each non-linear function, 1 being the most it takes"
             )?;
-            let width = self.ranges.iter().map(|range| range.name.len()).max();
+            let width = self
+                .ranges
+                .iter()
+                .map(|range| cell(&range.name).chars().count())
+                .max();
             let width = width.unwrap_or_default();
             // The parts of one feature map, where it takes several ciphertexts, are one line.
             for parts in self.ranges.chunk_by(|left, right| left.name == right.name) {
@@ -307,7 +319,11 @@ impl std::fmt::Display for Report {
                     Some(function) if !over.is_empty() => format!(", `--range '{function}=B'`"),
                     _ => String::new(),
                 };
-                writeln!(f, "  {:<width$}  {worst}{over}{mend}{count}", parts[0].name)?;
+                writeln!(
+                    f,
+                    "  {:<width$}  {worst}{over}{mend}{count}",
+                    cell(&parts[0].name)
+                )?;
             }
             if self.overflows > 0 {
                 writeln!(

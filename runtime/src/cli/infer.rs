@@ -70,7 +70,7 @@ impl Infer {
         let first = sources.get(0).transpose()?;
         let mut runner = Runner::load(
             self.backend,
-            &plan,
+            (&plan, self.plan.accept()),
             self.memory.memory(),
             first,
             Show::Stderr,

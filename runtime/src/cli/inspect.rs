@@ -89,7 +89,7 @@ impl Lines {
 
 fn size_of(path: &Path) -> Result<String, Error> {
     let metadata = std::fs::metadata(path).map_err(|source| Error::Io {
-        file: path.display().to_string(),
+        file: printable::path(path),
         source,
     })?;
     Ok(bytes(metadata.len()))
@@ -107,7 +107,7 @@ fn bytes(count: u64) -> String {
 fn describe(path: &Path, accept: Accept) -> Result<String, Error> {
     let mut lines = Lines(String::new());
     let kind = file::kind_of(path)?;
-    lines.line("file", format_args!("`{}`, {kind}", path.display()));
+    lines.line("file", format_args!("`{}`, {kind}", printable::path(path)));
     lines.line("size", size_of(path)?);
     match kind {
         Kind::Plan => describe_plan(path, accept, &mut lines)?,
@@ -152,7 +152,7 @@ fn describe(path: &Path, accept: Accept) -> Result<String, Error> {
         other => {
             let message = format!("is a {other}, which this program does not use");
             return Err(heddle_ir::Error::File {
-                file: path.display().to_string(),
+                file: printable::path(path),
                 message,
             }
             .into());
@@ -227,7 +227,7 @@ fn describe_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), E
         "model",
         format_args!("`{}`, SHA-256 {}", plan.name, hex(&plan.model_digest)),
     );
-    describe_protocol(&*Protocol::of(&plan)?, lines)?;
+    describe_protocol(&*Protocol::of(&plan, accept)?, lines)?;
     let weights: usize = plan
         .weights
         .iter()
@@ -257,8 +257,8 @@ fn activations(plan: &Plan) -> String {
     let known = plan.ranges.iter().filter_map(|range| {
         let activation = range.activation.as_ref()?;
         Some([
-            range.name.clone(),
-            activation.function.clone(),
+            printable::cell(&range.name).into_owned(),
+            printable::cell(&activation.function).into_owned(),
             format!("±{:.4}", range.bound),
             head_room(range),
             format!("{:.1} bits", activation.precision_bits),

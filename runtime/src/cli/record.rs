@@ -1,6 +1,9 @@
 //! The record that `heddle eval --resume` writes and takes answers from.
 
+use std::fmt;
+
 use heddle_ir::eval::ckks::RangeStatistic;
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,11 +25,19 @@ pub struct Record {
     digest: String,
 }
 
-/// An answer with what it is the answer to.
+/// An answer with what it is the answer to. Class and label are not believed: they are derived anew.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Recorded {
-    #[serde(flatten)]
-    answer: Answer,
+    image: String,
+    class: usize,
+    #[serde(deserialize_with = "numbers")]
+    logits: Vec<f64>,
+    reference_class: Option<usize>,
+    #[serde(default, deserialize_with = "maybe_numbers")]
+    reference_logits: Option<Vec<f64>>,
+    seconds: f64,
+    #[serde(default)]
+    label: Option<usize>,
     /// SHA-256 of the image's pixels.
     pixels: String,
     /// The key that the image was encrypted with; absent on plain numbers.
@@ -34,20 +45,74 @@ pub(super) struct Recorded {
     key: Option<String>,
 }
 
+/// Most numbers of one answer: slots of the largest ring.
+const MAX_CLASSES: usize = 1 << 16;
+
+/// Numbers of one answer, refused as soon as they are too many.
+struct Numbers(Vec<f64>);
+
+impl<'de> Deserialize<'de> for Numbers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Numbers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_CLASSES} numbers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut found: A) -> Result<Numbers, A::Error> {
+                let mut numbers = Vec::new();
+                while let Some(number) = found.next_element()? {
+                    if numbers.len() == MAX_CLASSES {
+                        return Err(serde::de::Error::invalid_length(MAX_CLASSES + 1, &self));
+                    }
+                    numbers.push(number);
+                }
+                Ok(Numbers(numbers))
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded)
+    }
+}
+
+fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+    Numbers::deserialize(deserializer).map(|numbers| numbers.0)
+}
+
+fn maybe_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
+    Ok(Option::<Numbers>::deserialize(deserializer)?.map(|numbers| numbers.0))
+}
+
 impl Recorded {
     pub(super) fn of(answer: &Answer) -> Self {
+        let answer = answer.clone();
         Self {
-            answer: answer.clone(),
-            pixels: answer.pixels.clone(),
-            key: answer.key.clone(),
+            image: answer.image,
+            class: answer.class,
+            logits: answer.logits,
+            reference_class: answer.reference_class,
+            reference_logits: answer.reference_logits,
+            seconds: answer.seconds,
+            label: answer.label,
+            pixels: answer.pixels,
+            key: answer.key,
         }
     }
 
     pub(super) fn answer(self) -> Answer {
         Answer {
-            pixels: self.pixels,
+            image: self.image,
+            class: self.class,
+            logits: self.logits,
+            reference_class: self.reference_class,
+            reference_logits: self.reference_logits,
+            seconds: self.seconds,
+            label: self.label,
             key: self.key,
-            ..self.answer
+            pixels: self.pixels,
         }
     }
 }
@@ -104,8 +169,13 @@ impl Record {
 
     /// SHA-256 of everything but the digest.
     fn content_digest(&self) -> Result<String, Error> {
-        let content = json(&(&self.run, &self.answers, &self.ranges))?;
-        Ok(hex(&Sha256::digest(content)))
+        let mut hasher = Sha256::new();
+        let content = (&self.run, &self.answers, &self.ranges);
+        serde_json::to_writer(&mut hasher, &content).map_err(|error| Error::Io {
+            file: "json".into(),
+            source: error.into(),
+        })?;
+        Ok(hex(&hasher.finalize()))
     }
 
     /// The figures of the answers, as `heddle eval` prints them.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use heddle_ir::file::{Content, Kind, Outputs};
+use heddle_ir::printable;
 
 use super::{MemoryLimit, PlanFile, Threads, json, overwrite, print, say};
 use crate::Error;
@@ -55,13 +56,10 @@ impl Run {
             None => None,
         };
         let plan = self.plan.open()?;
-        let protocol = Protocol::of(&plan)?;
+        let protocol = Protocol::of(&plan, self.plan.accept())?;
         let image = files::ciphertext::read_image(&self.input, &protocol)?;
         let keys = files::keys::read_evaluation(&self.eval, &protocol, Show::Stderr)?;
-        let names = (
-            self.eval.display().to_string(),
-            self.input.display().to_string(),
-        );
+        let names = (printable::path(&self.eval), printable::path(&self.input));
         same_key((&names.0, keys.key), (&names.1, image.key))?;
         let server = Server::load(&plan, &protocol, keys, self.memory.memory(), Show::Stderr)?;
         let (answer, trace) = server.run(image, Show::Stderr)?;
@@ -76,7 +74,7 @@ impl Run {
         }
         print(&format!(
             "`{}`: encrypted answer after {:.2} s",
-            self.output.display(),
+            printable::path(&self.output),
             trace.seconds
         ))
     }

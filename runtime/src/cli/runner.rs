@@ -8,6 +8,8 @@ use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
+use heddle_ir::printable;
+use heddle_params::Accept;
 use rayon::prelude::*;
 
 use super::answers::{Answer, Question};
@@ -74,14 +76,14 @@ pub(super) struct Encrypted<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// Expands the plan or, for an encrypted execution, makes keys and encodes the weights. `first` is an image that is
+    /// Expands the plan, whose parameters were accepted, or, for an encrypted execution, makes keys and encodes the weights. `first` is an image that is
     /// checked before minutes are spent on keys.
     ///
     /// # Errors
     /// If the plan does not hold, memory does not suffice, or the first image does not fit.
     pub(super) fn load(
         kind: BackendKind,
-        plan: &'a Plan,
+        (plan, accept): (&'a Plan, Accept),
         memory: Memory,
         first: Option<Picture>,
         show: Show,
@@ -97,7 +99,7 @@ impl<'a> Runner<'a> {
             BackendKind::Clear => Ok(Self::Clear(plan, Box::new(ClearBackend::load(plan)?))),
             BackendKind::Noisy => Ok(Self::Noisy(plan, Box::new(NoisyMachine::load(plan)?))),
             BackendKind::Ckks => {
-                let protocol = Protocol::of(plan)?;
+                let protocol = Protocol::of(plan, accept)?;
                 let client = Client::generate(&protocol)?;
                 let keys = client.server_keys(KeyLimit::default(), Show::Stderr)?;
                 let server = Server::load(plan, &protocol, keys, memory, Show::Stderr)?;
@@ -260,7 +262,7 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
         && elements(model.output()) == output.channels * output.height * output.width;
     if !fits {
         return Err(Error::Input {
-            what: format!("`{}`", path.display()),
+            what: format!("`{}`", printable::path(path)),
             message: "its input or output has another size than the plan's\nhelp: give the model that the plan \
                       was compiled from"
                 .into(),
@@ -269,7 +271,7 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
     if model.digest != plan.model_digest {
         say(&format!(
             "note: the plan was not compiled from `{}` as it is now",
-            path.display()
+            printable::path(path)
         ));
     }
     Ok(Some(model))

@@ -13,6 +13,21 @@ pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable::lines(text));
 }
 
+/// Ends the process with help, or with what is wrong about its arguments, in which whatever a terminal would obey is
+/// escaped.
+pub(super) fn usage<Arguments: clap::Parser>(error: &clap::Error) -> ! {
+    // The message about escaped arguments is the message, escaped, but for its own line breaks and colours.
+    let escaped = std::env::args_os()
+        .map(|argument| printable::line(&argument.to_string_lossy()).into_owned());
+    match Arguments::try_parse_from(escaped) {
+        Err(error) => error.exit(),
+        Ok(_) => {
+            say(&printable::line(&error.to_string()));
+            std::process::exit(error.exit_code())
+        }
+    }
+}
+
 /// A result on standard output. A reader that closes the pipe early is not an error.
 pub(super) fn print(text: &str) -> Result<(), Error> {
     write(&printable::lines(text))

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 /// Bits of a shared result that [`Share::Noisy`] keeps unless told otherwise.
-pub const SHARED_BITS: u32 = 8;
+pub const SHARED_BITS: u32 = 6;
 
 /// Who will see a decrypted result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
 use heddle_ckks::keys::{PublicKey, SecretKey};
 use heddle_ckks::seed::{Seed, SeedExpander};
 use heddle_ir::file::{Access, BlockReader, Existing, Kind, Staged};
+use heddle_ir::printable;
 use heddle_params::keys::KeyUse;
 use rayon::prelude::*;
 #[cfg(feature = "client")]
@@ -285,7 +286,7 @@ fn open_secret<'a>(
 ) -> Result<(BlockReader<&'a [u8]>, KeyHeader), Error> {
     use std::io::Read;
     let io = |source| Error::Io {
-        file: path.display().to_string(),
+        file: printable::path(path),
         source,
     };
     let mut file = heddle_ir::file::open_regular(path).map_err(io)?;
@@ -295,7 +296,7 @@ fn open_secret<'a>(
     file.read_exact(bytes).map_err(io)?;
     Ok(BlockReader::new(
         &bytes[..],
-        path.display().to_string(),
+        printable::path(path),
         Kind::SecretKey,
     )?)
 }

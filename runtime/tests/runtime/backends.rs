@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use heddle_ir::ckks::Op;
+use heddle_params::{Accept, Insecure};
 use heddle_runtime::Error;
 use heddle_runtime::backend::clear::ClearBackend;
 use heddle_runtime::client::{Client, KeyLimit, Share};
@@ -49,7 +50,7 @@ fn the_executor_agrees_with_the_machine_that_runs_batches() {
 #[test]
 fn encrypted_logits_are_those_of_the_clear_backend() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let keys = client
         .server_keys(KeyLimit::default(), Show::Nothing)
@@ -92,7 +93,7 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
 #[test]
 fn a_memory_limit_changes_no_result() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let keys = client
         .server_keys(KeyLimit::default(), Show::Nothing)
@@ -131,7 +132,7 @@ fn values_are_freed_after_their_last_use() {
 #[test]
 fn a_missing_key_is_named_before_anything_runs() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan).unwrap();
+    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
     let keys = ServerKeys {
         key: client.id(),

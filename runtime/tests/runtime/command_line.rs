@@ -1,124 +1,10 @@
 //! The binary, as separate processes of client and server.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use crate::folder::{DECRYPT, Folder, RUN, npy, words};
 use crate::toy;
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    /// A folder with the toy plan and a picture.
-    fn new() -> Self {
-        let folder = Self(tempfile::tempdir().unwrap());
-        let plan = toy::plan();
-        plan.write_file(&folder.path("toy.plan")).unwrap();
-        let client = plan.client_plan().unwrap();
-        client.write_file(&folder.path("toy.client.plan")).unwrap();
-        folder.image("image.npy", 3);
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// A uint8 tensor of 3×8×8.
-    fn image(&self, name: &str, seed: u8) {
-        let data: Vec<u8> = (0..192u8)
-            .map(|i| i.wrapping_mul(29).wrapping_add(seed))
-            .collect();
-        fs::write(self.path(name), npy("|u1", "3, 8, 8", &data)).unwrap();
-    }
-
-    /// Runs `heddle` as it is typed.
-    fn run_exactly(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_heddle"))
-            .args(arguments)
-            .current_dir(self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    /// Runs `heddle`; the toy plan's ring is small, so commands that take a plan need `--insecure`.
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut arguments = arguments.to_vec();
-        if arguments.first().is_some_and(|command| *command != "bench") {
-            arguments.insert(1, "--insecure");
-        }
-        self.run_exactly(&arguments)
-    }
-
-    fn succeed(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{arguments:?}: {error}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs what must fail with `code` and returns standard error.
-    fn fail(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
-        assert!(!error.contains("panicked"), "{error}");
-        error
-    }
-
-    fn keygen(&self) {
-        self.succeed(&[
-            "keygen",
-            "toy.client.plan",
-            "--secret",
-            "client.key",
-            "--eval",
-            "eval.keys",
-        ]);
-    }
-
-    fn encrypt(&self) {
-        let image = ["image.npy", "-o", "image.ct"];
-        self.succeed(
-            &[
-                &["encrypt", "toy.client.plan", "--secret", "client.key"][..],
-                &image,
-            ]
-            .concat(),
-        );
-    }
-}
-
-fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    let mut header =
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
-    while (header.len() + 11) % 64 != 0 {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(data);
-    bytes
-}
-
-const RUN: [&str; 7] = [
-    "run",
-    "toy.plan",
-    "--eval",
-    "eval.keys",
-    "image.ct",
-    "-o",
-    "logits.ct",
-];
-const DECRYPT: [&str; 5] = [
-    "decrypt",
-    "toy.client.plan",
-    "--secret",
-    "client.key",
-    "logits.ct",
-];
 
 #[test]
 fn client_and_server_work_as_separate_processes() {
@@ -136,8 +22,14 @@ fn client_and_server_work_as_separate_processes() {
     folder.encrypt();
     // The server works where the secret key is not.
     fs::rename(folder.path("client.key"), folder.path("away")).unwrap();
-    folder.succeed(&[&RUN[..], &["--trace", "trace.json", "--threads", "2"]].concat());
-    let table = folder.succeed(&[&RUN[..], &["--trace", "-", "--force"]].concat());
+    folder.succeed(
+        &[
+            &words(RUN)[..],
+            &["--trace", "trace.json", "--threads", "2"],
+        ]
+        .concat(),
+    );
+    let table = folder.succeed(&[&words(RUN)[..], &["--trace", "-", "--force"]].concat());
     for word in ["relu0", "activation", "linear_transform", "polynomial"] {
         assert!(table.contains(word), "{word}:\n{table}");
     }
@@ -157,9 +49,10 @@ fn client_and_server_work_as_separate_processes() {
     assert_eq!(bootstraps.len(), 1);
     assert_eq!(bootstraps[0]["operations"], 1);
 
-    let decrypted: serde_json::Value =
-        serde_json::from_str(&folder.succeed(&[&DECRYPT[..], &["--json", "--top", "2"]].concat()))
-            .unwrap();
+    let decrypted: serde_json::Value = serde_json::from_str(
+        &folder.succeed(&[&words(DECRYPT)[..], &["--json", "--top", "2"]].concat()),
+    )
+    .unwrap();
     assert_eq!(decrypted["top"].as_array().unwrap().len(), 2);
     let logits = numbers(&decrypted["logits"]);
     let clear: serde_json::Value = serde_json::from_str(&folder.succeed(&[
@@ -175,10 +68,10 @@ fn client_and_server_work_as_separate_processes() {
         assert!((encrypted - clear).abs() < 1e-3);
     }
     assert_eq!(clear["images"][0]["class"], decrypted["class"]);
-    let table = folder.succeed(&DECRYPT);
+    let table = folder.succeed(&words(DECRYPT));
     assert_eq!(table.lines().count(), 4);
     assert!(table.starts_with(decrypted["label"].as_str().unwrap()));
-    folder.succeed(&[&DECRYPT[..], &["--share"]].concat());
+    folder.succeed(&[&words(DECRYPT)[..], &["--share"]].concat());
 
     for (file, words) in [
         (
@@ -407,7 +300,7 @@ fn bench_measures_every_row() {
     assert!(table.contains("INSECURE") && table.contains("rotate_hoisted_8"));
     assert!(!table.contains("ntt_forward") && !table.contains("bootstrap_real"));
     // A bench writes nothing but its table.
-    assert_eq!(fs::read_dir(folder.0.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(folder.root()).unwrap().count(), 3);
     folder.fail(2, &["bench", "--only", "magic"]);
     folder.fail(2, &["bench", "--insecure-log-n", "16"]);
 }
@@ -526,7 +419,7 @@ fn bad_files_give_one_clear_message_and_no_output() {
     let error = folder.fail(1, &absent);
     assert!(error.contains("`no.key`"), "{error}");
     assert!(!folder.path("out.ct").exists());
-    assert!(leftovers(folder.0.path()).is_empty());
+    assert!(leftovers(folder.root()).is_empty());
 }
 
 fn leftovers(folder: &Path) -> Vec<String> {

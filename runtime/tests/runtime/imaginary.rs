@@ -5,6 +5,7 @@ use heddle_ckks::encrypt::Decryptor;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::{Accept, Insecure};
 use heddle_runtime::backend::ckks::CkksBackend;
 use heddle_runtime::client::{Client, KeyLimit};
 use heddle_runtime::executor::execute;
@@ -33,7 +34,7 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     single.labels.clear();
     let last = single.schedule.graph.outputs()[LINKS - 1];
     single.schedule.graph.set_outputs(vec![last]);
-    let protocol = Protocol::of(&single).unwrap();
+    let protocol = Protocol::of(&single, Accept::Any(Insecure::acknowledged())).unwrap();
     let context = protocol.context();
     let client = Client::generate(&protocol).unwrap();
     let keys = client

@@ -100,11 +100,11 @@ fn check_outputs(args: &Args) -> Result<Option<(PathBuf, [Existing; 2])>> {
 fn write_plans(plan: &Plan, path: &Path, [of_plan, of_client]: [Existing; 2]) -> Result<()> {
     let stage = |path: &Path, existing| Staged::create(path, Access::Default, existing);
     let client_path = client_plan_path(path);
-    let staged = plan.write(stage(path, of_plan)?, &path.display().to_string())?;
+    let staged = plan.write(stage(path, of_plan)?, &printable::path(path))?;
     let client = plan.client_plan()?;
     let client = client.write(
         stage(&client_path, of_client)?,
-        &client_path.display().to_string(),
+        &printable::path(&client_path),
     )?;
     Ok(commit_together([staged, client])?)
 }
@@ -177,12 +177,12 @@ fn labels(args: &Args, model: &Model, shape: [usize; 3]) -> Result<Vec<String>> 
         let built_in: &[&str] = if cifar10 { &CIFAR10_CLASSES } else { &[] };
         return Ok(built_in.iter().map(ToString::to_string).collect());
     };
-    let text = read_text(path, MAX_TEXT).with_context(|| format!("`{}`", path.display()))?;
+    let text = read_text(path, MAX_TEXT).with_context(|| format!("`{}`", printable::path(path)))?;
     let labels: Vec<String> = text.lines().map(str::trim).map(str::to_owned).collect();
     if labels.len() != classes {
         bail!(
             "`{}` names {} classes, but the model has {classes}\nhelp: give one name a line",
-            path.display(),
+            printable::path(path),
             labels.len()
         );
     }
@@ -206,7 +206,7 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
         let security = parameters.security();
         say(&format!(
             "{}: {} bootstraps, {} evaluation keys, {:.0}-bit security{}",
-            path.display(),
+            printable::path(path),
             plan.schedule.bootstraps(),
             plan.required_keys()?.len(),
             security.bits,
@@ -215,7 +215,7 @@ fn report(args: &Args, compilation: &Compilation) -> Result<()> {
         let client = client_plan_path(path);
         say(&format!(
             "{}: what clients get, without weights",
-            client.display()
+            printable::path(&client)
         ));
         if let Some(worst) = least_precise(plan) {
             say(&worst);

@@ -1,5 +1,8 @@
 //! What outputs may and may not replace.
 
+use std::io::Write;
+
+use super::super::{Access, Staged};
 use super::*;
 
 const EVALUATION: Content = Content::Heddle(Kind::EvaluationKeys);
@@ -62,6 +65,22 @@ fn a_new_name_is_free_and_stays_so_unless_overwriting_is_allowed() {
     }
     let secret = check(&path, SECRET, Overwrite::Allow).unwrap();
     assert_eq!(secret, Existing::Refuse);
+}
+
+#[test]
+fn what_dead_writers_left_is_removed_even_if_nothing_may_be_written() {
+    let folder = Folder::new();
+    let old = folder.heddle("x", super::super::VERSION, Kind::SecretKey);
+    let stale = folder.write(".x.0123456789abcdef.heddle-part", b"dead");
+    let other = folder.write(".y.0123456789abcdef.heddle-part", b"dead");
+    let mut living = Staged::create(&folder.path("y"), Access::Default, Existing::Refuse).unwrap();
+    living.write_all(b"alive").unwrap();
+    assert!(!other.exists());
+    assert!(check(&old, SECRET, Overwrite::Refuse).is_err());
+    assert!(old.exists() && !stale.exists());
+    check(&folder.path("y"), SECRET, Overwrite::Refuse).unwrap();
+    living.commit().unwrap();
+    assert_eq!(fs::read(folder.path("y")).unwrap(), b"alive");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::graph::ValueId;
 use crate::linear::ProductPart;
-use crate::linear::parallel::ParallelConvolution;
 use crate::verify::Violations;
 
 use super::Operation;
@@ -20,9 +19,11 @@ impl Operation<'_> {
         let Some(map) = self.schedule.linear_map(id) else {
             return Vec::new();
         };
-        let convolution = match ParallelConvolution::of(map, self.result.slots()) {
-            Ok(convolution) => convolution,
-            Err(error) => return vec![format!("m{}: {error}", id.0)],
+        let convolution = match &self.maps.parallel[id.0 as usize] {
+            Some((slots, Ok(convolution))) if *slots == self.result.slots() => convolution,
+            Some((_, Err(error))) => return vec![format!("m{}: {error}", id.0)],
+            // Reported as another use of the map.
+            _ => return Vec::new(),
         };
         if round >= convolution.rounds() {
             let rounds = convolution.rounds();

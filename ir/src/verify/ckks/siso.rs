@@ -1,7 +1,6 @@
 //! The rules of SISO convolutions: operands are, term by term, one value rotated by what the plaintexts are made for.
 
 use crate::ckks::LinearMapId;
-use crate::linear::siso::SisoConvolution;
 
 use super::Operation;
 
@@ -11,9 +10,10 @@ impl Operation<'_> {
         let Some(map) = self.schedule.linear_map(id) else {
             return Vec::new();
         };
-        let convolution = match SisoConvolution::of(map) {
-            Ok(convolution) => convolution,
-            Err(error) => return vec![format!("m{}: {error}", id.0)],
+        let convolution = match &self.maps.siso[id.0 as usize] {
+            Some(Ok(convolution)) => convolution,
+            Some(Err(error)) => return vec![format!("m{}: {error}", id.0)],
+            None => return Vec::new(),
         };
         if round != 0 {
             return vec![format!("round {round} of a convolution of 1")];

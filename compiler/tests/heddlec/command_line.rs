@@ -1,71 +1,11 @@
 //! `heddlec` as a process: what it writes, what it says, and that bad input leaves nothing behind.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
 
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
-use heddle_tests::resnet::{Shortcut, Spec};
+use heddle_tests::resnet::Shortcut;
 
-/// A folder of its own for each test, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("heddlec-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        fs::write(self.0.join(name), bytes).unwrap();
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_heddlec"));
-        command
-            .current_dir(&self.0)
-            .args(arguments)
-            .output()
-            .unwrap()
-    }
-
-    /// Runs and expects exit code 1, a message with every one of `words`, and no new file.
-    fn refuses(&self, arguments: &[&str], words: &[&str]) {
-        let files = || fs::read_dir(&self.0).unwrap().count();
-        let before = files();
-        let output = self.run(arguments);
-        let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {message}");
-        for word in words {
-            assert!(
-                message.contains(word),
-                "{arguments:?}: no `{word}` in: {message}"
-            );
-        }
-        assert!(!message.contains("panicked"), "{message}");
-        assert_eq!(files(), before, "{arguments:?} left a file behind");
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn network(shortcut: Shortcut) -> Vec<u8> {
-    let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
-        image: [3, 8, 8],
-        classes: 4,
-        shortcut,
-        seed: 3,
-    };
-    spec.build()
-}
+use crate::folder::{Folder, network};
 
 /// A convolution with the given kernel and a ReLU; no batch norm.
 fn lone_convolution(taps: &[f32]) -> Vec<u8> {
@@ -85,7 +25,7 @@ fn lone_convolution(taps: &[f32]) -> Vec<u8> {
 
 #[test]
 fn a_plan_is_written_and_every_stage_is_printed() {
-    let folder = Folder::new("stages");
+    let folder = Folder::new();
     folder.write("model.onnx", &network(Shortcut::B));
     let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
     let compile = |output: &str| {
@@ -101,7 +41,7 @@ fn a_plan_is_written_and_every_stage_is_printed() {
     let said = compile("one.plan");
     assert!(said.contains("INSECURE"), "{said}");
     compile("two.plan");
-    let plan = |name: &str| fs::read(folder.0.join(name)).unwrap();
+    let plan = |name: &str| fs::read(folder.path(name)).unwrap();
     assert_eq!(plan("one.plan"), plan("two.plan"));
     for (stage, sign) in [
         ("nn", "tensor<3x8x8>"),
@@ -141,7 +81,7 @@ fn a_plan_is_written_and_every_stage_is_printed() {
 
 #[test]
 fn eval_mod_and_softmax_are_chosen_and_stated() {
-    let folder = Folder::new("choices");
+    let folder = Folder::new();
     folder.write("model.onnx", &network(Shortcut::B));
     let run = |more: &[&str]| {
         let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
@@ -204,7 +144,7 @@ fn eval_mod_and_softmax_are_chosen_and_stated() {
 
 #[test]
 fn bad_models_are_refused() {
-    let folder = Folder::new("models");
+    let folder = Folder::new();
     let model = network(Shortcut::A);
     folder.write("cut.onnx", &model[..model.len() / 2]);
     folder.refuses(&["cut.onnx", "-o", "x.plan"], &["cut.onnx"]);
@@ -232,7 +172,7 @@ fn bad_models_are_refused() {
 
 #[test]
 fn ranges_must_come_from_somewhere_and_hold() {
-    let folder = Folder::new("ranges");
+    let folder = Folder::new();
     folder.write("model.onnx", &lone_convolution(&[0.5; 9]));
     let with = |more: &[&'static str]| {
         let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
@@ -250,7 +190,7 @@ fn ranges_must_come_from_somewhere_and_hold() {
 
 #[test]
 fn settings_are_checked() {
-    let folder = Folder::new("settings");
+    let folder = Folder::new();
     folder.write("model.onnx", &network(Shortcut::A));
     let plan = ["model.onnx", "-o", "x.plan"];
     folder.refuses(
@@ -271,7 +211,7 @@ fn settings_are_checked() {
 
 #[test]
 fn the_precision_of_relu_is_a_choice() {
-    let folder = Folder::new("relu");
+    let folder = Folder::new();
     folder.write("model.onnx", &network(Shortcut::A));
     let common = [
         "model.onnx",
@@ -323,7 +263,7 @@ fn the_precision_of_relu_is_a_choice() {
 
 #[test]
 fn convolutions_can_be_multiplexed_and_parallel() {
-    let folder = Folder::new("convolution");
+    let folder = Folder::new();
     folder.write("net.onnx", &network(Shortcut::B));
     let schedule = |choice: &str| {
         let output = folder.run(&[

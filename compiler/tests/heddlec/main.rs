@@ -1,0 +1,10 @@
+//! `heddlec` as a process.
+
+mod command_line;
+#[cfg(unix)]
+mod crashes;
+mod folder;
+#[cfg(unix)]
+mod outputs;
+#[cfg(unix)]
+mod terminal;
