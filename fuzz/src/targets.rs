@@ -201,7 +201,7 @@ pub fn client(data: &[u8]) -> bool {
 /// What a client does with a plan that it accepts.
 fn follow(client: ClientPlan) {
     let small = client.parameters.log_n <= 5;
-    let protocol = Protocol::new(client).expect("an accepted plan has a protocol");
+    let protocol = Protocol::new(client, any()).expect("an accepted plan has a protocol");
     let bytes = protocol.key_bytes().expect("the keys fit the parameters");
     if !small || protocol.keys().len() > 8 {
         return;
