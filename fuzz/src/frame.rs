@@ -1,5 +1,5 @@
-//! The framing of plans, keys and ciphertexts (`heddle_ir::file`), written from its description: taken apart without a
-//! check, put together with right lengths and checksums.
+//! The framing of plans, keys and ciphertexts (`heddle_ir::file`), written from its description:
+//! taken apart without a check, put together with right lengths and checksums.
 
 use crate::mutate::{self, Plain};
 use crate::proto::{self, Field, Value, varint};
@@ -131,7 +131,8 @@ impl Framed {
         }
     }
 
-    /// Makes the lengths in a plan's header and its blocks agree: the schedule's, and a block for every weight.
+    /// Makes the lengths in a plan's header and its blocks agree: the schedule's, and a block for
+    /// every weight.
     fn fit_plan(&mut self) {
         const SCHEDULE_BYTES: u64 = 13;
         const WEIGHT: u64 = 14;

@@ -1,8 +1,9 @@
-//! What a client must find in a plan that it accepts, computed from scratch and without a care for speed.
+//! What a client must find in a plan that it accepts, computed from scratch and without a care for
+//! speed.
 //!
-//! Nothing here calls `heddle_params::keys`, `bootstrap`, `dft`, `bsgs`, `galois` or `key_switch`: exponents are powers of
-//! five by repeated multiplication, operations are counted from the outputs backwards, and the rules of bootstrapping and
-//! of key switching are written out anew.
+//! Nothing here calls `heddle_params::keys`, `bootstrap`, `dft`, `bsgs`, `galois` or `key_switch`:
+//! exponents are powers of five by repeated multiplication, operations are counted from the outputs
+//! backwards, and the rules of bootstrapping and of key switching are written out anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,8 @@ use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::keys::{KeyKind, KeyNeed, KeyUse};
 use heddle_params::{Parameters, ParametersLiteral, Secret, security};
 
-/// Largest log2(QP) with 128 bits for a dense ternary secret, by log2 N from 10 on: the published table.
+/// Largest log2(QP) with 128 bits for a dense ternary secret, by log2 N from 10 on: the published
+/// table.
 const LARGEST_MODULUS: [f64; 8] = [26.0, 53.0, 106.0, 214.0, 430.0, 868.0, 1746.0, 3522.0];
 
 /// Names of streams that are compared with each other.
@@ -357,8 +359,8 @@ fn is_prime(n: u64) -> bool {
     })
 }
 
-/// Checks a set of keys: what is needed and nothing else, no exponent that would publish the secret, no stream of a seed
-/// twice.
+/// Checks a set of keys: what is needed and nothing else, no exponent that would publish the
+/// secret, no stream of a seed twice.
 ///
 /// # Panics
 /// If something is wrong.

@@ -232,7 +232,7 @@ pub fn tiny() -> ClientPlan {
 
 /// The protocol of [`tiny`], which the seeds of keys and ciphertexts belong to.
 pub static TINY: LazyLock<Arc<Protocol>> =
-    LazyLock::new(|| Protocol::new(tiny()).expect("the tiny client plan holds"));
+    LazyLock::new(|| Protocol::new(tiny(), any()).expect("the tiny client plan holds"));
 
 fn client_plans() -> Vec<Named> {
     let of = |plan: &ClientPlan| plan.write(Vec::new(), "client plan").expect("it is small");

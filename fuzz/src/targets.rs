@@ -1,5 +1,5 @@
-//! The bodies of the targets. Each answers whether a reader accepted the input, and panics where something that was
-//! accepted does not keep what the reader promises.
+//! The bodies of the targets. Each answers whether a reader accepted the input, and panics where
+//! something that was accepted does not keep what the reader promises.
 
 use std::fs;
 use std::path::Path;
@@ -97,7 +97,8 @@ pub fn named(name: &str) -> Target {
 /// Largest ring over which accepted plans are also executed or given keys.
 const SMALL_RING: u32 = 10;
 
-/// An ONNX model: the scan, the parser and the import. What is imported passes the verifier, and its text parses back.
+/// An ONNX model: the scan, the parser and the import. What is imported passes the verifier, and
+/// its text parses back.
 pub fn onnx(data: &[u8]) -> bool {
     let options = ImportOptions {
         max_folded_elements: 1 << 18,
@@ -113,8 +114,8 @@ pub fn onnx(data: &[u8]) -> bool {
     true
 }
 
-/// A plan. What is accepted is written and read again as the same, has a table, a client plan of its own, and runs on
-/// plain numbers, unless its linear maps are refused when they are expanded.
+/// A plan. What is accepted is written and read again as the same, has a table, a client plan of
+/// its own, and runs on plain numbers, unless its linear maps are refused when they are expanded.
 pub fn plan(data: &[u8]) -> bool {
     let Ok(plan) = Plan::read(data, "fuzz.plan", any()) else {
         return false;
@@ -155,8 +156,9 @@ pub fn plan(data: &[u8]) -> bool {
     true
 }
 
-/// A plan or client plan, as the client sees it. What is accepted has the parameters, the security and the keys that a
-/// computation from scratch gives, and is refused without the word *insecure* if it is.
+/// A plan or client plan, as the client sees it. What is accepted has the parameters, the security
+/// and the keys that a computation from scratch gives, and is refused without the word *insecure*
+/// if it is.
 pub fn client(data: &[u8]) -> bool {
     let (client, needs) = match Framed::parse(data).map(|framed| framed.kind()) {
         Some(1) => {
@@ -201,7 +203,7 @@ pub fn client(data: &[u8]) -> bool {
 /// What a client does with a plan that it accepts.
 fn follow(client: ClientPlan) {
     let small = client.parameters.log_n <= 5;
-    let protocol = Protocol::new(client).expect("an accepted plan has a protocol");
+    let protocol = Protocol::new(client, any()).expect("an accepted plan has a protocol");
     let bytes = protocol.key_bytes().expect("the keys fit the parameters");
     if !small || protocol.keys().len() > 8 {
         return;
@@ -218,8 +220,8 @@ fn follow(client: ClientPlan) {
     let _ = client.encrypt("zeros", &tensor);
 }
 
-/// A secret key, public key or evaluation keys for one protocol. What is accepted is written again as it was, but for
-/// where its blocks are cut.
+/// A secret key, public key or evaluation keys for one protocol. What is accepted is written again
+/// as it was, but for where its blocks are cut.
 pub fn keys(data: &[u8]) -> bool {
     let out = scratch(1);
     let same = |path: &Path| {
@@ -263,8 +265,8 @@ pub fn keys(data: &[u8]) -> bool {
 static CLIENT: LazyLock<Client> =
     LazyLock::new(|| Client::generate(&TINY).expect("the system gives randomness"));
 
-/// An encrypted image or answer for one protocol. What is accepted has the plan's type, is written again as it was, and
-/// decrypts to numbers within the plan's range or not at all.
+/// An encrypted image or answer for one protocol. What is accepted has the plan's type, is written
+/// again as it was, and decrypts to numbers within the plan's range or not at all.
 pub fn ciphertext(data: &[u8]) -> bool {
     let out = scratch(1);
     let body = |bytes: &[u8]| Framed::parse(bytes).map(|framed| framed.blocks.concat());
@@ -305,7 +307,8 @@ pub fn ciphertext(data: &[u8]) -> bool {
     })
 }
 
-/// The text of a stage. What parses is printed and parsed to the same, and verified without a panic.
+/// The text of a stage. What parses is printed and parsed to the same, and verified without a
+/// panic.
 pub fn texts(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         return false;
@@ -356,7 +359,8 @@ pub fn texts(data: &[u8]) -> bool {
     accepted
 }
 
-/// Most pixels of a PNG or JPEG that is decoded, so that the fuzzer's time goes into many small ones.
+/// Most pixels of a PNG or JPEG that is decoded, so that the fuzzer's time goes into many small
+/// ones.
 const MAX_PIXELS: usize = 1 << 14;
 
 /// Whether a photo states a size that is worth the time.
@@ -388,8 +392,8 @@ fn is_small(data: &[u8]) -> bool {
     true
 }
 
-/// A file of one or many images. What is read has as many elements as its shape says, and becomes a tensor of finite
-/// numbers or an error.
+/// A file of one or many images. What is read has as many elements as its shape says, and becomes a
+/// tensor of finite numbers or an error.
 pub fn images(data: &[u8]) -> bool {
     if !is_small(data) {
         return false;
@@ -427,8 +431,8 @@ pub fn images(data: &[u8]) -> bool {
     })
 }
 
-/// The JSON of a preprocessing, of a record of `heddle eval --resume`, or of parameters. What is accepted is written and
-/// read again as the same.
+/// The JSON of a preprocessing, of a record of `heddle eval --resume`, or of parameters. What is
+/// accepted is written and read again as the same.
 pub fn json(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else {
         return false;

@@ -1,4 +1,5 @@
-//! The oracle itself: it agrees with the library where that is known to be right, and notices what is wrong.
+//! The oracle itself: it agrees with the library where that is known to be right, and notices what
+//! is wrong.
 
 use heddle_fuzz::oracle::{Machine, check_keys, check_parameters};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};

@@ -57,6 +57,14 @@ fn replay(name: &str) {
     );
 }
 
+/// What the program itself writes is accepted: a check that refuses too much shows here.
+#[test]
+fn every_seed_is_accepted() {
+    for (target, name, bytes) in heddle_fuzz::seeds::all() {
+        assert!((named(target).body)(&bytes), "{target}/{name} is refused");
+    }
+}
+
 macro_rules! targets {
     ($($name:ident)*) => {$(
         #[test]

@@ -178,6 +178,24 @@ impl Plan {
     /// # Errors
     /// If the schedule does not have one input and one output, or as [`digest`](Self::digest).
     pub fn client_plan(&self) -> Result<ClientPlan, Error> {
+        let [input, output] = self.ports()?;
+        Ok(ClientPlan {
+            name: self.name.clone(),
+            plan_digest: self.digest()?,
+            parameters: self.parameters.clone(),
+            insecure: self.insecure,
+            bootstrap: self.bootstrap.clone(),
+            needs: self.schedule.key_needs(),
+            input,
+            output,
+            outcome: self.outcome,
+            preprocess: self.preprocess.clone(),
+            labels: self.labels.clone(),
+        })
+    }
+
+    /// The input and the output.
+    fn ports(&self) -> Result<[Port; 2], Error> {
         let graph = &self.schedule.graph;
         let input = graph
             .values()
@@ -187,25 +205,11 @@ impl Plan {
                 "the schedule does not have one input and one output".to_owned(),
             ));
         };
-        Ok(ClientPlan {
-            name: self.name.clone(),
-            plan_digest: self.digest()?,
-            parameters: self.parameters.clone(),
-            insecure: self.insecure,
-            bootstrap: self.bootstrap.clone(),
-            needs: self.schedule.key_needs(),
-            input: Port {
-                packing: self.input.clone(),
-                ciphertext: *graph.ty(input),
-            },
-            output: Port {
-                packing: self.output.clone(),
-                ciphertext: *graph.ty(*output),
-            },
-            outcome: self.outcome,
-            preprocess: self.preprocess.clone(),
-            labels: self.labels.clone(),
-        })
+        let port = |packing: &SlotType, value| Port {
+            packing: packing.clone(),
+            ciphertext: *graph.ty(value),
+        };
+        Ok([port(&self.input, input), port(&self.output, *output)])
     }
 
     /// The evaluation keys that an execution uses, ascending and without repetition.
@@ -318,6 +322,10 @@ impl Plan {
             .and_then(|output| verify::ckks::output_map(&self.schedule, *output));
         if map.is_none_or(|map| map.output != self.output.layout) {
             return fail(format!("the schedule's output is not {}", self.output));
+        }
+        let [input, output] = self.ports()?;
+        if let Err(message) = client::check_room(&parameters, &input, &output) {
+            return fail(message);
         }
         check_preprocess(&self.preprocess)?;
         check_labels(&self.labels, &self.output)
@@ -698,6 +706,13 @@ pub(crate) mod tests {
         refused(|plan| plan.input.layout.channels = 3, "input does not hold");
         refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
         refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");
+        refused(
+            |plan| {
+                let input = ValueId(0);
+                plan.schedule.graph.node_mut(input).ty.log_scale = 3.0;
+            },
+            "carries no image",
+        );
         refused(
             |plan| plan.bootstrap.double_angles = u32::MAX,
             "`double_angles`",

@@ -122,11 +122,12 @@ impl From<WirePort> for Port {
 /// Bits between scale and modulus that an input has at least, so that a message fits.
 const INPUT_ROOM: f64 = 2.0;
 
+/// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50 bits
+/// leaves to a scale of 42; primes are a little off their nominal size.
+const OUTPUT_ROOM: f64 = 7.9;
+
 /// Least log2 of an input's scale: below it, encryption's own error would drown the image.
 const LEAST_SCALE: f64 = 20.0;
-
-/// Bits between scale and modulus that an output has at least.
-const LEAST_ROOM: f64 = 6.0;
 
 /// log2 of the largest probability with which a random ciphertext may pass for an answer in range.
 const ACCEPTANCE: f64 = -16.0;
@@ -134,7 +135,11 @@ const ACCEPTANCE: f64 = -16.0;
 /// Whether the input's scale carries an image, and whether the output's leaves so much room to the
 /// modulus that a ciphertext which is no answer is out of range: a part of a slot is in range with
 /// probability 2^-(room - 2) at most.
-fn check_room(parameters: &Parameters, input: &Port, output: &Port) -> Result<(), String> {
+pub(super) fn check_room(
+    parameters: &Parameters,
+    input: &Port,
+    output: &Port,
+) -> Result<(), String> {
     let room = |port: &Port| {
         let limbs = &parameters.q()[..=port.ciphertext.level];
         let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();
@@ -145,7 +150,7 @@ fn check_room(parameters: &Parameters, input: &Port, output: &Port) -> Result<()
     }
     let parts = 2.0 * output.ciphertext.slots() as f64;
     let accepted = -parts * (room(output) - 2.0);
-    if room(output) < LEAST_ROOM || accepted > ACCEPTANCE {
+    if room(output) < OUTPUT_ROOM || accepted > ACCEPTANCE {
         return Err(format!(
             "output: {} leaves too little room to tell an answer from what is none",
             output.ciphertext
