@@ -61,14 +61,14 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     clip(text, MAX_CELL)
 }
 
-/// Makes `text` one line that a terminal shows as it is, as [`line`] does.
+/// Makes `text` one line that a terminal shows as it is, as [`line()`] does.
 pub fn make_line(text: &mut String) {
     if let Cow::Owned(escaped) = line(text) {
         *text = escaped;
     }
 }
 
-/// Like [`line`], but line breaks and tabs stay.
+/// Like [`line()`], but line breaks and tabs stay.
 pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
 }
