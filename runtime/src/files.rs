@@ -1,8 +1,9 @@
 //! The files of clients and servers: keys and ciphertexts.
 //!
-//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an end mark. Each names the
-//! digest of the client plan that it was made for and the id of the secret key that it was made with, and is refused by
-//! any other. A file appears under its name only when it is complete.
+//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an
+//! end mark. Each names the digest of the client plan that it was made for and the id of the secret
+//! key that it was made with, and is refused by any other. A file appears under its name only when
+//! it is complete.
 
 pub mod ciphertext;
 pub mod keys;
@@ -51,7 +52,8 @@ impl Artifact {
         }
     }
 
-    /// Refuses a file that was made for another plan, or that contradicts the plan; returns the key's id.
+    /// Refuses a file that was made for another plan, or that contradicts the plan; returns the
+    /// key's id.
     fn check(&self, path: &Path, protocol: &Protocol, help: &'static str) -> Result<KeyId, Error> {
         let expected = protocol.digest();
         if self.plan_digest != expected {

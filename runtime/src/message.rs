@@ -1,4 +1,4 @@
-//! What client and server send each other: an encrypted image, an encrypted answer.
+//! What client and server send each other: evaluation keys, encrypted images, encrypted answers.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 /// The ciphertext of a fresh encryption.
 #[derive(Clone)]
 pub enum FreshCiphertext {
-    /// Made with the secret key: the uniform part is a seed.
+    /// Made with the secret key: a seed stands for the uniform part.
     Seeded(SeededCiphertext),
     /// Made with a public key.
     Whole(Ciphertext),
@@ -60,7 +60,7 @@ pub struct ServerKeys {
     pub keys: EvaluationKeys,
 }
 
-/// What is wrong with the type of a ciphertext where `expected` is due; `None` if nothing is.
+/// How the type of a ciphertext differs from the expected one; `None` if it does not.
 pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Option<String> {
     if ciphertext.level() != expected.level {
         return Some(format!(
@@ -85,7 +85,7 @@ pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Op
 ///
 /// # Errors
 /// [`Error::OtherKey`] if the two differ.
-pub(crate) fn same_key(
+pub fn same_key(
     (left_name, left): (&str, KeyId),
     (right_name, right): (&str, KeyId),
 ) -> Result<(), Error> {

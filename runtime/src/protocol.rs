@@ -1,7 +1,8 @@
-//! What client and server of one plan agree on without telling each other.
+//! What client and server of one plan must agree on.
 //!
 //! The server has the plan, the client its [client plan](ClientPlan). Both derive the same from it:
 //! the digest that keys and ciphertexts are bound to, the checked parameters, the evaluation keys.
+//! Neither has to tell the other.
 
 use std::fmt;
 use std::path::Path;
@@ -41,7 +42,7 @@ impl Protocol {
         }))
     }
 
-    /// That of the client plan of `plan`.
+    /// The protocol of a plan: that of its client plan.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -49,7 +50,7 @@ impl Protocol {
         Self::new(plan.client_plan()?, accept)
     }
 
-    /// Reads a client plan, or a plan of which the rest is dropped.
+    /// Reads a client plan. Of a plan, only the client plan is kept.
     ///
     /// # Errors
     /// If the file is neither, does not hold together, or has weaker parameters than are accepted.
@@ -91,10 +92,10 @@ impl Protocol {
     }
 }
 
-/// Names one secret key with all that was made with it: evaluation keys, a public key, ciphertexts.
+/// Names one secret key and all that was made with it: evaluation keys, a public key, ciphertexts.
 ///
-/// SHA-256 of public material alone: the digest of the client plan, and the part of a public
-/// encryption key modulo the first prime.
+/// It is a SHA-256 of public material: the digest of the client plan, and a public encryption key
+/// modulo the first prime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId([u8; 32]);
 

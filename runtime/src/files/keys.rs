@@ -1,11 +1,11 @@
 //! Secret keys, public keys and evaluation keys.
 //!
-//! A file of evaluation keys holds the seed of the public uniform halves once and, for every key that the plan needs, in
-//! ascending order, the halves that no seed gives. Keys are streamed: one at a time is in memory while they are written,
-//! and they are read as they are kept.
+//! A file of evaluation keys holds the seed of the public uniform halves once and, for every key
+//! that the plan needs, in ascending order, the halves that no seed gives. Keys are streamed: one
+//! at a time is in memory while they are written, and they are read as they are kept.
 //!
-//! A file of a secret key holds the secret and the part of a public key that its id is the digest of; a file of a public
-//! key holds that key.
+//! A file of a secret key holds the secret and the part of a public key that its id is the digest
+//! of; a file of a public key holds that key.
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -29,7 +29,7 @@ use crate::Error;
 #[cfg(feature = "client")]
 use crate::client::{Client, ImageKey};
 use crate::message::ServerKeys;
-use crate::progress::{Progress, Show};
+use crate::observer::{Activity, Observed, Observer};
 use crate::protocol::{KeyId, Protocol};
 
 const HELP: &str = "make keys for this plan with `heddle keygen`";
@@ -128,7 +128,11 @@ const BATCH: usize = 2;
 ///
 /// # Errors
 /// If the file is no key file, is damaged, or was made for another plan.
-pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<ServerKeys, Error> {
+pub fn read_evaluation(
+    path: &Path,
+    protocol: &Protocol,
+    observer: &dyn Observer,
+) -> Result<ServerKeys, Error> {
     let (mut reader, header) =
         BlockReader::open::<EvaluationKeysHeader>(path, Kind::EvaluationKeys)?;
     let key = header.artifact.check(path, protocol, HELP)?;
@@ -142,7 +146,7 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
         return Err(content(path, message, HELP));
     }
     let mut keys = EvaluationKeys::new();
-    let progress = Progress::new("reading evaluation keys", uses.len(), show);
+    let observed = Observed::begin(observer, Activity::ReadingKeys, uses.len());
     let expander = match uses.is_empty() {
         true => None,
         false => {
@@ -168,7 +172,7 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
             let key = parse(path, body, |bytes| {
                 KeySwitchKey::read(context, *key_use, expander, bytes)
             })?;
-            progress.step();
+            observed.advance();
             Ok(key)
         };
         let parse_all = || -> Result<Vec<KeySwitchKey>, Error> {
@@ -278,8 +282,8 @@ fn check_id(path: &Path, stated: KeyId, found: KeyId) -> Result<(), Error> {
 #[cfg(feature = "client")]
 const MAX_SECRET: u64 = 2 << 20;
 
-/// Reads a file of a secret key as a whole into `bytes`, which its owner wipes, so that no buffer of a reader keeps a
-/// part of it.
+/// Reads a file of a secret key as a whole into `bytes`, which its owner wipes, so that no buffer
+/// of a reader keeps a part of it.
 #[cfg(feature = "client")]
 fn open_secret<'a>(
     path: &Path,
