@@ -30,7 +30,7 @@ pub(super) struct Answer {
     pub(super) pixels: String,
 }
 
-/// A picture as the plan takes it, without its pixels.
+/// A picture, preprocessed for the plan; its pixels are dropped.
 pub(super) struct Question {
     label: Option<u8>,
     /// SHA-256 of the pixels.
@@ -51,7 +51,7 @@ impl Question {
 }
 
 impl Answer {
-    /// The answer to a picture, with that of the reference.
+    /// The answer to a picture, with the reference's answer.
     ///
     /// # Errors
     /// If the tensor does not fit the reference.
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn intervals_are_wilsons() {
         assert_eq!(Fraction::new(0, 0), None);
-        // 74 of 75: centre and half width of Wilson's formula, worked out by hand.
+        // 74 of 75, computed by hand from Wilson's formula.
         let fraction = Fraction::new(74, 75).unwrap();
         assert!(
             (fraction.low - 0.92825).abs() < 1e-4 && (fraction.high - 0.99764).abs() < 1e-4,

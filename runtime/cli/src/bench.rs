@@ -147,7 +147,7 @@ struct Sheet {
 }
 
 impl Sheet {
-    /// Times a butterfly of a limb that stays in cache, over a forward and an inverse transform.
+    /// Times one butterfly of a limb that stays in cache, over a forward and an inverse transform.
     fn butterfly(&mut self, kernel: Kernel) {
         const RUNS: usize = 50;
         let table = self.context.table(0);
@@ -245,7 +245,7 @@ impl Sheet {
         })
     }
 
-    /// The bandwidth of memory, by a sum.
+    /// Measures the bandwidth of memory with the sum of a buffer.
     fn memory(&mut self) -> Result<()> {
         let n = self.context.n();
         let data = Buffer::zeroed(MEMORY_LIMBS * n);
@@ -272,7 +272,7 @@ impl Sheet {
         Ok(())
     }
 
-    /// A rig with keys for some uses.
+    /// A rig with the keys for these uses.
     fn rig(&self, label: &str, uses: &[KeyUse]) -> Result<Rig> {
         let progress = Progress::new(&format!("making keys of {label}"), uses.len());
         Ok(Rig::new(&self.context, uses, || progress.advance())?)
@@ -361,14 +361,14 @@ impl Sheet {
     }
 }
 
-/// Residues below `modulus`; the time of the kernels does not depend on which.
+/// Fills words with residues below `modulus`; the kernels' time does not depend on the values.
 fn fill(words: &mut [u64], modulus: u64) {
     for (i, word) in words.iter_mut().enumerate() {
         *word = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) % modulus;
     }
 }
 
-/// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
+/// Returns the buffers of a row to the system: the memory of rows does not add up.
 fn trim_pool() {
     set_pool_limit(0);
     set_pool_limit(POOL_LIMIT);

@@ -69,7 +69,7 @@ impl Keygen {
             client.id(),
             |sink| client.generate_keys(limit, &bars, sink),
         )?;
-        // What cannot be made again comes first, in case the machine dies between two.
+        // The secret key cannot be made again, so it is written first, in case the machine dies.
         let secret = files::keys::stage_secret(&self.secret, &client)?;
         let mut lines = vec![
             format!("key {}", client.id()),
@@ -96,13 +96,13 @@ impl Keygen {
     }
 }
 
-/// Refuses keys that the disk has no room for.
+/// Refuses keys that do not fit on the disk.
 fn check_free_space(path: &Path, bytes: u64) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Where the system does not tell, writing will.
+    // Where the system does not tell, a full disk shows while the keys are written.
     let free = free_space(folder).unwrap_or(u64::MAX);
     if bytes <= free {
         return Ok(());
@@ -126,7 +126,7 @@ fn free_space(_folder: &Path) -> Option<u64> {
     None
 }
 
-/// The tensor of a picture, as a plan's input wants it; notes go to standard error.
+/// The tensor of a picture, preprocessed for a plan's input; remarks go to standard error.
 pub(super) fn tensor_of(
     input: &SlotType,
     preprocess: &Preprocess,

@@ -32,7 +32,7 @@ pub(super) struct Eval {
     /// A labelled batch (`test.bin`, `test.bin#0..1000`), a folder or a picture.
     #[arg(long, value_name = "IMAGES")]
     data: String,
-    /// Compare with this model, evaluated as imported, in plain.
+    /// Compare with this model, evaluated on plain numbers.
     #[arg(long, value_name = "MODEL.onnx")]
     reference: Option<PathBuf>,
     /// What executes the plan.
@@ -41,8 +41,8 @@ pub(super) struct Eval {
     /// Take the first N images only.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Record answers in this file as they come, and take those from it that an interrupted run
-    /// left.
+    /// Record answers in this file as they come; continue from the answers that an interrupted run
+    /// left in it.
     #[arg(long, value_name = "FILE.json")]
     resume: Option<PathBuf>,
     /// Print one JSON object.
@@ -54,7 +54,7 @@ pub(super) struct Eval {
     threads: Threads,
 }
 
-/// A record is told from other files by its first key.
+/// The first key of a record tells it from other files.
 const RECORD: Content = Content::Json { first_key: "run" };
 
 /// Most bytes of a record.

@@ -26,7 +26,7 @@ pub(super) struct Infer {
     /// Pictures, tensors, batches (`batch.bin`, `batch.bin#17`, `batch.bin#0..10`) or folders.
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
-    /// Compare with this model, evaluated as imported, in plain.
+    /// Compare with this model, evaluated on plain numbers.
     #[arg(long, value_name = "MODEL.onnx")]
     reference: Option<PathBuf>,
     /// What executes the plan.
@@ -177,14 +177,14 @@ impl Infer {
             ),
         };
         lines.push(format!(
-            "{:.2} s an image, {security}{memory}",
+            "{:.2} s per image, {security}{memory}",
             report.seconds_per_image
         ));
         lines.join("\n")
     }
 }
 
-/// Says so where slots left the range of a non-linear function.
+/// Prints a note where slots left the range of a non-linear function.
 fn warn_overflow(range: &RangeStatistic) {
     if range.overflows > 0 {
         let function = range.function.as_ref().unwrap_or(&range.name);

@@ -34,7 +34,7 @@ impl Inspect {
     }
 }
 
-/// Lines of a name and what it is.
+/// Lines of a name and a value.
 struct Lines(String);
 
 impl Lines {
@@ -163,13 +163,13 @@ fn describe(path: &Path, accept: Accept) -> Result<String, Error> {
     Ok(lines.0)
 }
 
-/// Reads to the end, so that damage shows.
+/// Reads to the end: damage anywhere is an error.
 fn check_blocks<R: std::io::Read>(reader: &mut BlockReader<R>) -> Result<(), Error> {
     while reader.next_block()?.is_some() {}
     Ok(())
 }
 
-/// What both kinds of plan say.
+/// What a plan and its client plan both say.
 fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error> {
     let plan = protocol.plan();
     lines.line("digest", hex(&plan.plan_digest));

@@ -12,12 +12,12 @@ use super::answers::Answer;
 use super::eval::Report;
 use super::json::json;
 
-/// What an interrupted run leaves: its answers, bound to what they depend on.
+/// What an interrupted run leaves: its answers, and what they depend on.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// What the answers depend on.
     pub(super) run: Run,
-    /// Of the first images of the data, in order.
+    /// The answers to the first images of the data, in order.
     pub(super) answers: Vec<Recorded>,
     pub(super) ranges: Vec<Reached>,
     /// SHA-256 of all of the above, which shows edits.
@@ -199,7 +199,7 @@ pub(super) struct Reached {
     /// The activation that takes it.
     #[serde(default)]
     pub(super) function: Option<String>,
-    /// The largest slot, which the approximation takes up to 1; `None` where one was not a number.
+    /// The largest slot; the approximation holds up to 1. `None` where one was NaN.
     pub(super) worst: Option<f64>,
     /// Slots above 1.
     pub(super) overflows: u64,

@@ -15,7 +15,7 @@ use super::json::json;
 use super::progress::Bars;
 use super::{MemoryLimit, PlanFile, Threads, overwrite};
 
-/// A trace is told from other files by its first key.
+/// The first key of a trace tells it from other files.
 const TRACE: Content = Content::Json {
     first_key: "seconds",
 };

@@ -70,7 +70,7 @@ impl NoisyBackend<'_> {
         self.ranges.into_inner()
     }
 
-    /// Notes the slots of an operation's operand where their range counts.
+    /// Records the range of the operand of a non-linear function.
     fn watch(&self, operation: &Operation<'_>, slots: &[f64]) {
         let schedule = self.interpreter.clear.schedule();
         let operands = schedule.graph.operands(operation.value);
@@ -136,7 +136,7 @@ impl NoisyBackend<'_> {
     }
 }
 
-/// What of a linear map brings errors, for one operand.
+/// What adds errors to a linear map, for one operand.
 #[derive(Clone, Copy)]
 struct Counts {
     diagonals: usize,

@@ -38,20 +38,20 @@ impl Timing {
 pub(super) struct Row {
     /// `operation/N/limbs/kernel`.
     pub(super) label: String,
-    /// What the label does not say.
+    /// What the label leaves out.
     pub(super) what: &'static str,
     pub(super) threads: usize,
     #[serde(flatten)]
     pub(super) timing: Timing,
-    /// Butterflies of the transforms in what is timed.
+    /// Butterflies of the transforms in the timed run.
     pub(super) butterflies: u64,
-    /// Bytes that what is timed moves from and to memory.
+    /// Bytes that move from and to memory in the timed run.
     #[serde(skip)]
     pub(super) bytes: Option<usize>,
-    /// The least that its butterflies can take on its threads: the time of one in cache, see
+    /// The least time that its butterflies can take on its threads, from
     /// [`Report::butterfly_seconds`].
     pub(super) transform_floor_seconds: Option<f64>,
-    /// The least that reading its keys once can take, at the bandwidth of memory.
+    /// The least time to read its keys once, at the bandwidth of memory.
     pub(super) key_floor_seconds: Option<f64>,
     /// At the median, from and to memory.
     pub(super) bytes_per_second: Option<f64>,
@@ -95,8 +95,8 @@ impl Row {
         }
     }
 
-    /// The row beside the floors that the machine's rates set: seconds of a butterfly in cache on
-    /// one thread, and bytes a second that all threads read from memory.
+    /// The row with its floors, the least times on this machine: `butterfly` are the seconds of one
+    /// butterfly in cache on one thread, `bandwidth` the bytes per second of all threads.
     pub(super) fn with_floors(self, butterfly: Option<f64>, bandwidth: Option<f64>) -> Self {
         let seconds = |butterfly| self.butterflies as f64 * butterfly / self.threads as f64;
         Self {
@@ -149,8 +149,8 @@ pub(super) struct Report {
     pub(super) log_qp: f64,
     pub(super) security_bits: f64,
     pub(super) insecure: bool,
-    /// Seconds of a butterfly on one thread, forward and inverse alike, of limbs that stay in
-    /// cache, by kernel: the least of some runs, which sets the rows' floors.
+    /// Seconds of one butterfly on one thread, of limbs that stay in cache, by kernel: the least of
+    /// several runs. The floors of the rows follow from it.
     pub(super) butterfly_seconds: BTreeMap<&'static str, f64>,
     pub(super) rows: Vec<Row>,
     pub(super) peak_rss_bytes: Option<u64>,
@@ -171,7 +171,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "N = 2^{}, log2 QP = {:.0}, {}{:.1} bits of security; {} run{} a row after a first one",
+            "N = 2^{}, log2 QP = {:.0}, {}{:.1} bits of security; {} run{} per row after a first one",
             self.log_n,
             self.log_qp,
             if self.insecure { "INSECURE: " } else { "" },
@@ -180,7 +180,7 @@ impl fmt::Display for Report {
             plural(self.repeat)
         )?;
         for (kernel, seconds) in &self.butterfly_seconds {
-            writeln!(f, "{:.3} ns a butterfly in cache, {kernel}", seconds * 1e9)?;
+            writeln!(f, "{:.3} ns per butterfly in cache, {kernel}", seconds * 1e9)?;
         }
         writeln!(f)?;
         let widths = self.rows.iter().map(|row| row.label.len());
