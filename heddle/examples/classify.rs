@@ -12,7 +12,9 @@ fn main() -> Result<(), heddle::Error> {
     let model = import(model.unwrap_or(format!("{demo}/resnet20_cifar10.onnx")))?;
     let mut pictures: Vec<String> = arguments.collect();
     if pictures.is_empty() {
-        pictures = ["ship", "frog", "truck"].map(|name| format!("{demo}/{name}.png")).into();
+        pictures = ["ship", "frog", "truck"]
+            .map(|name| format!("{demo}/{name}.png"))
+            .into();
     }
 
     let options = Options {
@@ -27,7 +29,11 @@ fn main() -> Result<(), heddle::Error> {
         let image = read_image(&picture, &client_plan)?;
         let (plan, plain) = (runner.predict(&image)?, reference(&model, &image)?);
         let name = |prediction: &Prediction| &client_plan.labels[prediction.class];
-        println!("{picture}: {} by the plan, {} by the network", name(&plan), name(&plain));
+        println!(
+            "{picture}: {} by the plan, {} by the network",
+            name(&plan),
+            name(&plain)
+        );
     }
     Ok(())
 }

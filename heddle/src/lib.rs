@@ -35,10 +35,10 @@ pub use heddle_runtime::files;
 pub use heddle_runtime::memory::Memory;
 pub use heddle_runtime::message::{EncryptedAnswer, EncryptedImage, ServerKeys};
 pub use heddle_runtime::observer::{Activity, Observer};
+pub use heddle_runtime::packing::{InputTensor, Prediction};
 pub use heddle_runtime::protocol::{KeyId, Protocol};
 #[cfg(feature = "client")]
 pub use heddle_runtime::runner::{Batch, Runner};
-pub use heddle_runtime::packing::{InputTensor, Prediction};
 pub use heddle_runtime::server::Server;
 pub use heddle_runtime::trace::Trace;
 #[cfg(feature = "compiler")]
@@ -63,7 +63,7 @@ pub enum Error {
     /// An image cannot be read or does not fit the plan.
     #[cfg(any(feature = "compiler", feature = "client"))]
     #[error(transparent)]
-    Image(#[from] heddle_frontends::image::Error),
+    Image(#[from] image::Error),
     /// A model cannot be compiled.
     #[cfg(feature = "compiler")]
     #[error(transparent)]

@@ -50,7 +50,10 @@ fn every_way_to_an_answer_gives_the_same_class() {
         assert_eq!(prediction.class, plain.class, "{prediction:?} {plain:?}");
         for (found, expected) in prediction.values.iter().zip(&plain.values) {
             let tolerance = 0.01 * plan.output.range;
-            assert!((found - expected).abs() < tolerance, "{prediction:?} {plain:?}");
+            assert!(
+                (found - expected).abs() < tolerance,
+                "{prediction:?} {plain:?}"
+            );
         }
     }
 }
@@ -60,7 +63,9 @@ fn a_plan_below_128_bits_is_refused_unless_acknowledged() {
     let plan = plan();
     let refused = Protocol::of(&plan, Accept::Secure).err().unwrap();
     assert!(refused.to_string().contains("128 are needed"), "{refused}");
-    let refused = Runner::encrypted(plan, Accept::Secure, Memory::FullSpeed, &()).err().unwrap();
+    let refused = Runner::encrypted(plan, Accept::Secure, Memory::FullSpeed, &())
+        .err()
+        .unwrap();
     assert!(refused.to_string().contains("128 are needed"), "{refused}");
 }
 
@@ -73,13 +78,20 @@ fn errors_of_every_crate_become_the_one_error() {
     };
     absent(import("absent.onnx").map(drop));
     absent(read_image("absent.png", &plan).map(drop));
-    absent(Plan::read_file("absent.plan".as_ref(), any()).map(drop).map_err(Into::into));
+    absent(
+        Plan::read_file("absent.plan".as_ref(), any())
+            .map(drop)
+            .map_err(Into::into),
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     let two = heddle_tests::npy::npy("|u1", "2, 3, 8, 8", &[0; 384]);
     std::fs::write(file.path(), two).unwrap();
     let name = file.path().to_str().unwrap();
     let error = read_image(name, &plan).unwrap_err();
-    assert!(matches!(error, heddle::Error::ImageCount { count: 2, .. }), "{error}");
+    assert!(
+        matches!(error, heddle::Error::ImageCount { count: 2, .. }),
+        "{error}"
+    );
     assert!(error.to_string().contains("#0`"), "{error}");
     assert_eq!(read_images(name, &plan).unwrap().len(), 2);
 }

@@ -75,11 +75,7 @@ pub trait Backend {
     /// # Errors
     /// If it does not have the type of the schedule's input: level, scale and slots, as far as a
     /// value of this backend has them.
-    fn input(
-        &self,
-        operation: &Operation<'_>,
-        input: Self::Value,
-    ) -> Result<Self::Value, Error>;
+    fn input(&self, operation: &Operation<'_>, input: Self::Value) -> Result<Self::Value, Error>;
 
     /// A linear map by its diagonals, one operand for each term; not rescaled.
     ///
@@ -119,13 +115,23 @@ pub trait Backend {
     ///
     /// # Errors
     /// If a key is missing.
-    fn rotate(&self, operation: &Operation<'_>, by: usize, x: &Self::Value) -> Result<Self::Value, Error>;
+    fn rotate(
+        &self,
+        operation: &Operation<'_>,
+        by: usize,
+        x: &Self::Value,
+    ) -> Result<Self::Value, Error>;
 
     /// The sum of two values.
     ///
     /// # Errors
     /// If levels or scales differ.
-    fn add(&self, operation: &Operation<'_>, x: &Self::Value, y: &Self::Value) -> Result<Self::Value, Error>;
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Self::Value,
+        y: &Self::Value,
+    ) -> Result<Self::Value, Error>;
 
     /// The relinearised product of two values, not rescaled.
     ///

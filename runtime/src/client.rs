@@ -13,8 +13,8 @@ use crate::Error;
 use crate::message::{
     EncryptedAnswer, EncryptedImage, FreshCiphertext, ServerKeys, mismatch, same_key,
 };
-use crate::packing::{class_of, pack, unpack};
 use crate::observer::{Activity, Observed, Observer};
+use crate::packing::{class_of, pack, unpack};
 use crate::protocol::{KeyId, Protocol};
 
 mod disclosure;
@@ -258,7 +258,11 @@ impl Client {
     /// # Errors
     /// If the answer belongs to another key, does not have the plan's output type, or is out of
     /// range.
-    pub fn decrypt(&self, answer: &EncryptedAnswer, disclosure: Disclosure) -> Result<Vec<f64>, Error> {
+    pub fn decrypt(
+        &self,
+        answer: &EncryptedAnswer,
+        disclosure: Disclosure,
+    ) -> Result<Vec<f64>, Error> {
         same_key(("the secret key", self.id), ("the answer", answer.key))?;
         let output = &self.protocol.plan().output;
         if let Some(message) = mismatch(&answer.ciphertext, &output.ciphertext) {

@@ -116,7 +116,10 @@ mod tests {
         let mut bounded = budget(1 << 30, 100 << 20, 0, 0).unwrap();
         assert!(bounded.take(100 << 20) && !bounded.take(1 << 30) && bounded.take(100 << 20));
         assert!(bounded.pool < POOL_LIMIT);
-        for refused in [budget(1 << 30, 1 << 30, 5, 0), budget(1 << 30, 0, 0, 1 << 30)] {
+        for refused in [
+            budget(1 << 30, 1 << 30, 5, 0),
+            budget(1 << 30, 0, 0, 1 << 30),
+        ] {
             assert!(matches!(refused, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
         }
     }

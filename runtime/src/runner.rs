@@ -144,7 +144,9 @@ impl Runner {
                     seconds: ClassSeconds::default(),
                 })
             }
-            Execution::Noisy(interpreter) => self.noisy_batch(interpreter, packed, first, &observed),
+            Execution::Noisy(interpreter) => {
+                self.noisy_batch(interpreter, packed, first, &observed)
+            }
             Execution::Encrypted(parties) => {
                 let (client, server) = &**parties;
                 let mut batch = Batch::default();

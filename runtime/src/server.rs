@@ -38,8 +38,9 @@ impl Server {
         if plan.client_plan()?.digest()? != *protocol.digest() {
             return Err(Error::Input {
                 what: "the protocol".into(),
-                message: "it is that of another plan\nhelp: make it with `Protocol::of` from this plan"
-                    .into(),
+                message:
+                    "it is that of another plan\nhelp: make it with `Protocol::of` from this plan"
+                        .into(),
             });
         }
         let ServerKeys { key, keys } = keys;

@@ -66,10 +66,7 @@ pub fn refuses_at_once(command: &mut Command, named: &str) {
     let output = output_within(command, AT_ONCE);
     let error = said(&output);
     assert_eq!(output.status.code(), Some(1), "{command:?}: {error}");
-    assert!(
-        error.contains(named),
-        "{command:?}: no {named} in: {error}"
-    );
+    assert!(error.contains(named), "{command:?}: no {named} in: {error}");
 }
 
 /// Runs a command whose reader of standard output has gone: that is no error.
@@ -97,9 +94,15 @@ pub fn reader_may_leave(command: &mut Command) -> Output {
 /// # Panics
 /// If the program fails or complains.
 pub fn first_line(folder: &Folder, arguments: &str) -> Output {
-    let line = format!("set -o pipefail; {} {arguments} | head -1", folder.program());
+    let line = format!(
+        "set -o pipefail; {} {arguments} | head -1",
+        folder.program()
+    );
     let mut shell = Command::new("bash");
-    let output = shell.args(["-c", &line]).current_dir(folder.root()).output();
+    let output = shell
+        .args(["-c", &line])
+        .current_dir(folder.root())
+        .output();
     let output = output.expect("there is a shell");
     let error = said(&output);
     assert!(

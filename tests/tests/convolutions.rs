@@ -232,8 +232,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
         let client = Client::generate(&protocol).unwrap();
         let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
-        let server =
-            Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
+        let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
         let input = client.encrypt("picture", &tensor).unwrap();
         let (output, _) = server.run(input, &()).unwrap();
         let logits = client.decrypt(&output, Disclosure::Private).unwrap();

@@ -75,7 +75,12 @@ const DEV: &[(&str, &[&str])] = &[
 const PROGRAMS_ALONE: [&str; 3] = ["anyhow", "clap", "indicatif"];
 
 /// The programs, and what only they depend on.
-const PROGRAMS: [&str; 4] = ["heddle-terminal", "heddlec", "heddle-cli", "heddle-examples"];
+const PROGRAMS: [&str; 4] = [
+    "heddle-terminal",
+    "heddlec",
+    "heddle-cli",
+    "heddle-examples",
+];
 
 /// The optional dependencies and features that a server's build leaves out.
 const CLIENT_ALONE: &[(&str, &[&str])] = &[

@@ -91,9 +91,7 @@ impl Bench {
         };
         let wants = |group| self.only.is_empty() || self.only.contains(&group);
         if wants(Group::Ops) || wants(Group::Bootstrap) {
-            note(
-                "keys are made in memory for each row; their secret lives in this process alone",
-            );
+            note("keys are made in memory for each row; their secret lives in this process alone");
         }
         let mut sheet = Sheet {
             context: Context::new(parameters)?,
@@ -165,12 +163,7 @@ impl Sheet {
     }
 
     /// Times `work`, which does the same thing `count` times, and adds what one of them took.
-    fn row(
-        &mut self,
-        row: Row,
-        count: usize,
-        mut work: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
+    fn row(&mut self, row: Row, count: usize, mut work: impl FnMut() -> Result<()>) -> Result<()> {
         let progress = Progress::new(&format!("measuring {}", row.label), self.repeat + 1);
         let mut samples = Vec::with_capacity(self.repeat);
         let mut counted = 0;

@@ -204,7 +204,9 @@ impl Encrypt {
             (None, Some(public)) => {
                 files::keys::read_public(public, &protocol)?.encrypt(name, elements)?
             }
-            (None, None) => bail!("no key was named\nhelp: pass `--secret FILE` or `--public FILE`"),
+            (None, None) => {
+                bail!("no key was named\nhelp: pass `--secret FILE` or `--public FILE`")
+            }
         };
         files::ciphertext::write_image(&self.output, existing, &protocol, &encrypted)?;
         print(&format!(
@@ -259,8 +261,9 @@ impl FromStr for Published {
             return Ok(Self::Class);
         }
         let bits = text.parse().ok().filter(|bits| (1..=30).contains(bits));
-        bits.map(Self::Bits)
-            .ok_or_else(|| "expected `class`, or 1 to 30 bits; give `--share` after the file".into())
+        bits.map(Self::Bits).ok_or_else(|| {
+            "expected `class`, or 1 to 30 bits; give `--share` after the file".into()
+        })
     }
 }
 

@@ -117,20 +117,17 @@ impl Eval {
 
     /// What an earlier run left in the file of `--resume`; nothing if there is no such file.
     /// Classes and labels are derived again.
-    fn resumed(
-        &self,
-        run: &Run,
-        images: &Sources,
-    ) -> Result<(Vec<Answer>, Vec<RangeStatistic>)> {
+    fn resumed(&self, run: &Run, images: &Sources) -> Result<(Vec<Answer>, Vec<RangeStatistic>)> {
         let Some(path) = self.resume.as_deref().filter(|path| path.exists()) else {
             return Ok((Vec::new(), Vec::new()));
         };
         let file = printable::path(path);
         let refuse = |message: String| {
-            anyhow!("`{file}`: {message}\nhelp: name another file, or remove this one to begin anew")
+            anyhow!(
+                "`{file}`: {message}\nhelp: name another file, or remove this one to begin anew"
+            )
         };
-        let text =
-            read_regular(path, MAX_RECORD).map_err(|error| anyhow!("`{file}`: {error}"))?;
+        let text = read_regular(path, MAX_RECORD).map_err(|error| anyhow!("`{file}`: {error}"))?;
         let record = Record::parse(&text)
             .map_err(|error| refuse(format!("is no record of `heddle eval`: {error}")))?;
         if record.run != *run {
@@ -159,4 +156,3 @@ impl Eval {
         Ok((answers, ranges))
     }
 }
-

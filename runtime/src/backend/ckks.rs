@@ -278,9 +278,7 @@ impl Backend for CkksBackend {
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
         let map = self.transform(operation)?;
-        let sum = self
-            .evaluator
-            .linear_transform_rescale(&map.with(operands));
+        let sum = self.evaluator.linear_transform_rescale(&map.with(operands));
         Self::typed(rescale, sum)
     }
 
@@ -303,9 +301,7 @@ impl Backend for CkksBackend {
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
         let map = self.products(operation)?;
-        let sum = self
-            .evaluator
-            .linear_transform_rescale(&map.with(operands));
+        let sum = self.evaluator.linear_transform_rescale(&map.with(operands));
         Self::typed(rescale, sum)
     }
 
@@ -335,11 +331,21 @@ impl Backend for CkksBackend {
         }
     }
 
-    fn rotate(&self, operation: &Operation<'_>, by: usize, x: &Ciphertext) -> Result<Ciphertext, Error> {
+    fn rotate(
+        &self,
+        operation: &Operation<'_>,
+        by: usize,
+        x: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
         Self::typed(operation, self.evaluator.rotate(x, by as i64))
     }
 
-    fn add(&self, operation: &Operation<'_>, x: &Ciphertext, y: &Ciphertext) -> Result<Ciphertext, Error> {
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Ciphertext,
+        y: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
         Self::typed(operation, self.evaluator.add(x, y))
     }
 
@@ -357,7 +363,10 @@ impl Backend for CkksBackend {
     }
 
     fn drop_level(&self, operation: &Operation<'_>, x: &Ciphertext) -> Result<Ciphertext, Error> {
-        Self::typed(operation, self.evaluator.drop_to_level(x, operation.ty.level))
+        Self::typed(
+            operation,
+            self.evaluator.drop_to_level(x, operation.ty.level),
+        )
     }
 
     fn polynomial(

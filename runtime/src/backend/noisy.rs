@@ -182,7 +182,12 @@ impl Backend for NoisyBackend<'_> {
         self.weighted_sum(operation, counts, operands)
     }
 
-    fn add_bias(&self, operation: &Operation<'_>, _: LinearMapId, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn add_bias(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        x: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         let mut slots = self.disturbed(operation, &[x], 0.0)?;
         let deviation = self.simulator.model().encoding(slots.len()) / operation.ty.scale();
         self.simulator.disturb_all(&mut slots, deviation);
@@ -195,11 +200,21 @@ impl Backend for NoisyBackend<'_> {
         self.disturbed(operation, &[x], deviation)
     }
 
-    fn add(&self, operation: &Operation<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         self.disturbed(operation, &[x, y], 0.0)
     }
 
-    fn multiply(&self, operation: &Operation<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn multiply(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         let rounded = self.simulator.model().rounding();
         let deviation = rounded.hypot(self.key_switch(operation)) / operation.ty.scale();
         self.disturbed(operation, &[x, y], deviation)

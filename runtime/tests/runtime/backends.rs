@@ -55,7 +55,10 @@ fn runners_predict_the_same_class() {
     let noisy = Runner::noisy(plan.clone()).unwrap();
     let encrypted = Runner::encrypted(plan, any(), Memory::FullSpeed, &()).unwrap();
     let expected = clear.predict(&image(2)).unwrap();
-    assert_eq!(expected.values, clear.run(&[image(2)], 0, &()).unwrap().values[0]);
+    assert_eq!(
+        expected.values,
+        clear.run(&[image(2)], 0, &()).unwrap().values[0]
+    );
     for runner in [&noisy, &encrypted] {
         let found = runner.predict(&image(2)).unwrap();
         assert_eq!(found.class, expected.class);

@@ -53,7 +53,12 @@ impl Backend for ClearBackend {
         self.apply(operation, operands)
     }
 
-    fn add_bias(&self, operation: &Operation<'_>, _: LinearMapId, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn add_bias(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        x: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         self.apply(operation, &[x])
     }
 
@@ -61,11 +66,21 @@ impl Backend for ClearBackend {
         self.apply(operation, &[x])
     }
 
-    fn add(&self, operation: &Operation<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         self.apply(operation, &[x, y])
     }
 
-    fn multiply(&self, operation: &Operation<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn multiply(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         self.apply(operation, &[x, y])
     }
 

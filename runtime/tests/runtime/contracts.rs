@@ -50,7 +50,10 @@ impl Parties {
         let slots = vec![0.25; 1 << log_slots];
         let plaintext = Plaintext::encode_real(&encoder, &slots, scale).unwrap();
         let encryptor = SecretEncryptor::new(context, self.client.secret());
-        encryptor.encrypt(&plaintext, level).unwrap().expand(context)
+        encryptor
+            .encrypt(&plaintext, level)
+            .unwrap()
+            .expand(context)
     }
 
     /// Ciphertexts that differ from the plan's input in level, slots and scale, with what a refusal
@@ -156,7 +159,10 @@ fn a_client_refuses_an_answer_of_another_type() {
         let error = parties.client.decrypt(&answer, Disclosure::Private);
         let message = error.err().unwrap().to_string();
         assert!(message.starts_with("the answer: "), "{message}");
-        assert!(message.contains("help: give what `heddle run` wrote"), "{message}");
+        assert!(
+            message.contains("help: give what `heddle run` wrote"),
+            "{message}"
+        );
     }
 }
 
@@ -165,7 +171,10 @@ fn files_of_images_and_answers_are_refused_with_help_of_their_own() {
     let parties = parties();
     let protocol = parties.protocol();
     let folder = tempfile::tempdir().unwrap();
-    let (input, output) = (protocol.plan().input.ciphertext, protocol.plan().output.ciphertext);
+    let (input, output) = (
+        protocol.plan().input.ciphertext,
+        protocol.plan().output.ciphertext,
+    );
     let path = folder.path().join("image.ct");
     let ciphertext = parties.ciphertext(input.log_slots, input.level, input.scale() * 1.001);
     let image = parties.encrypted(ciphertext);
@@ -217,14 +226,23 @@ fn a_missing_key_is_named_before_anything_runs() {
         let plan = parties.plan.clone();
         let error = Server::load(plan, parties.protocol(), keys, Memory::FullSpeed, &());
         let message = error.err().unwrap().to_string();
-        let first = required.iter().find(|key| key.kind == missing.kind).unwrap();
+        let first = required
+            .iter()
+            .find(|key| key.kind == missing.kind)
+            .unwrap();
         let expected = match (missing.kind, named) {
             (KeyKind::Galois(galois), _) => {
-                format!("no key for the Galois element {galois} at level {}", first.level)
+                format!(
+                    "no key for the Galois element {galois} at level {}",
+                    first.level
+                )
             }
             (_, named) => format!("no key for {} at level {}", named.unwrap(), first.level),
         };
-        assert!(message.starts_with(&expected), "{message}, expected {expected}");
+        assert!(
+            message.starts_with(&expected),
+            "{message}, expected {expected}"
+        );
     }
 }
 
@@ -236,5 +254,8 @@ fn a_server_refuses_the_protocol_of_another_plan() {
     let keys = parties.keys.clone();
     let error = Server::load(other, parties.protocol(), keys, Memory::FullSpeed, &());
     let message = error.err().unwrap().to_string();
-    assert!(message.starts_with("the protocol: it is that of another plan"), "{message}");
+    assert!(
+        message.starts_with("the protocol: it is that of another plan"),
+        "{message}"
+    );
 }

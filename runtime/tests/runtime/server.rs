@@ -108,6 +108,9 @@ fn observers_see_every_part_of_every_computation() {
             Activity::RunningPlan,
         ]
     );
-    assert!(seen.iter().all(|(_, total, parts, ended)| total == parts && *ended));
+    assert!(
+        seen.iter()
+            .all(|(_, total, parts, ended)| total == parts && *ended)
+    );
     assert_eq!((seen[0].1, seen[2].1, seen[3].1), (keys, 1, operations));
 }

@@ -235,7 +235,11 @@ fn disclosures_of_one_answer_are_the_same_so_that_an_average_removes_no_noise() 
     let other = answered().0;
     let mut again = answer.clone();
     again.key = other.id();
-    assert!(other.decrypt(&again, Disclosure::Noisy { bits: 6 }).is_err());
+    assert!(
+        other
+            .decrypt(&again, Disclosure::Noisy { bits: 6 })
+            .is_err()
+    );
 }
 
 // What the client derives, it does not believe.

@@ -32,11 +32,7 @@ fn a_plan_is_written_and_every_stage_is_printed() {
     let compile = |output: &str| {
         let arguments = [&["model.onnx", "-o", output][..], &ring].concat();
         let output = folder.run(&arguments);
-        assert!(
-            output.status.success(),
-            "{}",
-            said(&output)
-        );
+        assert!(output.status.success(), "{}", said(&output));
         String::from_utf8(output.stderr).unwrap()
     };
     let said = compile("one.plan");

@@ -1,6 +1,5 @@
 //! The program under test, and a model for it.
 
-use heddle_tests::program;
 use heddle_tests::resnet::{Shortcut, Spec};
 
 pub use heddle_tests::program::Folder;
@@ -10,7 +9,7 @@ pub const HEDDLEC: &str = env!("CARGO_BIN_EXE_heddlec");
 
 /// An empty folder in which `heddlec` runs.
 pub fn folder() -> Folder {
-    program::Folder::new(HEDDLEC)
+    Folder::new(HEDDLEC)
 }
 
 /// A small residual network as ONNX.

@@ -43,10 +43,12 @@ fn a_plan_takes_the_place_of_no_input_under_any_name() {
         }
         assert!(folder.path("dir/link").is_symlink());
     }
-    folder.refuses(&compile("y.plan", &["--labels", "y.client.plan"]),
+    folder.refuses(
+        &compile("y.plan", &["--labels", "y.client.plan"]),
         &["`y.client.plan` is an input"],
     );
-    folder.refuses(&compile("samples.npy", &["--calibrate", "samples.npy#0..2"]),
+    folder.refuses(
+        &compile("samples.npy", &["--calibrate", "samples.npy#0..2"]),
         &["`samples.npy`", "input"],
     );
 }

@@ -1,8 +1,6 @@
 //! What the binary reads and prints: it waits at no pipe, obeys no name, and a reader that leaves
 //! is no error.
 
-use std::fs;
-
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use heddle_tests::program::{files, said};
 use heddle_tests::resnet::Shortcut;

@@ -180,7 +180,11 @@ impl fmt::Display for Report {
             plural(self.repeat)
         )?;
         for (kernel, seconds) in &self.butterfly_seconds {
-            writeln!(f, "{:.3} ns per butterfly in cache, {kernel}", seconds * 1e9)?;
+            writeln!(
+                f,
+                "{:.3} ns per butterfly in cache, {kernel}",
+                seconds * 1e9
+            )?;
         }
         writeln!(f)?;
         let widths = self.rows.iter().map(|row| row.label.len());

@@ -84,7 +84,10 @@ fn keys_and_images_of_another_plan() {
     other.name = "other".into();
     other.write_file(&folder.path("other.plan")).unwrap();
     for (file, command) in [
-        ("image.ct", "run other.plan --eval eval.keys image.ct -o out.ct"),
+        (
+            "image.ct",
+            "run other.plan --eval eval.keys image.ct -o out.ct",
+        ),
         (
             "client.key",
             "encrypt other.plan --secret client.key image.npy -o out.ct",

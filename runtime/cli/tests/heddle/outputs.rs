@@ -11,12 +11,14 @@ use crate::folder::{DECRYPT, ENCRYPT, Folder, KEYGEN, RUN, words};
 fn a_secret_key_is_never_replaced() {
     let folder = Folder::complete();
     for force in ["", " --force"] {
-        folder.refuses(&format!("keygen toy.client.plan --secret client.key --eval new.keys{force}"),
+        folder.refuses(
+            &format!("keygen toy.client.plan --secret client.key --eval new.keys{force}"),
             &["`client.key` is a secret key, which is never replaced"],
         );
         for output in ["client.key", "./client.key"] {
             let kept = "is a secret key, which is never replaced";
-            folder.refuses(&format!("keygen toy.client.plan --secret new.key --eval {output}{force}"),
+            folder.refuses(
+                &format!("keygen toy.client.plan --secret new.key --eval {output}{force}"),
                 &[output, kept],
             );
             let public = format!(
@@ -42,7 +44,8 @@ fn a_secret_key_is_never_replaced() {
     fs::write(folder.path("old.key"), old).unwrap();
     let image = ENCRYPT.replace("image.ct", "old.key");
     folder.refuses(&image, &["`old.key` is a secret key"]);
-    folder.refuses("keygen toy.client.plan --secret old.key --eval new.keys",
+    folder.refuses(
+        "keygen toy.client.plan --secret old.key --eval new.keys",
         &["`old.key` is a secret key, which is never replaced"],
     );
     // The key still decrypts.
@@ -65,7 +68,8 @@ fn one_name_for_two_outputs_is_refused() {
         }
     }
     // A name that exists already, too.
-    folder.refuses("run toy.plan --eval eval.keys image.ct -o logits.ct --trace logits.ct --force",
+    folder.refuses(
+        "run toy.plan --eval eval.keys image.ct -o logits.ct --trace logits.ct --force",
         &["is the same file as the output `logits.ct`"],
     );
 }
@@ -196,7 +200,8 @@ fn an_output_takes_the_place_of_no_file_of_another_kind_even_by_force() {
         }
     }
     assert!(folder.path("link.ct").is_symlink() && folder.path("dangling.ct").is_symlink());
-    folder.refuses("keygen toy.client.plan --secret missing/new.key --eval new.keys",
+    folder.refuses(
+        "keygen toy.client.plan --secret missing/new.key --eval new.keys",
         &["there is no folder `missing`"],
     );
 }
@@ -209,9 +214,7 @@ fn force_replaces_evaluation_keys_and_results_and_nothing_does_without() {
         folder.refuses(command, &["exists already", "`--force`"]);
     }
     let traced = "run toy.plan --eval eval.keys image.ct -o new.ct --trace trace.json";
-    folder.refuses(traced,
-        &["`trace.json` exists already", "`--force`"],
-    );
+    folder.refuses(traced, &["`trace.json` exists already", "`--force`"]);
 
     let before = files(folder.root());
     folder.succeed(&words(&format!("{ENCRYPT} --force")));

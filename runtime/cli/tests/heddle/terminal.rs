@@ -15,7 +15,7 @@ use heddle_tests::terminal::{
 };
 use heddle_tests::toy;
 
-use crate::folder::{DECRYPT, ENCRYPT, Folder, KEYGEN, RUN, said, words};
+use crate::folder::{DECRYPT, Folder, said, words};
 
 /// Runs what must fail at once with exit code 1 and name `named`.
 fn refuses(folder: &Folder, arguments: &str, named: &str) {
@@ -81,12 +81,12 @@ fn more_threads_than_cores_are_taken_by_force_alone() {
     let cores = std::thread::available_parallelism().unwrap().get();
     let infer = "infer toy.plan image.npy --backend clear --threads 1024";
     let capped = folder.run(&words(infer));
-    let said = said(&capped);
-    assert!(capped.status.success(), "{said}");
+    let capped_says = said(&capped);
+    assert!(capped.status.success(), "{capped_says}");
     if cores < 1024 {
         assert!(
-            said.contains(&format!("note: {cores} threads, one per core")),
-            "{said}"
+            capped_says.contains(&format!("note: {cores} threads, one per core")),
+            "{capped_says}"
         );
     }
     let forced = folder.run(&words(&format!("{infer} --oversubscribe")));

@@ -165,7 +165,8 @@ fn keys_and_ciphertexts_of_another_client_are_refused_by_name() {
 fn share_class_shows_the_class_alone() {
     let folder = Folder::complete();
     let exact: serde_json::Value =
-        serde_json::from_str(&folder.succeed(&[&words(DECRYPT)[..], &["--json"]].concat())).unwrap();
+        serde_json::from_str(&folder.succeed(&[&words(DECRYPT)[..], &["--json"]].concat()))
+            .unwrap();
     let label = exact["label"].as_str().unwrap();
     let class = folder.succeed(&[&words(DECRYPT)[..], &["--share", "class"]].concat());
     assert_eq!(class, format!("{label}\n"));

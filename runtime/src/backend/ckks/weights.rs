@@ -162,7 +162,8 @@ impl EncodedMap {
         let graph = &plan.schedule.graph;
         let log_slots = graph.ty(value).log_slots;
         let operands = graph.operands(value).into_iter();
-        let plaintexts = operands.map(|operand| 16_u64 << log_slots.max(graph.ty(operand).log_slots));
+        let plaintexts =
+            operands.map(|operand| 16_u64 << log_slots.max(graph.ty(operand).log_slots));
         plaintexts.sum()
     }
 }
