@@ -117,11 +117,26 @@ fn what_a_program_holds_may_be_sent_to_and_shared_by_threads() {
 fn the_example_in_the_projects_readme_is_the_tested_one() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap();
-    let (tested, shown) = (read(root.join("README.md")), read(root.join("../README.md")));
-    let code = tested.split("```rust").nth(1).unwrap().split("```").next().unwrap();
+    let (tested, shown) = (
+        read(root.join("README.md")),
+        read(root.join("../README.md")),
+    );
+    let code = tested
+        .split("```rust")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
     // What starts with `# ` is compiled and not shown.
-    let visible: Vec<&str> = code.lines().filter(|line| !line.starts_with("# ")).collect();
-    assert!(shown.contains(&visible.join("\n")), "README.md differs from heddle/README.md");
+    let visible: Vec<&str> = code
+        .lines()
+        .filter(|line| !line.starts_with("# "))
+        .collect();
+    assert!(
+        shown.contains(&visible.join("\n")),
+        "README.md differs from heddle/README.md"
+    );
 }
 
 #[test]

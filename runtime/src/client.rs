@@ -1,6 +1,7 @@
 //! What a client does. The holder of the secret key makes keys, encrypts and decrypts; the holder
 //! of a public key encrypts.
 
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ckks::ciphertext::Plaintext;
@@ -41,6 +42,12 @@ pub struct ImageKey {
     protocol: Arc<Protocol>,
     public: Arc<PublicKey>,
     id: KeyId,
+}
+
+impl fmt::Debug for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ImageKey").field(&self.id).finish()
+    }
 }
 
 impl ImageKey {
@@ -108,6 +115,13 @@ pub struct Client {
     /// key is fresh, at level 0 where that was read from a file.
     public: PublicKey,
     id: KeyId,
+}
+
+impl fmt::Debug for Client {
+    /// Nothing of the secret is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.id).finish()
+    }
 }
 
 impl Client {

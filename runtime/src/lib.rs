@@ -38,6 +38,7 @@
 //! # Ok::<(), heddle_runtime::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 pub mod backend;
 #[cfg(feature = "client")]

@@ -1,5 +1,6 @@
 //! What client and server send each other: evaluation keys, encrypted images, encrypted answers.
 
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ckks::Context;
@@ -23,8 +24,17 @@ pub enum FreshCiphertext {
     Whole(Ciphertext),
 }
 
+impl fmt::Debug for FreshCiphertext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seeded(_) => "Seeded(..)",
+            Self::Whole(_) => "Whole(..)",
+        })
+    }
+}
+
 /// An encrypted image, from the client to the server.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct EncryptedImage {
     /// The key that it was encrypted with.
     pub key: KeyId,
@@ -51,6 +61,14 @@ pub struct EncryptedAnswer {
     pub ciphertext: Ciphertext,
 }
 
+impl fmt::Debug for EncryptedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptedAnswer")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The evaluation keys of one secret key, from the client to the server.
 #[derive(Clone)]
 pub struct ServerKeys {
@@ -58,6 +76,14 @@ pub struct ServerKeys {
     pub key: KeyId,
     /// The keys.
     pub keys: EvaluationKeys,
+}
+
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerKeys")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How the type of a ciphertext differs from the expected one; `None` if it does not.

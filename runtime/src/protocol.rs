@@ -26,6 +26,15 @@ pub struct Protocol {
     keys: Vec<KeyUse>,
 }
 
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protocol")
+            .field("plan", &self.plan.name)
+            .field("digest", &short(&self.digest))
+            .finish_non_exhaustive()
+    }
+}
+
 impl Protocol {
     /// Derives everything from a client plan.
     ///
@@ -96,7 +105,7 @@ impl Protocol {
 ///
 /// It is a SHA-256 of public material: the digest of the client plan, and a public encryption key
 /// modulo the first prime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
@@ -121,6 +130,12 @@ impl KeyId {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
     }
 }
 

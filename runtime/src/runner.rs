@@ -1,5 +1,6 @@
 //! A plan that answers images in one process: on plain numbers, with modelled errors, or encrypted.
 
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ir::eval::ckks::{ClearMachine, RangeStatistic};
@@ -40,6 +41,20 @@ enum Execution {
     Clear(Box<ClearMachine>),
     Noisy(Box<NoisyInterpreter>),
     Encrypted(Box<(Client, Server)>),
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let execution = match &self.execution {
+            Execution::Clear(_) => "clear",
+            Execution::Noisy(_) => "noisy",
+            Execution::Encrypted(_) => "encrypted",
+        };
+        f.debug_struct("Runner")
+            .field("plan", &self.plan.name)
+            .field("execution", &execution)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Runner {

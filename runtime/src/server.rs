@@ -1,5 +1,6 @@
 //! What a server does: it runs a plan on ciphertexts with evaluation keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ir::plan::Plan;
@@ -20,6 +21,15 @@ pub struct Server {
     protocol: Arc<Protocol>,
     backend: CkksBackend,
     key: KeyId,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("plan", &self.plan.name)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {

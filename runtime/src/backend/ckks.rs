@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ckks::Context;
@@ -24,7 +25,7 @@ use crate::observer::{Activity, Observed, Observer};
 
 mod weights;
 
-pub use weights::{EncodedBias, EncodedMap};
+use weights::{EncodedBias, EncodedMap};
 
 /// By how much a result's scale may differ from the schedule's.
 const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
@@ -39,6 +40,15 @@ pub struct CkksBackend {
     biases: BTreeMap<ValueId, EncodedBias>,
     polynomials: Vec<ChebyshevPolynomial>,
     bootstrappers: BTreeMap<(u32, BootstrapVariant), Bootstrapper>,
+}
+
+impl fmt::Debug for CkksBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CkksBackend")
+            .field("plan", &self.plan.name)
+            .field("maps", &self.maps.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl CkksBackend {

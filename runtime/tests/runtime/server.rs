@@ -29,6 +29,32 @@ fn what_a_program_holds_may_be_sent_to_and_shared_by_threads() {
     check::<heddle_runtime::Error>();
 }
 
+#[test]
+fn what_a_program_holds_prints_no_secret() {
+    let plan = toy::plan();
+    let protocol = Protocol::of(&plan, any()).unwrap();
+    let client = Client::generate(&protocol).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let image = client.encrypt("x", &toy::tensor(1)).unwrap();
+    let id = client.id();
+    assert_eq!(format!("{client:?}"), format!("Client(KeyId({id}))"));
+    let image_key = client.image_key().unwrap();
+    assert_eq!(format!("{image_key:?}"), format!("ImageKey(KeyId({id}))"));
+    assert_eq!(
+        format!("{keys:?}"),
+        format!("ServerKeys {{ key: KeyId({id}), .. }}")
+    );
+    assert_eq!(
+        format!("{image:?}"),
+        format!("EncryptedImage {{ key: KeyId({id}), ciphertext: Seeded(..) }}")
+    );
+    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, &()).unwrap();
+    assert_eq!(
+        format!("{server:?}"),
+        format!("Server {{ plan: \"toy\", key: KeyId({id}), .. }}")
+    );
+}
+
 /// The bytes of an answer's ciphertext.
 fn bytes(server_of: &Protocol, answer: &EncryptedAnswer) -> Vec<u8> {
     let mut bytes = Vec::new();
