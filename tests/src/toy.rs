@@ -273,7 +273,7 @@ pub fn plan() -> Plan {
     b.finish(vec![x], image, logits)
 }
 
-/// A chain of `x ← 0.9 − 1.8·|x|`, with `|x| = 2·relu(x) − x` and a bootstrap at each step, as a
+/// A chain of `x ← 0.9 − 1.8·|x|`, with `|x| = 2·relu(x) − x` and a bootstrap after each link, as a
 /// residual network computes it. The outputs are the refreshed values. The map keeps real values in
 /// [−1, 1] and multiplies small deviations, imaginary ones too, by 1.8.
 pub fn chain(length: usize, variant: BootstrapVariant, relu: &[Chebyshev]) -> Plan {

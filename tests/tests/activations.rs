@@ -145,8 +145,8 @@ fn in_plain(model: &Model, image: &[f32]) -> Vec<f64> {
 }
 
 fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = machine
+    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = interpreter
         .run(&pack(&plan.input, "image", image).unwrap(), |_, _| {})
         .unwrap();
     unpack(&plan.output, &slots).unwrap()

@@ -43,8 +43,8 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .into_iter()
         .map(f64::from)
         .collect();
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = machine
+    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = interpreter
         .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();
     let clear = unpack(&plan.output, &slots).unwrap();

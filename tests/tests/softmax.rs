@@ -55,9 +55,9 @@ fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed = pack(&plan.input, "image", image).unwrap();
-    let batch = machine.run_batch(&[packed]).unwrap();
+    let batch = interpreter.run_batch(&[packed]).unwrap();
     assert!(
         batch.ranges.iter().all(|range| range.overflows == 0),
         "{:?}",
@@ -148,10 +148,12 @@ fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
     let compilation = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
-    let machine = SlotMachine::new(graph, &plan.weights).unwrap();
+    let interpreter = SlotMachine::new(graph, &plan.weights).unwrap();
     let image = image(7);
     let packed = pack(&plan.input, "image", &image).unwrap();
-    let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
+    let exact = interpreter
+        .run(&packed, Activations::Exact, |_, _| {})
+        .unwrap();
     let plain = nn::run(&model, &image).unwrap();
     let expected = probabilities(plain.into_iter().map(f64::from).collect());
     // Slots without a class take part by less than 2^-17.
@@ -210,11 +212,11 @@ fn an_inverse_sine_brings_logits_closer() {
             summary.contains("a bootstrap fails with probability 2^-"),
             "{summary}"
         );
-        let machine = SlotMachine::new(&packed, &plan.weights).unwrap();
+        let interpreter = SlotMachine::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
             let slots = pack(&plan.input, "image", image).unwrap();
-            let ideal = machine
+            let ideal = interpreter
                 .run(&slots, Activations::Approximated, |_, _| {})
                 .unwrap();
             let ideal = unpack(&plan.output, &ideal).unwrap();

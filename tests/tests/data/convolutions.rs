@@ -38,12 +38,13 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
             ..Options::new(preprocess.clone())
         };
         let plan = compile(model.clone(), &options).unwrap().plan;
-        let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+        let interpreter =
+            ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
         let inputs: Vec<Vec<f64>> = images
             .iter()
             .map(|image| pack(&plan.input, "image", image).unwrap())
             .collect();
-        let batch = machine.run_batch(&inputs).unwrap();
+        let batch = interpreter.run_batch(&inputs).unwrap();
         for (image, slots) in images.iter().zip(&batch.outputs) {
             let reference: Vec<f64> = nn::run(&model, image)
                 .unwrap()
