@@ -1,4 +1,11 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(
+    all(feature = "compiler", feature = "client"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "compiler", feature = "client")),
+    doc = "Encrypted inference of pretrained networks."
+)]
 //!
 //! # What there is
 //!
