@@ -4,10 +4,10 @@
 //! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
 
 use crate::dft::{DftDirection, DftPlan};
-use crate::eval_mod::{EvalMod, polynomial_depth};
+use crate::eval_mod::EvalMod;
 use crate::failure::{self, Convention};
 use crate::keys::{KeyKind, KeyUse};
-use crate::{Error, GaloisElement, Parameters, Secret};
+use crate::{Error, GaloisElement, Parameters, Secret, chebyshev};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -89,7 +89,7 @@ impl BootstrapParameters {
 
     /// Levels that EvalMod uses.
     pub fn eval_mod_depth(&self) -> usize {
-        polynomial_depth(self.degree) + self.double_angles as usize + self.eval_mod.arcsine_depth()
+        chebyshev::depth(self.degree as usize) + self.double_angles as usize + self.eval_mod.arcsine_depth()
     }
 
     /// The level of a refreshed ciphertext.

@@ -12,6 +12,7 @@ mod remez;
 pub use arcsine::Arcsine;
 
 use crate::bootstrap::BootstrapParameters;
+use crate::chebyshev;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 use std::fmt;
@@ -48,7 +49,7 @@ impl EvalMod {
     pub fn arcsine_depth(self) -> usize {
         match self {
             Self::Cosine => 0,
-            Self::Arcsine { degree } => polynomial_depth(degree),
+            Self::Arcsine { degree } => chebyshev::depth(degree as usize),
         }
     }
 }
@@ -79,11 +80,6 @@ impl FromStr for EvalMod {
             }
         }
     }
-}
-
-/// Levels that a polynomial of this degree uses: `⌈log2(degree + 1)⌉`.
-pub(crate) fn polynomial_depth(degree: u32) -> usize {
-    (u32::BITS - degree.leading_zeros()) as usize
 }
 
 /// The fitted functions of one choice.
@@ -131,7 +127,7 @@ impl SineFit {
 
     /// `sin(2πx)` as the polynomial and the double angles give it.
     pub fn sine(&self, x: f64) -> f64 {
-        let mut y = chebyshev(&self.coefficients, (x - self.centre) / self.half_width);
+        let mut y = chebyshev::evaluate(&self.coefficients, (x - self.centre) / self.half_width);
         for _ in 0..self.double_angles {
             y = 2.0 * y * y - 1.0;
         }
@@ -198,15 +194,6 @@ impl Interval {
             degree: parameters.degree as usize,
         }
     }
-}
-
-/// `Σ c_k·T_k(x)` by Clenshaw's recurrence.
-pub(crate) fn chebyshev(coefficients: &[f64], x: f64) -> f64 {
-    let (mut b1, mut b2) = (0.0, 0.0);
-    for &c in coefficients.iter().skip(1).rev() {
-        (b1, b2) = (c + 2.0 * x * b1 - b2, b1);
-    }
-    coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 pub mod bootstrap;
 pub mod bsgs;
+pub mod chebyshev;
 pub mod dft;
 mod error;
 pub mod eval_mod;
@@ -18,6 +19,7 @@ pub mod keys;
 pub mod literal;
 pub mod named;
 pub mod primes;
+pub mod scale;
 pub mod security;
 
 pub use error::Error;

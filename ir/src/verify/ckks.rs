@@ -2,6 +2,7 @@
 
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::scale::same_log_scale;
 
 use super::maps::{check_map, check_polynomial, layouts_are_sound};
 use super::{Violation, Violations, at, check_dead, check_ends};
@@ -17,9 +18,6 @@ mod parallel;
 mod siso;
 
 pub use diagonals::verify_diagonals;
-
-/// Relative difference up to which two scales are equal, as a difference of their log2.
-const SCALE_TOLERANCE: f64 = 1.5 / (1_u64 << 40) as f64;
 
 /// The parameters that a schedule is made for.
 #[derive(Clone, Copy, Debug)]
@@ -272,10 +270,6 @@ struct Operation<'a> {
     operands: Vec<CiphertextType>,
 }
 
-fn same_scale(a: f64, b: f64) -> bool {
-    (a - b).abs() <= SCALE_TOLERANCE
-}
-
 impl<'a> Operation<'a> {
     fn of(
         schedule: &'a Schedule,
@@ -450,7 +444,7 @@ impl<'a> Operation<'a> {
         rest.iter().find_map(|other| {
             let agrees = first.level == other.level
                 && (matches!(self.op, Op::Multiply)
-                    || same_scale(first.log_scale, other.log_scale))
+                    || same_log_scale(first.log_scale, other.log_scale))
                 && (matches!(
                     self.op,
                     Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. }
@@ -463,7 +457,7 @@ impl<'a> Operation<'a> {
         let found = self.result;
         let agrees = found.level == expected.level
             && found.log_slots == expected.log_slots
-            && same_scale(found.log_scale, expected.log_scale);
+            && same_log_scale(found.log_scale, expected.log_scale);
         if !agrees {
             wrong.push(format!("expected {expected}, found {found}"));
         }

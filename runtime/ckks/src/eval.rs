@@ -14,6 +14,9 @@ use crate::context::Context;
 use crate::encode::Encoder;
 use crate::error::Error;
 use crate::keys::EvaluationKeys;
+use heddle_params::scale::same_scale;
+
+pub use heddle_params::scale::SCALE_TOLERANCE;
 
 /// Evaluates on ciphertexts with a server's keys. Cheap to clone.
 #[derive(Clone)]
@@ -50,12 +53,9 @@ impl Evaluator {
     }
 }
 
-/// Scales of summands may differ by this factor from one another.
-pub const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
-
 /// Checks that two scales are equal but for rounding.
 pub(crate) fn check_scales(op: &'static str, left: f64, right: f64) -> Result<(), Error> {
-    if (left / right - 1.0).abs() <= SCALE_TOLERANCE {
+    if same_scale(left, right) {
         Ok(())
     } else {
         Err(Error::ScaleMismatch {

@@ -14,6 +14,7 @@ use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId, Schedule};
 use heddle_ir::plan::Plan;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::scale;
 use rayon::prelude::*;
 
 use super::Backend;
@@ -25,9 +26,6 @@ use crate::progress::{Progress, Show};
 mod weights;
 
 pub use weights::{EncodedBias, EncodedMap};
-
-/// By how much a result's scale may differ from the schedule's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 
 /// Executes one plan's schedule on ciphertexts. Holds the plan's weights, encoded, and evaluation
 /// keys; nothing secret.
@@ -137,7 +135,7 @@ impl<'p> CkksBackend<'p> {
             source,
         })?;
         let fits = result.level() == step.ty.level
-            && (result.scale() / step.ty.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+            && scale::same_scale(result.scale(), step.ty.scale());
         if !fits {
             let message = format!(
                 "the schedule says level {} and scale 2^{}, the result is at level {} and scale 2^{}",

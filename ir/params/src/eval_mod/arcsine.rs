@@ -1,7 +1,8 @@
 //! The inverse sine that takes away the sine's cubic term (Lee, Lee, Kim and No, EUROCRYPT 2021).
 
-use super::{EvalMod, chebyshev, polynomial_depth, remez};
+use super::{EvalMod, remez};
 use crate::bootstrap::BootstrapParameters;
+use crate::chebyshev;
 use std::f64::consts::{PI, TAU};
 
 /// Grid points on the interval.
@@ -49,7 +50,7 @@ impl Arcsine {
             coefficients
         };
         let error =
-            |combination: &[f64], i: usize| chebyshev(&spread(combination), points[i]) - wanted[i];
+            |combination: &[f64], i: usize| chebyshev::evaluate(&spread(combination), points[i]) - wanted[i];
         let coefficients = spread(&remez::minimax(&rows, &wanted, error));
         Self {
             coefficients,
@@ -59,11 +60,11 @@ impl Arcsine {
 
     /// The message behind a sine of `2π·m/R`.
     pub fn apply(&self, sine: f64) -> f64 {
-        chebyshev(&self.coefficients, sine / self.half_width)
+        chebyshev::evaluate(&self.coefficients, sine / self.half_width)
     }
 
     /// Levels that it uses.
     pub fn depth(&self) -> usize {
-        polynomial_depth(self.coefficients.len() as u32 - 1)
+        chebyshev::depth(self.coefficients.len() - 1)
     }
 }

@@ -5,8 +5,9 @@
 //! precision: a system that is nearly singular leaves directions open in which the polynomial does not matter on the
 //! intervals, and least squares with a tiny regularisation keeps these small.
 
+use super::Interval;
 use super::least_squares::least_squares;
-use super::{Interval, chebyshev};
+use crate::chebyshev;
 use std::f64::consts::PI;
 
 /// Grid points per interval; an interval has fewer than five extrema.
@@ -50,7 +51,7 @@ pub(super) fn cosine(interval: &Interval) -> (f64, f64, Vec<f64>) {
     let cosines: Vec<f64> = points.iter().map(|x| (factor * (x - 0.25)).cos()).collect();
     let wanted: Vec<f64> = cosines.iter().zip(&weights).map(|(c, w)| c * w).collect();
     let error = |coefficients: &[f64], i: usize| {
-        (chebyshev(coefficients, points[i] / half_width) - cosines[i]) * weights[i]
+        (chebyshev::evaluate(coefficients, points[i] / half_width) - cosines[i]) * weights[i]
     };
     (0.0, half_width, minimax(&rows, &wanted, error))
 }

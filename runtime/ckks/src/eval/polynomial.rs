@@ -89,11 +89,7 @@ impl ChebyshevPolynomial {
 
     /// The value at a plain number, by Clenshaw's recurrence.
     pub fn evaluate_plain(&self, x: f64) -> f64 {
-        let (mut b1, mut b2) = (0.0, 0.0);
-        for &c in self.coefficients[1..].iter().rev() {
-            (b1, b2) = (c + 2.0 * x * b1 - b2, b1);
-        }
-        self.coefficients[0] + x * b1 - b2
+        heddle_params::chebyshev::evaluate(&self.coefficients, x)
     }
 }
 

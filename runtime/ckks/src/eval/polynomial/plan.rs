@@ -59,7 +59,7 @@ pub(crate) fn power_depth(k: usize) -> usize {
 
 /// Levels that a polynomial of this degree uses: `⌈log2(degree + 1)⌉`.
 pub(crate) fn depth(degree: usize) -> usize {
-    power_depth(degree + 1)
+    heddle_params::chebyshev::depth(degree)
 }
 
 fn degree(coefficients: &[f64]) -> usize {
