@@ -54,15 +54,15 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let by_default = BootstrapParameters::with_eval_mod(options.eval_mod);
     let depth = by_default.eval_mod_depth();
     let (literal, bootstrap) = match options.convolution {
-        Convolution::SingleLevel => (named::set_b_literal_with(depth), by_default),
+        Convolution::SingleLevel => (named::n16_qp1714_dense_literal_with(depth), by_default),
         Convolution::MultiplexedParallel => (
-            named::set_a_literal_with(depth),
-            named::set_a_bootstrap_with(options.eval_mod),
+            named::n16_qp1684_dense_literal_with(depth),
+            named::n16_qp1684_dense_bootstrap_with(options.eval_mod),
         ),
         Convolution::Siso => {
-            let bootstrap = named::set_s_bootstrap_with(options.eval_mod);
+            let bootstrap = named::n16_qp1750_sparse64_bootstrap_with(options.eval_mod);
             (
-                named::set_s_literal_with(bootstrap.eval_mod_depth()),
+                named::n16_qp1750_sparse64_literal_with(bootstrap.eval_mod_depth()),
                 bootstrap,
             )
         }

@@ -21,8 +21,8 @@ fn needs(parameters: &Parameters) -> Vec<KeyNeed> {
 #[test]
 fn named_sets_need_what_the_oracle_says() {
     let sets = [
-        (named::set_a(), named::set_a_bootstrap()),
-        (named::set_b(), BootstrapParameters::default()),
+        (named::n16_qp1684_dense(), named::n16_qp1684_dense_bootstrap()),
+        (named::n16_qp1714_dense(), BootstrapParameters::default()),
         (
             named::toy_with(12, 10).unwrap(),
             BootstrapParameters::with_eval_mod(EvalMod::Arcsine { degree: 5 }),
@@ -51,7 +51,7 @@ fn named_sets_need_what_the_oracle_says() {
 
 /// The keys of set B for a few operations, edited.
 fn edited(edit: impl FnOnce(&mut Vec<KeyUse>)) {
-    let (parameters, bootstrap) = (named::set_b(), BootstrapParameters::default());
+    let (parameters, bootstrap) = (named::n16_qp1714_dense(), BootstrapParameters::default());
     let machine = Machine {
         parameters: parameters.literal(),
         bootstrap: &bootstrap,
@@ -85,5 +85,5 @@ fn a_key_too_many_is_noticed() {
 #[test]
 #[should_panic(expected = "marked insecure")]
 fn a_wrong_mark_is_noticed() {
-    check_parameters(&named::set_b(), true);
+    check_parameters(&named::n16_qp1714_dense(), true);
 }

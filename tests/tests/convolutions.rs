@@ -146,7 +146,7 @@ fn rotations_and_levels_are_those_of_the_papers_formulas() {
     for (shortcut, expected) in [(Shortcut::A, 19), (Shortcut::B, 21)] {
         let compilation = compiled(&resnet::cifar(20, shortcut, 1), Ring::Secure);
         let literal = &compilation.plan.parameters;
-        assert_eq!(*literal, heddle_params::named::set_a_literal());
+        assert_eq!(*literal, heddle_params::named::n16_qp1684_dense_literal());
         let schedule = &compilation.plan.schedule;
         let found = scheduled(schedule);
         let shapes = convolutions(&compilation.model);

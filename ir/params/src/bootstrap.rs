@@ -5,8 +5,8 @@
 
 use crate::dft::{DftDirection, DftPlan};
 use crate::eval_mod::EvalMod;
+use crate::evaluation_key::{KeyKind, KeyUse};
 use crate::failure::{self, Convention};
-use crate::keys::{KeyKind, KeyUse};
 use crate::{Error, GaloisElement, Parameters, Secret, chebyshev};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -36,7 +36,8 @@ pub struct BootstrapParameters {
 }
 
 impl Default for BootstrapParameters {
-    /// K = 14, degree 62, one double angle, R = 2^10, scale 2^40, three factors each way: parameter set B.
+    /// K = 14, degree 62, one double angle, R = 2^10, scale 2^40, three factors each way: those of
+    /// `N16_QP1714_DENSE`.
     fn default() -> Self {
         Self {
             k: 14,
@@ -265,8 +266,8 @@ mod tests {
     use crate::named;
 
     #[test]
-    fn set_b_levels_and_key_counts() {
-        let params = named::set_b();
+    fn n16_qp1714_dense_levels_and_key_counts() {
+        let params = named::n16_qp1714_dense();
         let bootstrap = BootstrapParameters::default();
         assert_eq!(bootstrap.input_level(), 3);
         assert_eq!(bootstrap.eval_mod_level(&params), 25);
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn a_bootstrap_fails_where_one_of_its_coefficients_does() {
         let found = BootstrapParameters::default().failure_log2(
-            &named::set_b(),
+            &named::n16_qp1714_dense(),
             15,
             BootstrapVariant::Complex,
         );
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_eval_mod_has_its_depth_and_leaves_the_rest_to_the_network() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         for (eval_mod, depth) in EvalMod::ALL.into_iter().zip([7, 9, 10, 10]) {
             let bootstrap = BootstrapParameters::with_eval_mod(eval_mod);
             bootstrap.check(&params).unwrap();
@@ -320,7 +321,7 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_refused() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let with = |edit: fn(&mut BootstrapParameters)| {
             let mut b = BootstrapParameters::default();
             edit(&mut b);

@@ -149,8 +149,8 @@ mod tests {
     use crate::named;
 
     #[test]
-    fn set_b_uses_three_digits_at_the_top_and_one_at_the_bottom() {
-        let params = named::set_b();
+    fn n16_qp1714_dense_uses_three_digits_at_the_top_and_one_at_the_bottom() {
+        let params = named::n16_qp1714_dense();
         let top = params.key_switch_layout(28).unwrap();
         assert_eq!((top.digits.len(), top.specials), (3, 9));
         for level in 0..=4 {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn digits_cover_every_level_with_the_margin() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let literal = params.literal();
         for level in 0..=params.max_level() {
             let layout = params.key_switch_layout(level).unwrap();

@@ -16,27 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::{self, BootstrapParameters, BootstrapVariant};
 use crate::{Error, GaloisElement, Parameters};
 
-/// What an evaluation key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyKind {
-    /// Back to the secret after an automorphism.
-    Galois(GaloisElement),
-    /// From the secret's square to the secret.
-    Relin,
-    /// From the secret to the ephemeral sparse one, modulo `q_0·p_0`.
-    Encapsulate,
-    /// From the ephemeral sparse secret to the secret.
-    Decapsulate,
-}
-
-/// One evaluation key: what it does and the level of the ciphertexts it acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyUse {
-    /// What it does.
-    pub kind: KeyKind,
-    /// The highest level it is used at.
-    pub level: usize,
-}
+pub use crate::evaluation_key::{KeyKind, KeyUse};
 
 /// What an operation needs keys for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -157,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_key_serves_all_levels_of_one_number_of_digits() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let digits = |level| params.key_switch_layout(level).unwrap().digits.len();
         let needs = [
             rotation(3, 2),

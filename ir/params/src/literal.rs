@@ -285,11 +285,11 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::named::set_b_literal;
+    use crate::named::n16_qp1714_dense_literal;
 
     #[test]
     fn the_modulus_limit_is_enforced_to_the_bit() {
-        let mut literal = set_b_literal();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_p = vec![50, 50, 50, 50, 50, 50, 50, 50, 41, 41];
         assert_eq!(
             literal.log_q.iter().chain(&literal.log_p).sum::<u32>(),
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_large_encapsulation_modulus_is_refused() {
-        let mut literal = set_b_literal();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_n = 15;
         literal.log_q = vec![50, 40, 40];
         literal.log_p = vec![50, 50];
@@ -322,7 +322,7 @@ mod tests {
     fn insecure_sets_need_the_token_and_are_marked() {
         let literal = ParametersLiteral {
             log_n: 12,
-            ..set_b_literal()
+            ..n16_qp1714_dense_literal()
         };
         let message = Parameters::new(literal.clone()).unwrap_err().to_string();
         assert!(
@@ -335,7 +335,7 @@ mod tests {
                 .is_insecure()
         );
         assert!(
-            !Parameters::insecure(set_b_literal(), Insecure::acknowledged())
+            !Parameters::insecure(n16_qp1714_dense_literal(), Insecure::acknowledged())
                 .unwrap()
                 .is_insecure()
         );
@@ -344,7 +344,7 @@ mod tests {
     #[test]
     fn malformed_literals_are_refused() {
         let with = |edit: fn(&mut ParametersLiteral)| {
-            let mut literal = set_b_literal();
+            let mut literal = n16_qp1714_dense_literal();
             edit(&mut literal);
             Parameters::new(literal).unwrap_err()
         };
@@ -372,8 +372,8 @@ mod tests {
 
     #[test]
     fn the_digest_follows_the_content() {
-        let a = Parameters::new(set_b_literal()).unwrap();
-        let mut literal = set_b_literal();
+        let a = Parameters::new(n16_qp1714_dense_literal()).unwrap();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_p.pop();
         assert_eq!(a.digest(), a.clone().digest());
         assert_ne!(a.digest(), Parameters::new(literal).unwrap().digest());

@@ -6,7 +6,7 @@
 //! map is read once for all of them and the loops over images become vector instructions.
 
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::eval_mod::Reduction;
+use heddle_params::sine_fit::Reduction;
 use rayon::prelude::*;
 
 use crate::ckks::{LinearMapId, Op, Schedule};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::eval_mod::{Reduction, SineFit};
+use heddle_params::sine_fit::{Reduction, SineFit};
 
 use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn context() -> Arc<Context> {
-    Context::new(named::set_b()).expect("the machine has the kernel that is asked for")
+    Context::new(named::n16_qp1714_dense()).expect("the machine has the kernel that is asked for")
 }
 
 fn label(context: &Context, operation: &str, limbs: usize) -> String {

@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let start = Instant::now();
     let parameters = BootstrapParameters::with_eval_mod(options.eval_mod);
-    let literal = named::set_b_literal_with(parameters.eval_mod_depth());
+    let literal = named::n16_qp1714_dense_literal_with(parameters.eval_mod_depth());
     let context = Context::new(Parameters::new(literal)?)?;
     let bootstrappers = options
         .log_slots

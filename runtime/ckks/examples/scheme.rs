@@ -62,7 +62,7 @@ fn convolution() -> Vec<usize> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let params = named::set_b();
+    let params = named::n16_qp1714_dense();
     let n = params.n();
     let context = time("context", 1, || Context::new(params.clone()))?;
     println!(

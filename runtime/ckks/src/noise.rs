@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn seeds_repeat_and_errors_have_their_deviation() {
-        let model = NoiseModel::new(&named::set_b());
+        let model = NoiseModel::new(&named::n16_qp1714_dense());
         let draw = |seed: u64| {
             let mut slots = vec![0.0; 1 << 13];
             Simulator::new(&model, seed).disturb(&mut slots, 1.0);

@@ -200,7 +200,7 @@ fn context() -> Arc<Context> {
     // more than one thread.
     let literal = ParametersLiteral {
         secret: Secret::DenseTernary,
-        ..named::set_b().literal().clone()
+        ..named::n16_qp1714_dense().literal().clone()
     };
     let parameters = named::over_small_ring(literal, 12).expect("a small ring");
     Context::new(parameters).expect("a kernel")

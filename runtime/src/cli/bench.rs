@@ -81,7 +81,7 @@ impl Bench {
         };
         threads.apply();
         let parameters = match self.insecure_log_n {
-            None => named::set_b(),
+            None => named::n16_qp1714_dense(),
             Some(log_n) => {
                 say("note: the parameters are insecure: the figures are for tests only");
                 named::toy(log_n)?

@@ -2,7 +2,7 @@
 
 use crate::eval::polynomial::ChebyshevPolynomial;
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::eval_mod::SineFit;
+use heddle_params::sine_fit::SineFit;
 
 /// A fitted cosine and what follows it, see [`heddle_params::eval_mod`].
 #[derive(Clone, Debug)]

@@ -229,7 +229,7 @@ fn full_size_bootstraps_share_keys() {
         println!("skipped: set HEDDLE_FULL=1 to bootstrap at N = 2^16 (4 GiB of memory)");
         return;
     }
-    let context = Context::new(named::set_b()).unwrap();
+    let context = Context::new(named::n16_qp1714_dense()).unwrap();
     let secret = SecretKey::generate(&context).unwrap();
     let parameters = BootstrapParameters::default();
     let bootstrappers = [14, 13, 12].map(|log_slots| {

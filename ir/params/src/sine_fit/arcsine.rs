@@ -1,8 +1,9 @@
 //! The inverse sine that takes away the sine's cubic term (Lee, Lee, Kim and No, EUROCRYPT 2021).
 
-use super::{EvalMod, remez};
+use super::remez;
 use crate::bootstrap::BootstrapParameters;
 use crate::chebyshev;
+use crate::eval_mod::EvalMod;
 use std::f64::consts::{PI, TAU};
 
 /// Grid points on the interval.
