@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use heddle_compiler::compile::{Options, compile};
+use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::nn;
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
         ..Options::new(Preprocess::named("cifar10").expect("a built-in set"))
     };
-    let plan = compile(model.clone(), &options)?.plan;
+    let plan = compile(model.clone(), &options, &())?.plan;
     let protocol = Protocol::of(&plan, Accept::Secure)?;
     let security = protocol.context().parameters().security().bits;
     println!(

@@ -328,11 +328,11 @@ pub fn texts(data: &[u8]) -> bool {
         for (_, compiled) in &*COMPILED {
             let plan = &compiled.plan;
             let parameters = plan.checked_parameters().expect("the plan is sound");
-            let machine = verify::ckks::Machine {
+            let target = heddle_ir::ckks::Target {
                 parameters: &parameters,
                 bootstrap: &plan.bootstrap,
             };
-            if verify::ckks::verify(&schedule, machine, Some(&plan.weights)).is_empty() {
+            if verify::ckks::verify(&schedule, target, Some(&plan.weights)).is_empty() {
                 verify::ckks::verify_diagonals(&schedule, &plan.weights);
                 summary(&schedule);
             }

@@ -1,5 +1,5 @@
-//! The third stage: the levelled CKKS schedule, the operations that the encrypted machine executes
-//! in the order of their ids.
+//! The third stage: the levelled CKKS schedule, the operations that the runtime executes in the
+//! order of their ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, ValueId};
 use crate::linear::{LinearMap, ProductPart};
 use crate::slot::Chebyshev;
+
+mod target;
+
+pub use target::Target;
 
 /// The type of a ciphertext.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

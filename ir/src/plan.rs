@@ -15,7 +15,7 @@ use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::ckks::{Op, Schedule};
+use crate::ckks::{Op, Schedule, Target};
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
 use crate::nn::{AxisOrder, LinearOp};
@@ -30,7 +30,7 @@ mod client;
 mod wire;
 
 pub use client::{ClientPlan, Port};
-use wire::{Header, WireAxisOrder, WireOutcome, WireTensor};
+use wire::{Header, WireAxisOrder, WireOutputKind, WireTensor};
 
 /// Most elements of all weights together.
 const MAX_ELEMENTS: usize = 1 << 29;
@@ -67,7 +67,7 @@ pub struct ActivationRecord {
 
 impl RangeRecord {
     /// How many times larger the bound is than what calibration saw; `None` without samples.
-    pub fn head_room(&self) -> Option<f64> {
+    pub fn margin(&self) -> Option<f64> {
         self.observed.map(|observed| self.bound / observed)
     }
 }
@@ -75,7 +75,7 @@ impl RangeRecord {
 /// What the numbers are that a plan ends in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum OutputKind {
     /// One logit a class.
     #[default]
     Logits,
@@ -83,7 +83,7 @@ pub enum Outcome {
     Probabilities,
 }
 
-impl Outcome {
+impl OutputKind {
     /// One of the numbers, in words.
     pub fn noun(self) -> &'static str {
         match self {
@@ -136,7 +136,7 @@ pub struct Plan {
     /// Where the results lie, and their range.
     pub output: SlotType,
     /// What the results are.
-    pub outcome: Outcome,
+    pub output_kind: OutputKind,
     /// The axis order that the model's file takes an image in.
     pub input_order: AxisOrder,
     /// From pixels to the image's elements.
@@ -188,7 +188,7 @@ impl Plan {
             needs: self.schedule.key_needs(),
             input,
             output,
-            outcome: self.outcome,
+            output_kind: self.output_kind,
             preprocess: self.preprocess.clone(),
             labels: self.labels.clone(),
         })
@@ -297,11 +297,11 @@ impl Plan {
                 ));
             }
         }
-        let machine = verify::ckks::Machine {
+        let target = Target {
             parameters: &parameters,
             bootstrap: &self.bootstrap,
         };
-        let violations = verify::ckks::verify(&self.schedule, machine, Some(&self.weights));
+        let violations = verify::ckks::verify(&self.schedule, target, Some(&self.weights));
         verify::require("ckks", &violations)?;
         for (what, ty) in [("input", &self.input), ("output", &self.output)] {
             if let Err(message) = check_packing(ty) {
@@ -347,7 +347,7 @@ impl Plan {
             bootstrap: (&self.bootstrap).into(),
             input: (&self.input).into(),
             output: (&self.output).into(),
-            outcome: WireOutcome::from(self.outcome).into(),
+            output_kind: WireOutputKind::from(self.output_kind).into(),
             input_order: WireAxisOrder::from(self.input_order).into(),
             preprocess: (&self.preprocess).into(),
             labels: self.labels.clone(),
@@ -435,7 +435,7 @@ impl Plan {
             model_digest.map_err(|_| reader.damaged("its model digest is not 32 bytes"))?;
         let input_order = WireAxisOrder::try_from(header.input_order)
             .map_err(|_| reader.damaged("its axis order is unknown"))?;
-        let outcome = WireOutcome::try_from(header.outcome)
+        let output_kind = WireOutputKind::try_from(header.output_kind)
             .map_err(|_| reader.damaged("what its results are is unknown"))?;
         let preprocess = header
             .preprocess
@@ -451,7 +451,7 @@ impl Plan {
             weights,
             input: header.input.into(),
             output: header.output.into(),
-            outcome: outcome.into(),
+            output_kind: output_kind.into(),
             input_order: input_order.into(),
             preprocess,
             labels: header.labels,
@@ -568,7 +568,7 @@ fn with_referenced_weights(schedule: &Schedule, weights: &Weights) -> (Schedule,
 pub(crate) mod tests {
     use super::*;
     use crate::graph::ValueId;
-    use crate::test_support::{machine, schedule, slot_graph};
+    use crate::test_support::{parameters, schedule, slot_graph};
     use heddle_params::eval_mod::EvalMod;
 
     /// The small ring of tests is insecure.
@@ -579,7 +579,7 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> Plan {
         let (schedule, weights) = schedule();
         let (packed, _) = slot_graph();
-        let (parameters, bootstrap) = machine();
+        let (parameters, bootstrap) = parameters();
         Plan {
             name: "small".into(),
             model_digest: [3; 32],
@@ -590,7 +590,7 @@ pub(crate) mod tests {
             weights,
             input: packed.ty(ValueId(0)).clone(),
             output: packed.ty(packed.outputs()[0]).clone(),
-            outcome: Outcome::Probabilities,
+            output_kind: OutputKind::Probabilities,
             input_order: AxisOrder::Hwc,
             preprocess: Preprocess::named("mnist").unwrap(),
             labels: vec!["cat".into(), "dog".into(), "frog".into()],
@@ -628,7 +628,7 @@ pub(crate) mod tests {
         let mut other = plan.clone();
         other.ranges[0].bound = 3.5;
         assert_ne!(other.digest().unwrap(), plan.digest().unwrap());
-        assert_eq!(plan.ranges[0].head_room(), Some(1.5));
+        assert_eq!(plan.ranges[0].margin(), Some(1.5));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.plan");
         plan.write_file(&path).unwrap();
@@ -651,9 +651,9 @@ pub(crate) mod tests {
             let wire = wire::WireBootstrap::from(&plan.bootstrap);
             assert_eq!(BootstrapParameters::from(wire), plan.bootstrap);
         }
-        let softmax = Outcome::Probabilities.of_logits(vec![800.0, 800.0 + 3_f64.ln()]);
+        let softmax = OutputKind::Probabilities.of_logits(vec![800.0, 800.0 + 3_f64.ln()]);
         assert!((softmax[0] - 0.25).abs() < 1e-12 && (softmax[1] - 0.75).abs() < 1e-12);
-        assert_eq!(Outcome::Logits.of_logits(vec![3.0]), [3.0]);
+        assert_eq!(OutputKind::Logits.of_logits(vec![3.0]), [3.0]);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
+use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::{image, onnx};
-use heddle_ir::ckks::{Op, Schedule};
+use heddle_ir::ckks::{Op, Schedule, Target};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::linear::ProductPart;
 use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
@@ -36,7 +36,7 @@ fn options(ring: Ring, preprocess: &str, samples: Vec<Vec<f32>>) -> Options {
 
 fn compiled(model: &[u8], ring: Ring) -> Compilation {
     let model = onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap();
-    compile(model, &options(ring, "unit", Vec::new())).unwrap()
+    compile(model, &options(ring, "unit", Vec::new()), &()).unwrap()
 }
 
 /// Rotations of one convolution by their purpose: kernel, sums, selection, replication.
@@ -207,7 +207,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
             convolution,
             ..options(Ring::Insecure { log_n }, "unit", Vec::new())
         };
-        let compilation = compile(model, &options).unwrap();
+        let compilation = compile(model, &options, &()).unwrap();
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
         let plan = Plan::read(&bytes[..], "plan", Accept::Any(Insecure::acknowledged())).unwrap();
@@ -271,14 +271,14 @@ fn the_verifier_follows_the_algorithm() {
     );
     let plan = &compilation.plan;
     let parameters = plan.checked_parameters().unwrap();
-    let machine = verify::ckks::Machine {
+    let target = Target {
         parameters: &parameters,
         bootstrap: &plan.bootstrap,
     };
     let after = |edit: &dyn Fn(&mut Schedule)| -> String {
         let mut schedule = plan.schedule.clone();
         edit(&mut schedule);
-        let violations = verify::ckks::verify(&schedule, machine, Some(&plan.weights));
+        let violations = verify::ckks::verify(&schedule, target, Some(&plan.weights));
         let messages: Vec<String> = violations.iter().map(ToString::to_string).collect();
         messages.join("\n")
     };
@@ -383,7 +383,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
             convolution,
             ..options(ring, "imagenet", samples.clone())
         };
-        let plan = compile(model.clone(), &options).unwrap().plan;
+        let plan = compile(model.clone(), &options, &()).unwrap().plan;
         let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
         let inputs: Vec<Vec<f64>> = images
             .iter()

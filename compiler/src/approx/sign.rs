@@ -27,7 +27,7 @@ const SEARCH_STEPS: usize = 44;
 const SAMPLES: usize = 4000;
 
 /// Degrees for ReLU at precision α of the least depth, and of those the fewest products:
-/// `(α, degrees)`. [`super::search`] finds the same.
+/// `(α, degrees)`. The search in `search.rs` finds the same.
 pub const LEAST_DEPTH: [(u32, &[usize]); 8] = [
     (7, &[7, 7]),
     (8, &[7, 15]),

@@ -19,17 +19,16 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::wire::{
-    WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutcome, WireParameters, WirePreprocess,
+    WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutputKind, WireParameters, WirePreprocess,
     WireSlotType,
 };
-use super::{Outcome, check_accepted, check_labels, check_packing, check_preprocess, check_text};
-use crate::ckks::CiphertextType;
+use super::{OutputKind, check_accepted, check_labels, check_packing, check_preprocess, check_text};
+use crate::ckks::{CiphertextType, Target};
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
 use crate::preprocess::Preprocess;
 use crate::printable;
 use crate::slot::SlotType;
-use crate::verify;
 
 /// An input or output of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +59,7 @@ pub struct ClientPlan {
     /// The results.
     pub output: Port,
     /// What the results are.
-    pub outcome: Outcome,
+    pub output_kind: OutputKind,
     /// From pixels to the image's elements.
     pub preprocess: Preprocess,
     /// The names of the classes in the order of the results; may be empty.
@@ -85,8 +84,8 @@ struct Header {
     input: WirePort,
     #[prost(message, required, tag = "8")]
     output: WirePort,
-    #[prost(enumeration = "WireOutcome", tag = "9")]
-    outcome: i32,
+    #[prost(enumeration = "WireOutputKind", tag = "9")]
+    output_kind: i32,
     #[prost(message, required, tag = "10")]
     preprocess: WirePreprocess,
     #[prost(string, repeated, tag = "11")]
@@ -209,7 +208,7 @@ impl ClientPlan {
         }
         self.bootstrap.check(&parameters)?;
         keys::required(&parameters, &self.bootstrap, self.needs.iter().copied())?;
-        let machine = verify::ckks::Machine {
+        let target = Target {
             parameters: &parameters,
             bootstrap: &self.bootstrap,
         };
@@ -219,7 +218,7 @@ impl ClientPlan {
                 ciphertext,
             } = port;
             let checked = check_packing(packing)
-                .and_then(|()| machine.check_type(ciphertext))
+                .and_then(|()| target.check_type(ciphertext))
                 .and_then(|()| match ciphertext.slots() >= packing.layout.period() {
                     true => Ok(()),
                     false => Err(format!("{ciphertext} does not hold {packing}")),
@@ -249,7 +248,7 @@ impl ClientPlan {
             needs: self.needs.iter().map(Into::into).collect(),
             input: (&self.input).into(),
             output: (&self.output).into(),
-            outcome: WireOutcome::from(self.outcome).into(),
+            output_kind: WireOutputKind::from(self.output_kind).into(),
             preprocess: (&self.preprocess).into(),
             labels: self.labels.clone(),
         };
@@ -304,7 +303,7 @@ impl ClientPlan {
         if !sorted.eq(header.needs.iter().cloned()) {
             return Err(reader.damaged("the needs for keys are not in ascending order"));
         }
-        let outcome = WireOutcome::try_from(header.outcome)
+        let output_kind = WireOutputKind::try_from(header.output_kind)
             .map_err(|_| reader.damaged("what its results are is unknown"))?;
         let preprocess = (header.preprocess.decode())
             .ok_or_else(|| reader.damaged("its order of channels is unknown"))?;
@@ -317,7 +316,7 @@ impl ClientPlan {
             needs,
             input: header.input.into(),
             output: header.output.into(),
-            outcome: outcome.into(),
+            output_kind: output_kind.into(),
             preprocess,
             labels: header.labels,
         };

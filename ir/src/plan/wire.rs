@@ -6,7 +6,7 @@ use heddle_params::keys::KeyNeed;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
-use super::{ActivationRecord, Outcome, RangeRecord};
+use super::{ActivationRecord, OutputKind, RangeRecord};
 use crate::ckks::CiphertextType;
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
@@ -44,8 +44,8 @@ pub(super) struct Header {
     pub(super) schedule_bytes: u64,
     #[prost(message, repeated, tag = "14")]
     pub(super) weights: Vec<WireTensor>,
-    #[prost(enumeration = "WireOutcome", tag = "20")]
-    pub(super) outcome: i32,
+    #[prost(enumeration = "WireOutputKind", tag = "20")]
+    pub(super) output_kind: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -329,25 +329,25 @@ impl From<WireAxisOrder> for AxisOrder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
-pub(super) enum WireOutcome {
+pub(super) enum WireOutputKind {
     Logits = 0,
     Probabilities = 1,
 }
 
-impl From<Outcome> for WireOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Logits => Self::Logits,
-            Outcome::Probabilities => Self::Probabilities,
+impl From<OutputKind> for WireOutputKind {
+    fn from(output_kind: OutputKind) -> Self {
+        match output_kind {
+            OutputKind::Logits => Self::Logits,
+            OutputKind::Probabilities => Self::Probabilities,
         }
     }
 }
 
-impl From<WireOutcome> for Outcome {
-    fn from(wire: WireOutcome) -> Self {
+impl From<WireOutputKind> for OutputKind {
+    fn from(wire: WireOutputKind) -> Self {
         match wire {
-            WireOutcome::Logits => Self::Logits,
-            WireOutcome::Probabilities => Self::Probabilities,
+            WireOutputKind::Logits => Self::Logits,
+            WireOutputKind::Probabilities => Self::Probabilities,
         }
     }
 }

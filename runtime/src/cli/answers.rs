@@ -1,7 +1,7 @@
 //! One image's answer, what it is compared with, and the figures of many.
 
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -61,14 +61,14 @@ impl Answer {
         question: &Question,
         logits: Vec<f64>,
         reference: Option<&Model>,
-        outcome: Outcome,
+        output_kind: OutputKind,
         seconds: f64,
         key: Option<String>,
     ) -> Result<Self, Error> {
         let reference_logits = match reference {
             Some(model) => {
                 let logits = heddle_ir::eval::nn::run(model, &question.tensor)?;
-                Some(outcome.of_logits(logits.into_iter().map(f64::from).collect()))
+                Some(output_kind.of_logits(logits.into_iter().map(f64::from).collect()))
             }
             None => None,
         };
@@ -151,9 +151,9 @@ impl Answer {
             };
             line += &format!(
                 "; plaintext says {name}, largest {} difference {difference:.6} ({bits:.1} bits)",
-                plan.outcome.noun()
+                plan.output_kind.noun()
             );
-            line += &format!("\n  {:<10} {}", plan.outcome.plural(), list(&self.logits));
+            line += &format!("\n  {:<10} {}", plan.output_kind.plural(), list(&self.logits));
             if let Some(reference) = &self.reference_logits {
                 line += &format!("\n  plaintext  {}", list(reference));
             }

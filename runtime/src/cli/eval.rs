@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
-use heddle_ir::plan::Outcome;
+use heddle_ir::plan::OutputKind;
 use heddle_ir::printable;
 use heddle_ir::printable::cell;
 use serde::Serialize;
@@ -86,7 +86,7 @@ pub(super) struct Report {
     security_bits: f64,
     peak_rss_bytes: Option<u64>,
     /// What is compared.
-    outcome: Outcome,
+    outcome: OutputKind,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,7 +150,7 @@ impl Eval {
         }
         let report = Report {
             security_bits: security.bits,
-            outcome: plan.outcome,
+            outcome: plan.output_kind,
             ..Report::new(run, &answers, &ranges)
         };
         match self.json {
@@ -245,7 +245,7 @@ impl Report {
             seconds_per_image: mean(&answers.iter().map(|a| a.seconds).collect::<Vec<_>>())
                 .unwrap_or_default(),
             security_bits: 0.0,
-            outcome: Outcome::default(),
+            outcome: OutputKind::default(),
             peak_rss_bytes: peak_rss_bytes(),
         }
     }

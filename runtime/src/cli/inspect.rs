@@ -199,7 +199,7 @@ fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error
         "output",
         format_args!(
             "{classes} {} up to {:.4}; {labels}; {}",
-            plan.outcome.plural(),
+            plan.output_kind.plural(),
             plan.output.packing.range,
             plan.output.ciphertext
         ),
@@ -251,7 +251,7 @@ fn describe_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), E
 fn activations(plan: &Plan) -> String {
     let head_room = |range: &RangeRecord| {
         range
-            .head_room()
+            .margin()
             .map_or_else(|| "–".to_owned(), |times| format!("{times:.2}×"))
     };
     let known = plan.ranges.iter().filter_map(|range| {

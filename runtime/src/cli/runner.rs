@@ -166,7 +166,7 @@ impl<'a> Runner<'a> {
             .zip(logits)
             .map(|(image, logits)| {
                 let key = key.clone();
-                Answer::new(image, logits, reference, plan.outcome, seconds, key)
+                Answer::new(image, logits, reference, plan.output_kind, seconds, key)
             })
             .collect::<Result<_, Error>>()?;
         Ok((answers, ranges))

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::{self, Compilation, Options, Ring, compile};
-use heddle_compiler::pass::Explain;
+use heddle_compiler::{Compilation, Explain, Options, Ring, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::file::{
     Access, Content, Existing, Kind, MAX_TEXT, Outputs, Overwrite, Staged, commit_together,
     read_text,
 };
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::{printable, text};
 use heddle_params::bootstrap::BootstrapVariant;
@@ -47,9 +46,9 @@ pub fn run(args: Args) -> Result<()> {
             .insecure_log_n
             .map_or(Ring::Secure, |log_n| Ring::Insecure { log_n }),
         convolution: match args.convolution {
-            Convolution::SingleLevel => compile::Convolution::SingleLevel,
-            Convolution::MultiplexedParallel => compile::Convolution::MultiplexedParallel,
-            Convolution::Siso => compile::Convolution::Siso,
+            Convolution::SingleLevel => heddle_compiler::Convolution::SingleLevel,
+            Convolution::MultiplexedParallel => heddle_compiler::Convolution::MultiplexedParallel,
+            Convolution::Siso => heddle_compiler::Convolution::Siso,
         },
         variant: match args.bootstrap {
             Bootstrap::Real => BootstrapVariant::Real,
@@ -57,9 +56,9 @@ pub fn run(args: Args) -> Result<()> {
         },
         relu: relu_precision(&args)?,
         eval_mod: args.eval_mod,
-        outcome: match args.softmax {
-            true => Outcome::Probabilities,
-            false => Outcome::Logits,
+        output_kind: match args.softmax {
+            true => OutputKind::Probabilities,
+            false => OutputKind::Logits,
         },
         explain: if args.explain {
             Explain::Graphs
@@ -68,7 +67,7 @@ pub fn run(args: Args) -> Result<()> {
         },
     };
     progress.set_message("compiling");
-    let compilation = compile(model, &options)?;
+    let compilation = compile(model, &options, &())?;
     if let Some((path, existing)) = &outputs {
         progress.set_message("writing the plan");
         write_plans(&compilation.plan, path, *existing)?;

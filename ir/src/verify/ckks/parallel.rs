@@ -64,7 +64,7 @@ impl Operation<'_> {
             return wrong;
         };
         let (level, log_scale) = (self.result.level, self.result.log_scale);
-        if level != operand.level {
+        if self.expected_type().is_ok_and(|ty| ty.level != level) {
             wrong.push(format!("level {level} for operands at {}", operand.level));
         }
         if log_scale <= operand.log_scale {

@@ -31,7 +31,7 @@ impl Operation<'_> {
         }
         let operands = self.schedule.graph.operands(self.value);
         let (mut operands, mut types) = (&operands[..], &self.operands[..]);
-        let all = self.machine.parameters.n() / 2;
+        let all = self.target.parameters.n() / 2;
         for (index, term) in map.terms.iter().enumerate() {
             let count = convolution.products_of(index);
             let expected = term.input.period();
