@@ -13,7 +13,7 @@
 //! not malice.
 
 mod outputs;
-mod parts;
+mod partial;
 mod place;
 mod regular;
 #[cfg(all(unix, feature = "signals"))]
@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::printable;
 
 pub use outputs::{Content, Outputs, Overwrite};
-pub use parts::remove_unfinished;
+pub use partial::remove_unfinished;
 pub use regular::{MAX_TEXT, open_regular, read_regular, read_text};
 pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::printable;
+
 /// A tensor of the model. Printed as `w3`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WeightId(pub u32);
@@ -62,10 +64,7 @@ impl Tensor {
         for element in &self.data {
             hasher.update(element.to_le_bytes());
         }
-        hasher.finalize()[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        printable::hex(&hasher.finalize()[..4])
     }
 }
 

@@ -15,6 +15,8 @@ use heddle_params::keys::KeyUse;
 use heddle_params::{Accept, Parameters};
 use sha2::{Digest, Sha256};
 
+pub use heddle_ir::printable::hex;
+
 use crate::Error;
 
 /// A client plan with what follows from it.
@@ -133,9 +135,4 @@ impl fmt::Display for KeyId {
 /// The first eight hexadecimal digits of a digest.
 pub fn short(digest: &[u8]) -> String {
     hex(digest.get(..4).unwrap_or(digest))
-}
-
-/// A digest in hexadecimal digits.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

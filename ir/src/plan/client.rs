@@ -14,15 +14,16 @@ use std::path::Path;
 
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::keys::{self, KeyNeed, KeyUse};
-use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
+use heddle_params::{Accept, Parameters, ParametersLiteral};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::OutputKind;
+use super::checks::{self, check_accepted, check_packing, check_text};
 use super::wire::{
     WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutputKind, WireParameters, WirePreprocess,
-    WireSlotType,
+    WireSlotType, decode_output_kind,
 };
-use super::{OutputKind, check_accepted, check_labels, check_packing, check_preprocess, check_text};
 use crate::ckks::{CiphertextType, Target};
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
@@ -118,57 +119,13 @@ impl From<WirePort> for Port {
     }
 }
 
-/// Bits between scale and modulus that an input has at least, so that a message fits.
-const INPUT_ROOM: f64 = 2.0;
-
-/// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50 bits
-/// leaves to a scale of 42; primes are a little off their nominal size.
-const OUTPUT_ROOM: f64 = 7.9;
-
-/// Least log2 of an input's scale: below it, encryption's own error would drown the image.
-const LEAST_SCALE: f64 = 20.0;
-
-/// log2 of the largest probability with which a random ciphertext may pass for an answer in range.
-const ACCEPTANCE: f64 = -16.0;
-
-/// Whether the input's scale carries an image, and whether the output's leaves so much room to the
-/// modulus that a ciphertext which is no answer is out of range: a part of a slot is in range with
-/// probability 2^-(room - 2) at most.
-pub(super) fn check_room(
-    parameters: &Parameters,
-    input: &Port,
-    output: &Port,
-) -> Result<(), String> {
-    let room = |port: &Port| {
-        let limbs = &parameters.q()[..=port.ciphertext.level];
-        let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();
-        modulus - port.ciphertext.log_scale
-    };
-    if input.ciphertext.log_scale < LEAST_SCALE || room(input) < INPUT_ROOM {
-        return Err(format!("input: {} carries no image", input.ciphertext));
-    }
-    let parts = 2.0 * output.ciphertext.slots() as f64;
-    let accepted = -parts * (room(output) - 2.0);
-    if room(output) < OUTPUT_ROOM || accepted > ACCEPTANCE {
-        return Err(format!(
-            "output: {} leaves too little room to tell an answer from what is none",
-            output.ciphertext
-        ));
-    }
-    Ok(())
-}
-
 impl ClientPlan {
     /// The parameters with their primes; a set below 128 bits only where the plan says so.
     ///
     /// # Errors
     /// If the set is malformed, or weaker than it claims.
     pub fn checked_parameters(&self) -> Result<Parameters, Error> {
-        let accept = match self.insecure {
-            true => Accept::Any(Insecure::acknowledged()),
-            false => Accept::Secure,
-        };
-        Ok(Parameters::accepted(self.parameters.clone(), accept)?)
+        checks::parameters(&self.parameters, self.insecure)
     }
 
     /// The evaluation keys that the schedule's operations call for, ascending and without
@@ -198,9 +155,7 @@ impl ClientPlan {
     pub fn check(&self) -> Result<(), Error> {
         let fail = |what: String| Err(Error::Inconsistent(what));
         let parameters = self.checked_parameters()?;
-        if parameters.is_insecure() != self.insecure {
-            return fail("is marked insecure, but its parameters are not".to_owned());
-        }
+        checks::check_mark(&parameters, self.insecure)?;
         let names = [("name", &self.name)].into_iter();
         let texts = names.chain(self.labels.iter().map(|label| ("label", label)));
         for (what, text) in texts {
@@ -227,11 +182,8 @@ impl ClientPlan {
                 return fail(format!("{what}: {message}"));
             }
         }
-        if let Err(message) = check_room(&parameters, &self.input, &self.output) {
-            return fail(message);
-        }
-        check_preprocess(&self.preprocess)?;
-        check_labels(&self.labels, &self.output.packing)
+        let ends = [&self.input, &self.output];
+        checks::check_ends(&parameters, ends, &self.preprocess, &self.labels)
     }
 
     /// Writes the client plan as a file's bytes; `file` names it in errors.
@@ -303,10 +255,8 @@ impl ClientPlan {
         if !sorted.eq(header.needs.iter().cloned()) {
             return Err(reader.damaged("the needs for keys are not in ascending order"));
         }
-        let output_kind = WireOutputKind::try_from(header.output_kind)
-            .map_err(|_| reader.damaged("what its results are is unknown"))?;
-        let preprocess = (header.preprocess.decode())
-            .ok_or_else(|| reader.damaged("its order of channels is unknown"))?;
+        let output_kind = decode_output_kind(header.output_kind, &reader)?;
+        let preprocess = header.preprocess.decode(&reader)?;
         let plan = Self {
             name: header.name,
             plan_digest,
@@ -316,7 +266,7 @@ impl ClientPlan {
             needs,
             input: header.input.into(),
             output: header.output.into(),
-            output_kind: output_kind.into(),
+            output_kind,
             preprocess,
             labels: header.labels,
         };

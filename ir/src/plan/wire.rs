@@ -1,5 +1,7 @@
 //! The plan's header as protobuf messages; tags are never used for anything else.
 
+use std::io::Read;
+
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::keys::KeyNeed;
@@ -8,6 +10,8 @@ use prost::Message;
 
 use super::{ActivationRecord, OutputKind, RangeRecord};
 use crate::ckks::CiphertextType;
+use crate::error::Error;
+use crate::file::BlockReader;
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -281,7 +285,7 @@ impl From<&KeyNeed> for WireKeyNeed {
 }
 
 impl WireKeyNeed {
-    /// `None` for a kind that this version does not know, or numbers that no machine has.
+    /// `None` for a kind that this version does not know, or numbers that this machine cannot hold.
     pub(super) fn decode(&self) -> Option<KeyNeed> {
         let level = usize::try_from(self.level).ok()?;
         let bootstrap = |variant| {
@@ -352,6 +356,16 @@ impl From<WireOutputKind> for OutputKind {
     }
 }
 
+/// What the results are, of a header.
+pub(super) fn decode_output_kind<R: Read>(
+    wire: i32,
+    reader: &BlockReader<R>,
+) -> Result<OutputKind, Error> {
+    WireOutputKind::try_from(wire)
+        .map(Into::into)
+        .map_err(|_| reader.damaged("what its results are is unknown"))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 enum WireChannels {
@@ -389,14 +403,16 @@ impl From<&Preprocess> for WirePreprocess {
 }
 
 impl WirePreprocess {
-    /// `None` for an order of channels that this version does not know.
-    pub(super) fn decode(self) -> Option<Preprocess> {
-        let channels = match WireChannels::try_from(self.channels).ok()? {
+    /// The preprocessing, of a header.
+    pub(super) fn decode<R: Read>(self, reader: &BlockReader<R>) -> Result<Preprocess, Error> {
+        let channels = WireChannels::try_from(self.channels)
+            .map_err(|_| reader.damaged("its order of channels is unknown"))?;
+        let channels = match channels {
             WireChannels::Rgb => Channels::Rgb,
             WireChannels::Bgr => Channels::Bgr,
             WireChannels::Grey => Channels::Grey,
         };
-        Some(Preprocess {
+        Ok(Preprocess {
             scale: self.scale,
             mean: self.mean,
             std: self.std,

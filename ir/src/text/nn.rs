@@ -11,11 +11,8 @@ use crate::error::Error;
 use crate::graph::Graph;
 use crate::nn::{Activation, AxisOrder, Model, Op, TensorType};
 use crate::note::Note;
+use crate::printable::hex;
 use crate::weights::{Tensor, WeightId, Weights};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 fn print_weight(index: usize, tensor: &Tensor) -> String {
     let ty = TensorType::new(tensor.shape.clone());

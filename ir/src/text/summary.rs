@@ -1,7 +1,6 @@
 //! The schedule of a whole network as a table: one line for every step of the network rather than
 //! for every operation, and totals.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -348,7 +347,7 @@ pub fn summary(schedule: &Schedule) -> String {
         _ => format!(", {count} in {kind} convolutions"),
     };
     let (parallel_note, siso_note) = (note("parallel", parallel), note("SISO", siso));
-    let mut out = table(&rows);
+    let mut out = printable::table(&rows);
     let bootstraps = schedule.bootstraps();
     let _ = writeln!(
         out,
@@ -410,32 +409,6 @@ pub fn eval_mod(bootstrap: &BootstrapParameters) -> String {
         bootstrap.log_message_ratio,
         Reduction::new(bootstrap).error().log2(),
     )
-}
-
-/// Left-aligned columns, two spaces apart, without trailing spaces.
-fn table(rows: &[[String; 8]]) -> String {
-    let rows: Vec<[Cow<'_, str>; 8]> = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable::cell(cell)))
-        .collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Unfinished files: their names, the locks that tell the living from the dead, and the list of
-//! those that this process writes.
+//! Partial files: outputs while they are being written. This file has their names, the locks that
+//! tell living writers from dead ones, and the list of those that this process writes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -16,26 +16,26 @@ use std::{
 use super::place;
 use super::staged::Access;
 
-/// How the name of an unfinished file ends.
+/// How the name of a partial file ends.
 const SUFFIX: &str = ".heddle-part";
 
 /// Random hexadecimal digits before the suffix.
 const DIGITS: usize = 16;
 
-/// Most bytes of the output's own name in that of its part, so that the whole stays far below
-/// what any file system allows.
+/// Most bytes of the output's own name in that of its partial file, so that the whole stays far
+/// below what any file system allows.
 const STEM: usize = 100;
 
 /// More collisions or misunderstandings with other processes than this are no chance.
 const ATTEMPTS: usize = 100;
 
-/// The parts that this process has not put in place.
-static PARTS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// The partial files that this process has not put in place.
+static PARTIAL_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// The list of this process's parts. Whoever holds it keeps a signal from ending the process
+/// The list of this process's partial files. Whoever holds it keeps a signal from ending the process
 /// half-way and others from staging; it is held for moments only.
 pub(super) fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
-    PARTS.lock().unwrap_or_else(PoisonError::into_inner)
+    PARTIAL_FILES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As [`hold`], but gives up after a while.
@@ -43,8 +43,8 @@ pub(super) fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
 pub(super) fn hold_within(patience: Duration) -> Option<MutexGuard<'static, Vec<PathBuf>>> {
     let start = Instant::now();
     loop {
-        match PARTS.try_lock() {
-            Ok(parts) => return Some(parts),
+        match PARTIAL_FILES.try_lock() {
+            Ok(partial) => return Some(partial),
             Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) if start.elapsed() > patience => return None,
             Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
@@ -59,10 +59,10 @@ pub fn remove_unfinished() {
     remove_all(&mut hold());
 }
 
-pub(super) fn remove_all(parts: &mut Vec<PathBuf>) {
-    for part in parts.drain(..) {
+pub(super) fn remove_all(partial: &mut Vec<PathBuf>) {
+    for path in partial.drain(..) {
         // There is nobody left to tell that it could not be removed.
-        let _ = fs::remove_file(part);
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -70,13 +70,13 @@ pub(super) fn remove_all(parts: &mut Vec<PathBuf>) {
 ///
 /// Its name is never used again, so that removing it after it was renamed does no harm.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartialFile {
     pub(super) path: PathBuf,
     pub(super) file: File,
 }
 
-impl Part {
-    /// Makes a part for the file `name` in `folder`.
+impl PartialFile {
+    /// Makes a partial file for the file `name` in `folder`.
     pub(super) fn create(folder: &Path, name: &OsStr, access: Access) -> io::Result<Self> {
         let stem = stem(name);
         let folder = std::path::absolute(folder)?;
@@ -89,29 +89,29 @@ impl Part {
         #[cfg(not(unix))]
         let _ = access;
         for _ in 0..ATTEMPTS {
-            let path = folder.join(part_name(&stem)?);
+            let path = folder.join(partial_name(&stem)?);
             let opened = {
                 // Under the lock: a signal finds every file that exists on the list.
-                let mut parts = hold();
+                let mut partial = hold();
                 let opened = options.open(&path);
                 if opened.is_ok() {
-                    parts.push(path.clone());
+                    partial.push(path.clone());
                 }
                 opened
             };
-            let part = match opened {
+            let partial = match opened {
                 Ok(file) => Self { path, file },
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            if part.is_ours() {
-                return Ok(part);
+            if partial.is_ours() {
+                return Ok(partial);
             }
         }
         Err(io::Error::other("found no name for a temporary file"))
     }
 
-    /// Locks the new part. Between creation and lock another process may take it for a dead
+    /// Locks the new file. Between creation and lock another process may take it for a dead
     /// writer's: that one then holds the lock, or has removed the name already. With lock and
     /// name in hand nobody else touches it.
     fn is_ours(&self) -> bool {
@@ -124,16 +124,16 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        let mut parts = hold();
+        let mut partial = hold();
         // Gone already when it was renamed; nothing can be done when it cannot be removed.
         let _ = fs::remove_file(&self.path);
-        parts.retain(|part| *part != self.path);
+        partial.retain(|path| *path != self.path);
     }
 }
 
-/// The output's name as its parts carry it: readable, and the same for the same output.
+/// The output's name as its partial files carry it: readable, and the same for the same output.
 fn stem(name: &OsStr) -> String {
     let mut stem = name.to_string_lossy().into_owned();
     let mut end = stem.len().min(STEM);
@@ -144,15 +144,15 @@ fn stem(name: &OsStr) -> String {
     stem
 }
 
-fn part_name(stem: &str) -> io::Result<String> {
+fn partial_name(stem: &str) -> io::Result<String> {
     let mut random = [0; DIGITS / 2];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let random = u64::from_le_bytes(random);
     Ok(format!(".{stem}.{random:0DIGITS$x}{SUFFIX}"))
 }
 
-/// Whether `name` is that of a part for `stem`.
-fn is_part(name: &OsStr, stem: &str) -> bool {
+/// Whether `name` is that of a partial file for `stem`.
+fn is_partial(name: &OsStr, stem: &str) -> bool {
     let digits = name
         .to_str()
         .and_then(|name| name.strip_prefix('.'))
@@ -164,7 +164,7 @@ fn is_part(name: &OsStr, stem: &str) -> bool {
     })
 }
 
-/// Removes the parts for the file `name` in `folder` whose writers are dead, as a free lock
+/// Removes the partial files for the file `name` in `folder` whose writers are dead, as a free lock
 /// tells. What cannot be listed, opened, locked or removed stays.
 pub(super) fn remove_stale(folder: &Path, name: &OsStr) {
     let stem = stem(name);
@@ -173,7 +173,7 @@ pub(super) fn remove_stale(folder: &Path, name: &OsStr) {
     };
     for entry in entries.flatten() {
         let regular = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !regular || !is_part(&entry.file_name(), &stem) {
+        if !regular || !is_partial(&entry.file_name(), &stem) {
             continue;
         }
         let path = entry.path();
@@ -194,17 +194,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_parts_fit_and_are_told_apart() {
+    fn names_of_partial_files_fit_and_are_told_apart() {
         let long = "é".repeat(127);
         let stem = stem(OsStr::new(&long));
         assert_eq!(stem, "é".repeat(50));
         let odd = format!("x{long}");
         assert_eq!(super::stem(OsStr::new(&odd)).len(), 99);
-        let name = part_name("a.key").unwrap();
-        assert!(is_part(OsStr::new(&name), "a.key"), "{name}");
-        assert_ne!(name, part_name("a.key").unwrap());
+        let name = partial_name("a.key").unwrap();
+        assert!(is_partial(OsStr::new(&name), "a.key"), "{name}");
+        assert_ne!(name, partial_name("a.key").unwrap());
         for other in ["b.key", "a", "a.key.", ""] {
-            assert!(!is_part(OsStr::new(&name), other), "{other}");
+            assert!(!is_partial(OsStr::new(&name), other), "{other}");
         }
         for name in [
             ".a.key.heddle-part",
@@ -214,32 +214,32 @@ mod tests {
             "a.key.0123456789abcdef.heddle-part",
             ".a.key.0123456789abcdef.part",
         ] {
-            assert!(!is_part(OsStr::new(name), "a.key"), "{name}");
+            assert!(!is_partial(OsStr::new(name), "a.key"), "{name}");
         }
     }
 
     #[test]
-    fn a_new_part_is_ours_only_with_lock_and_name() {
+    fn a_new_partial_file_is_ours_only_with_lock_and_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
-        let open = || Part {
+        let open = || PartialFile {
             file: File::create(&path).unwrap(),
             path: path.clone(),
         };
         let cleaner = File::create(&path).unwrap();
         cleaner.try_lock().unwrap();
         assert!(!open().is_ours(), "a cleaner holds the lock");
-        let part = open();
+        let partial = open();
         fs::remove_file(&path).unwrap();
-        assert!(!part.is_ours(), "a cleaner has removed it");
+        assert!(!partial.is_ours(), "a cleaner has removed it");
         fs::write(&path, "").unwrap();
-        assert!(!part.is_ours(), "the name is another file's");
-        drop(part);
+        assert!(!partial.is_ours(), "the name is another file's");
+        drop(partial);
         assert!(open().is_ours());
     }
 
     #[test]
-    fn a_part_that_another_takes_for_dead_gets_another_name() {
+    fn a_partial_file_that_another_takes_for_dead_gets_another_name() {
         // A cleaner that is always at work: it takes whatever lock is free for a moment.
         let folder = tempfile::tempdir().unwrap();
         let done = std::sync::atomic::AtomicBool::new(false);
@@ -250,10 +250,10 @@ mod tests {
                 }
             });
             let survives = (0..500).all(|_| {
-                let part = Part::create(folder.path(), OsStr::new("x"), Access::Default).unwrap();
-                let named = place::names(&part.path, &part.file);
+                let partial = PartialFile::create(folder.path(), OsStr::new("x"), Access::Default).unwrap();
+                let named = place::names(&partial.path, &partial.file);
                 std::thread::yield_now();
-                named && place::names(&part.path, &part.file)
+                named && place::names(&partial.path, &partial.file)
             });
             done.store(true, std::sync::atomic::Ordering::Relaxed);
             cleaner.join().unwrap();
