@@ -1,4 +1,4 @@
-//! What every family's operations cost at each level.
+//! What every group's operations cost at each level.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
@@ -7,22 +7,22 @@ use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::linear::siso::SisoConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
 
-use super::families::Families;
+use super::channel_groups::ChannelGroups;
 use crate::analysis::cost::CostModel;
 use crate::analysis::rotations::counts;
 
-/// By family and level, up to `top`: the sum of its members' costs.
+/// By group and level, up to `top`: the sum of its members' costs.
 pub(super) fn by_level(
     graph: &SlotGraph,
-    families: &Families,
+    groups: &ChannelGroups,
     steps: &[Vec<TransformSteps>],
     cost: &CostModel<'_>,
     top: usize,
 ) -> Vec<Vec<f64>> {
-    let all = families.graph.values();
-    all.map(|family| {
+    let all = groups.graph.values();
+    all.map(|group| {
         let mut sums = vec![0.0; top + 1];
-        for value in families.members(family) {
+        for value in groups.members(group) {
             let at = cost_of(graph, value, &steps[value.index()], cost);
             for (level, sum) in sums.iter_mut().enumerate() {
                 *sum += at(level);
