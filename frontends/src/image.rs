@@ -7,16 +7,20 @@
 //! Only regular files are read, and reading is bounded: a file holds at most [`MAX_BYTES`] bytes,
 //! unpacked, one picture takes at most [`MAX_PICTURE_BYTES`], a PNG or JPEG has at most
 //! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
-//! below 512 MB. Whoever goes through [`Sources`] holds one picture at a time, unless it keeps them.
+//! below 512 MB. Whoever goes through [`ImageSet`] holds one picture at a time, unless it keeps them.
 
 mod folder;
+mod image_set;
 mod npy;
 mod photo;
 mod records;
-mod source;
 mod tensor;
 
-pub use source::{Sources, path_of, sources};
+use std::path::Path;
+
+use heddle_ir::printable;
+
+pub use image_set::{ImageSet, image_set, path_of};
 pub use tensor::to_tensor;
 
 /// Most bytes that a file of many images may hold, unpacked; they are kept in memory.
@@ -115,6 +119,14 @@ pub enum Error {
     },
 }
 
+/// Wraps what the system says of a file.
+fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |source| Error::Io {
+        file: printable::path(path),
+        source,
+    }
+}
+
 fn too_large(file: &str, found: u64, limit: u64, unit: &str, help: &'static str) -> Error {
     Error::TooLarge {
         file: file.into(),
@@ -199,7 +211,7 @@ impl Picture {
     }
 }
 
-/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together. [`sources`]
+/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together. [`image_set`]
 /// reads any number of them, one after the other.
 ///
 /// # Errors
@@ -208,7 +220,7 @@ impl Picture {
 pub fn read(spec: &str) -> Result<Vec<Picture>, Error> {
     let mut pictures = Vec::new();
     let mut taken = 0;
-    for picture in sources(spec)?.iter() {
+    for picture in image_set(spec)?.iter() {
         let picture = picture?;
         taken += picture.bytes() as u64;
         if taken > MAX_BYTES {

@@ -12,6 +12,7 @@
 mod attr;
 mod budget;
 mod build;
+mod call;
 mod dims;
 mod external;
 mod fold;

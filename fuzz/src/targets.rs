@@ -401,7 +401,7 @@ pub fn images(data: &[u8]) -> bool {
     let sets = ["cifar10", "mnist", "unit"].map(|name| Preprocess::named(name).expect("known"));
     with_file(data, |path| {
         let name = path.to_str().expect("the scratch folder's name is text");
-        let Ok(sources) = image::sources(name) else {
+        let Ok(sources) = image::image_set(name) else {
             return false;
         };
         let mut accepted = false;

@@ -13,7 +13,8 @@ use onnx_protobuf::{tensor_shape_proto, type_proto};
 use sha2::Digest;
 
 use super::attr::Attributes;
-use super::build::{Call, Graph, Traced, Value};
+use super::build::Graph;
+use super::call::{Call, Traced, Value};
 use super::external::ExternalData;
 use super::tensor::{Const, ElementType, check_rank};
 use super::view::View;

@@ -177,7 +177,7 @@ impl Encrypt {
             overwrite(self.force),
         )?;
         let protocol = self.plan.open()?;
-        let sources = image::sources(&self.image)?;
+        let sources = image::image_set(&self.image)?;
         let picture = match (sources.len(), sources.get(0)) {
             (1, Some(picture)) => picture?,
             (count, _) => {

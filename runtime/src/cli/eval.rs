@@ -16,7 +16,7 @@ use super::runner::{BackendKind, Runner, merge, reference};
 use super::{MemoryLimit, PlanFile, Threads, print, print_json, say};
 use crate::Error;
 use crate::files;
-use crate::image::{self, Sources};
+use crate::image::{self, ImageSet};
 use crate::progress::{Progress, Show};
 use crate::protocol::hex;
 
@@ -109,7 +109,7 @@ impl Eval {
         };
         let plan = self.plan.open()?;
         let security = plan.checked_parameters()?.security();
-        let mut sources = image::sources(&self.data)?;
+        let mut sources = image::image_set(&self.data)?;
         sources.truncate(self.limit.unwrap_or(usize::MAX));
         let reference = reference(&plan, self.reference.as_deref())?;
         let run = Run {
@@ -164,7 +164,7 @@ impl Eval {
     fn resumed(
         &self,
         run: &Run,
-        sources: &Sources,
+        sources: &ImageSet,
     ) -> Result<(Vec<Answer>, Vec<RangeStatistic>), Error> {
         let Some(path) = self.resume.as_deref().filter(|path| path.exists()) else {
             return Ok((Vec::new(), Vec::new()));

@@ -9,7 +9,7 @@ use super::machine::peak_rss_bytes;
 use super::runner::{BackendKind, Runner, merge, reference};
 use super::{MemoryLimit, PlanFile, Threads, print, print_json, say};
 use crate::Error;
-use crate::image::{self, Sources};
+use crate::image::{self, ImageSet};
 use crate::progress::{Progress, Show};
 
 /// Do all steps of client and server in one process, on many images.
@@ -53,9 +53,9 @@ impl Infer {
         self.threads.apply();
         let plan = self.plan.open()?;
         let security = plan.checked_parameters()?.security();
-        let mut sources: Option<Sources> = None;
+        let mut sources: Option<ImageSet> = None;
         for spec in &self.images {
-            let more = image::sources(spec)?;
+            let more = image::image_set(spec)?;
             match &mut sources {
                 Some(sources) => sources.extend(more),
                 None => sources = Some(more),

@@ -20,7 +20,7 @@ use crate::backend::clear::ClearBackend;
 use crate::backend::noisy::NoisyMachine;
 use crate::client::{Client, KeyLimit, Share};
 use crate::executor::execute;
-use crate::image::{Picture, Sources};
+use crate::image::{Picture, ImageSet};
 use crate::memory::Memory;
 use crate::packing::{pack, unpack};
 use crate::progress::Show;
@@ -122,7 +122,7 @@ impl<'a> Runner<'a> {
     /// If an image cannot be read or does not fit, or an operation fails.
     pub(super) fn run(
         &mut self,
-        sources: &Sources,
+        sources: &ImageSet,
         range: std::ops::Range<usize>,
         reference: Option<&Model>,
     ) -> Result<(Vec<Answer>, Vec<RangeStatistic>), Error> {

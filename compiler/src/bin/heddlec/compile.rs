@@ -158,7 +158,7 @@ fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
 
 fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec<Vec<f32>>> {
     let mut samples = Vec::new();
-    for picture in image::sources(spec)?.iter() {
+    for picture in image::image_set(spec)?.iter() {
         let (sample, note) = image::to_tensor(&picture?, preprocess, shape)?;
         if let Some(note) = note {
             say(&format!("note: {note}"));

@@ -2,8 +2,8 @@
 
 use heddle_ir::nn::{Activation, GeluForm, Op};
 
-use super::gated::Placeholder;
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::{Graph, Placeholder};
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
 
 pub(super) fn relu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {

@@ -1,4 +1,4 @@
-//! Finding out what a file holds, and reading one image of it at a time.
+//! Image sets: finding out what files hold, and reading one image at a time.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
@@ -13,7 +13,7 @@ use super::folder::Found;
 use super::npy::{self, Npy};
 use super::photo::Place;
 use super::records::{self, Records};
-use super::{Error, MAX_BYTES, MAX_FILES, Picture, Pixels, photo, too_large};
+use super::{Error, MAX_BYTES, MAX_FILES, Picture, Pixels, io_error, photo, too_large};
 
 /// Bytes to which every gzipped file may unpack; beyond, it may grow to ten times its length.
 const MAX_SMALL: u64 = 64 << 20;
@@ -31,26 +31,27 @@ struct Container {
     layout: Layout,
 }
 
+/// Where images are read from.
 #[derive(Clone, Debug)]
-enum Source {
+enum Origin {
     /// A file with one image.
     File(PathBuf),
     /// A run of images of a batch, from this one on.
     Batch(Arc<Container>, usize),
 }
 
-/// A source, and the number of images up to its last one.
+/// A run of images of one origin, and the number of images up to its last one.
 #[derive(Clone, Debug)]
-struct Part {
+struct Run {
     end: usize,
-    source: Source,
+    origin: Origin,
 }
 
 /// The images that a name stands for. PNG, JPEG and `.npy` files of a folder are opened only when
 /// they are read; a batch is held as the bytes of its file and cut into images on demand.
 #[derive(Clone, Debug)]
-pub struct Sources {
-    parts: Vec<Part>,
+pub struct ImageSet {
+    runs: Vec<Run>,
 }
 
 /// The file or folder that `spec` names, without a selection.
@@ -58,7 +59,7 @@ pub fn path_of(spec: &str) -> PathBuf {
     split(spec).0.into()
 }
 
-/// A path and the selection behind `#`, if that is not a part of a file's name.
+/// A path and the selection behind `#`, if that does not belong to a file's name.
 fn split(spec: &str) -> (&str, Option<&str>) {
     match spec.rsplit_once('#') {
         Some((path, selection)) if !Path::new(spec).exists() => (path, Some(selection)),
@@ -70,10 +71,10 @@ fn split(spec: &str) -> (&str, Option<&str>) {
 ///
 /// # Errors
 /// If a file cannot be read, is no picture or too large, or the selection after `#` is none.
-pub fn sources(spec: &str) -> Result<Sources, Error> {
+pub fn image_set(spec: &str) -> Result<ImageSet, Error> {
     let (path, selection) = split(spec);
     let path = Path::new(path);
-    let mut sources = if path.is_dir() {
+    let mut images = if path.is_dir() {
         let mut found = Found::of_at_most(MAX_FILES);
         found.collect(path, 0)?;
         if found.files.is_empty() {
@@ -81,18 +82,18 @@ pub fn sources(spec: &str) -> Result<Sources, Error> {
                 folder: printable::path(path),
             });
         }
-        let part = |(index, file)| Part {
+        let run = |(index, file)| Run {
             end: index + 1,
-            source: Source::File(file),
+            origin: Origin::File(file),
         };
-        Sources {
-            parts: found.files.into_iter().enumerate().map(part).collect(),
+        ImageSet {
+            runs: found.files.into_iter().enumerate().map(run).collect(),
         }
     } else {
         open(path)?
     };
     if let Some(selection) = selection {
-        let count = sources.len();
+        let count = images.len();
         let range = parse(selection).filter(|range| !range.is_empty() && range.end <= count);
         let Some(range) = range else {
             let file = printable::path(path);
@@ -103,16 +104,16 @@ pub fn sources(spec: &str) -> Result<Sources, Error> {
                 count,
             });
         };
-        sources.truncate(range.end);
-        sources.skip(range.start);
+        images.truncate(range.end);
+        images.skip(range.start);
     }
-    Ok(sources)
+    Ok(images)
 }
 
-impl Sources {
+impl ImageSet {
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.parts.last().map_or(0, |part| part.end)
+        self.runs.last().map_or(0, |run| run.end)
     }
 
     /// Whether there are no images.
@@ -123,44 +124,44 @@ impl Sources {
     /// Keeps the first `limit` images.
     pub fn truncate(&mut self, limit: usize) {
         if limit == 0 {
-            self.parts.clear();
+            self.runs.clear();
         }
-        let kept = self.parts.partition_point(|part| part.end < limit) + 1;
-        self.parts.truncate(kept);
-        if let Some(last) = self.parts.last_mut() {
+        let kept = self.runs.partition_point(|run| run.end < limit) + 1;
+        self.runs.truncate(kept);
+        if let Some(last) = self.runs.last_mut() {
             last.end = last.end.min(limit);
         }
     }
 
     /// Drops the first `count` images, which are not all.
     fn skip(&mut self, count: usize) {
-        let (part, inner) = self.position(count);
-        self.parts.drain(..part);
-        if let Some(Part {
-            source: Source::Batch(_, first),
+        let (run, inner) = self.position(count);
+        self.runs.drain(..run);
+        if let Some(Run {
+            origin: Origin::Batch(_, first),
             ..
-        }) = self.parts.first_mut()
+        }) = self.runs.first_mut()
         {
             *first += inner;
         }
-        for part in &mut self.parts {
-            part.end -= count;
+        for run in &mut self.runs {
+            run.end -= count;
         }
     }
 
-    /// The part that holds an image, and which of the part's images it is.
+    /// The run that holds an image, and which of the run's images it is.
     fn position(&self, index: usize) -> (usize, usize) {
-        let part = self.parts.partition_point(|part| part.end <= index);
-        let start = part.checked_sub(1).map_or(0, |last| self.parts[last].end);
-        (part, index - start)
+        let run = self.runs.partition_point(|run| run.end <= index);
+        let start = run.checked_sub(1).map_or(0, |last| self.runs[last].end);
+        (run, index - start)
     }
 
     /// Appends the images of `other`.
     pub fn extend(&mut self, other: Self) {
         let count = self.len();
-        self.parts.extend(other.parts.into_iter().map(|part| Part {
-            end: count + part.end,
-            ..part
+        self.runs.extend(other.runs.into_iter().map(|run| Run {
+            end: count + run.end,
+            ..run
         }));
     }
 
@@ -170,20 +171,20 @@ impl Sources {
     /// # Errors
     /// If its file cannot be read, is damaged or too large.
     pub fn get(&self, index: usize) -> Option<Result<Picture, Error>> {
-        let (part, inner) = self.position(index);
-        self.parts.get(part).map(|part| part.source.read(inner))
+        let (run, inner) = self.position(index);
+        self.runs.get(run).map(|run| run.origin.read(inner))
     }
 
     /// Reads one image after the other.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Result<Picture, Error>> + '_ {
         (0..self.len()).map(|index| {
-            let (part, inner) = self.position(index);
-            self.parts[part].source.read(inner)
+            let (run, inner) = self.position(index);
+            self.runs[run].origin.read(inner)
         })
     }
 }
 
-impl Source {
+impl Origin {
     fn read(&self, index: usize) -> Result<Picture, Error> {
         match self {
             Self::File(path) => photo_or_first(path),
@@ -229,13 +230,6 @@ fn parse(selection: &str) -> Option<Range<usize>> {
             let index: usize = selection.parse().ok()?;
             Some(index..index.checked_add(1)?)
         }
-    }
-}
-
-pub(super) fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |source| Error::Io {
-        file: printable::path(path),
-        source,
     }
 }
 
@@ -334,21 +328,21 @@ fn sibling_labels(path: &Path, count: usize) -> Option<Vec<u8>> {
     }
 }
 
-fn open(path: &Path) -> Result<Sources, Error> {
-    let one = |source| Sources {
-        parts: vec![Part { end: 1, source }],
+fn open(path: &Path) -> Result<ImageSet, Error> {
+    let one = |origin| ImageSet {
+        runs: vec![Run { end: 1, origin }],
     };
     match load(path, MAX_BYTES)? {
-        Content::Photo(..) => Ok(one(Source::File(path.to_path_buf()))),
+        Content::Photo(..) => Ok(one(Origin::File(path.to_path_buf()))),
         Content::Bytes(bytes) if photo::format(&bytes).is_some() => {
-            Ok(one(Source::File(path.to_path_buf())))
+            Ok(one(Origin::File(path.to_path_buf())))
         }
         Content::Bytes(bytes) => {
             let container = Arc::new(container(path, bytes)?);
             let end = container.count();
-            let source = Source::Batch(container, 0);
-            Ok(Sources {
-                parts: vec![Part { end, source }],
+            let origin = Origin::Batch(container, 0);
+            Ok(ImageSet {
+                runs: vec![Run { end, origin }],
             })
         }
     }
@@ -431,21 +425,21 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_cut_and_joined_across_their_files() {
+    fn image_sets_are_cut_and_joined_across_their_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = batch(folder.path());
-        let labels = |sources: &Sources| -> Vec<u8> {
-            let all = sources
+        let labels = |images: &ImageSet| -> Vec<u8> {
+            let all = images
                 .iter()
                 .map(|picture| picture.unwrap().label.unwrap());
             let all: Vec<u8> = all.collect();
-            assert_eq!(all.len(), sources.len());
-            let at = |index| sources.get(index).unwrap().unwrap().label.unwrap();
+            assert_eq!(all.len(), images.len());
+            let at = |index| images.get(index).unwrap().unwrap().label.unwrap();
             assert!((0..all.len()).all(|index| at(index) == all[index]));
-            assert!(sources.get(all.len()).is_none());
+            assert!(images.get(all.len()).is_none());
             all
         };
-        let of = |selection: &str| sources(&format!("{path}{selection}")).unwrap();
+        let of = |selection: &str| image_set(&format!("{path}{selection}")).unwrap();
         let mut joined = of("#1..4");
         joined.extend(of("#0"));
         joined.extend(of(""));
@@ -539,9 +533,9 @@ mod tests {
             ("cifar10_train_1000.bin", 1000, None),
             ("mnist/t10k-images-idx3-ubyte.gz", 10_000, Some(7)),
         ] {
-            let sources = sources(data.join(file).to_str().unwrap()).unwrap();
-            assert_eq!(sources.len(), count);
-            let first = sources.get(0).unwrap().unwrap();
+            let images = image_set(data.join(file).to_str().unwrap()).unwrap();
+            assert_eq!(images.len(), count);
+            let first = images.get(0).unwrap().unwrap();
             assert!(
                 label.is_none() || first.label == label,
                 "{file}: {:?}",
