@@ -26,7 +26,7 @@ use heddle_runtime::protocol::Protocol;
 use crate::files::{scratch, with_file};
 use crate::frame::Framed;
 use crate::mutate::Format;
-use crate::oracle::{Machine, check_keys, check_parameters, needs_of};
+use crate::oracle::{self, check_keys, check_parameters, needs_of};
 use crate::seeds::{COMPILED, TINY, any};
 
 /// A target.
@@ -188,12 +188,12 @@ pub fn client(data: &[u8]) -> bool {
     };
     let parameters = client.checked_parameters().expect("the plan is checked");
     check_parameters(&parameters, client.insecure);
-    let machine = Machine {
+    let target = oracle::Target {
         parameters: &client.parameters,
         bootstrap: &client.bootstrap,
     };
     let keys = client.required_keys().expect("the plan is checked");
-    check_keys(machine, &keys, &machine.keys(needs));
+    check_keys(target, &keys, &target.keys(needs));
     if client.parameters.log_n <= SMALL_RING {
         follow(client);
     }
