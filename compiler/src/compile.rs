@@ -25,14 +25,14 @@ pub struct Compilation {
     pub log: PassLog,
 }
 
-/// Compiles an imported model. The same model and options give the byte-identical plan, whatever the
-/// observer does.
+/// Compiles an imported model. The same model and options give the byte-identical plan, whatever
+/// the observer does.
 ///
 /// # Errors
-/// If the model does not pass its verifier, the range of an activation cannot be told, a calibration
-/// image has another size or gives a value that is not finite, a feature map does not fit a
-/// ciphertext, an operation is deeper than the levels between two bootstraps, or the options call for
-/// parameters below 128 bits.
+/// If the model does not pass its verifier, the range of an activation cannot be told, a
+/// calibration image has another size or gives a value that is not finite, a feature map does not
+/// fit a ciphertext, an operation is deeper than the levels between two bootstraps, or the options
+/// call for parameters below 128 bits.
 pub fn compile(
     model: Model,
     options: &Options,

@@ -1,8 +1,8 @@
 //! Heddle's compiler: from a tensor graph to a plan for encrypted inference.
 //!
-//! [`compile()`] runs the passes in the order of `pipeline.rs`; each lives in a file of its own under
-//! [`passes`] and is verified after it ran. The compiler never links the encryption engine: a plan is
-//! data. It prints nothing; an [`Observer`] is told how it gets on.
+//! [`compile()`] runs the passes in the order of `pipeline.rs`; each lives in a file of its own
+//! under [`passes`] and is verified after it ran. The compiler never links the encryption engine: a
+//! plan is data. It prints nothing; an [`Observer`] is told how it gets on.
 //!
 //! ```
 //! use heddle_compiler::{Options, Ring, compile};

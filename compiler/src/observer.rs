@@ -9,8 +9,8 @@ pub trait Observer: Sync {
         let _ = pass;
     }
 
-    /// `done` of `total` calibration images have been evaluated. Called from several threads, so that
-    /// calls may overtake one another.
+    /// `done` of `total` calibration images have been evaluated. Called from several threads, so
+    /// that calls may overtake one another.
     fn images_calibrated(&self, done: usize, total: usize) {
         let _ = (done, total);
     }

@@ -15,8 +15,8 @@ pub enum Ring {
     /// N = 2^16 at 128-bit security: the set `N16_QP1714_DENSE`, or `N16_QP1684_DENSE` where
     /// convolutions take two levels. There is none for SISO convolutions.
     Secure,
-    /// The same chain of primes over another ring, smaller for tests: without security. At degree 2^16
-    /// the set of SISO convolutions is used as it is.
+    /// The same chain of primes over another ring, smaller for tests: without security. At degree
+    /// 2^16 the set of SISO convolutions is used as it is.
     Insecure {
         /// log2 of the ring's degree.
         log_n: u32,
@@ -29,14 +29,14 @@ pub enum Convolution {
     /// One sparse matrix by its diagonals, shortcut and join included: one level.
     #[default]
     SingleLevel,
-    /// The algorithm of Lee et al., ICML 2022, under the parameter set `N16_QP1684_DENSE`: two levels.
-    /// A convolution that it cannot express (strides that differ between the axes, or a feature map
-    /// that does not fit the grid) is evaluated at a single level.
+    /// The algorithm of Lee et al., ICML 2022, under the parameter set `N16_QP1684_DENSE`: two
+    /// levels. A convolution that it cannot express (strides that differ between the axes, or a
+    /// feature map that does not fit the grid) is evaluated at a single level.
     MultiplexedParallel,
-    /// One channel per ciphertext, as in Lee et al., arXiv 2106.07229, under that paper's parameters,
-    /// `N16_QP1750_SPARSE64`, which are not secure: [`Ring::Secure`] refuses them. One level. All other
-    /// linear layers (matrix products, pools that are no sums over the whole map) are evaluated at a
-    /// single level too, by their diagonals.
+    /// One channel per ciphertext, as in Lee et al., arXiv 2106.07229, under that paper's
+    /// parameters, `N16_QP1750_SPARSE64`, which are not secure: [`Ring::Secure`] refuses them. One
+    /// level. All other linear layers (matrix products, pools that are no sums over the whole map)
+    /// are evaluated at a single level too, by their diagonals.
     Siso,
 }
 

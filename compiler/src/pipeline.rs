@@ -196,7 +196,8 @@ impl Pipeline<'_> {
             )?;
         }
         let cost = CostModel::new(self.parameters, self.bootstrap);
-        // Linear maps run where an activation has used up its levels, one above what bootstraps take.
+        // Linear maps run where an activation has used up its levels, one above what bootstraps
+        // take.
         let level = self.bootstrap.input_level() + 1;
         let packed = packed.pass_with_remarks(
             share_sums::NAME,

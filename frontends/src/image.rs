@@ -1,13 +1,14 @@
 //! Pictures: PNG and JPEG files, `.npy` tensors, CIFAR binary batches and idx files (also gzipped).
 //!
 //! What a file holds is told by its content, not by its name. A file of many images takes an index
-//! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A folder
-//! means every picture and tensor in it, sorted by name, subfolders included.
+//! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A
+//! folder means every picture and tensor in it, sorted by name, subfolders included.
 //!
 //! Only regular files are read, and reading is bounded: a file holds at most [`MAX_BYTES`] bytes,
 //! unpacked, one picture takes at most [`MAX_PICTURE_BYTES`], a PNG or JPEG has at most
 //! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
-//! below 512 MB. Whoever goes through [`ImageSet`] holds one picture at a time, unless it keeps them.
+//! below 512 MB. Whoever goes through [`ImageSet`] holds one picture at a time, unless it keeps
+//! them.
 
 mod folder;
 mod image_set;
@@ -114,7 +115,7 @@ pub enum Error {
         found: String,
         /// What the model takes.
         expected: String,
-        /// The mend.
+        /// How to fix it.
         help: String,
     },
 }
@@ -211,12 +212,12 @@ impl Picture {
     }
 }
 
-/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together. [`image_set`]
-/// reads any number of them, one after the other.
+/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together.
+/// [`image_set`] reads any number of them, one after the other.
 ///
 /// # Errors
-/// If a file cannot be read, is no picture, is damaged or too large, the selection after `#` is none,
-/// or the images are too many.
+/// If a file cannot be read, is no picture, is damaged or too large, the selection after `#` is
+/// none, or the images are too many.
 pub fn read(spec: &str) -> Result<Vec<Picture>, Error> {
     let mut pictures = Vec::new();
     let mut taken = 0;

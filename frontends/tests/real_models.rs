@@ -84,8 +84,8 @@ fn assert_close(logits: &[f32], expected: &[f64], what: &str) {
     }
 }
 
-/// The first ten logits of onnxruntime 1.31.1 for an artificial image: other exporters, channels-last
-/// files and networks that end in a softmax among them.
+/// The first ten logits of onnxruntime 1.31.1 for an artificial image: other exporters,
+/// channels-last files and networks that end in a softmax among them.
 #[test]
 fn other_exporters_agree_with_onnxruntime() {
     let Some(data) = data() else { return };

@@ -1,5 +1,5 @@
-//! Mutation by structure: [`crate::frame`] and [`crate::proto`] for files of blocks and protobuf, [`crate::plain`] for
-//! what has no structure.
+//! Mutation by structure: [`crate::frame`] and [`crate::proto`] for files of blocks and protobuf,
+//! [`crate::plain`] for what has no structure.
 
 use std::io::{Read, Write};
 

@@ -77,18 +77,18 @@ pub enum Op {
     /// The encrypted image.
     Input,
     /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
-    /// scale. The result holds the shares of the map's sums, see [`LinearMap::doublings`]. The diagonals are encoded at the scale that is the quotient of the result's and the
-    /// operands'.
+    /// scale. The result holds the shares of the map's sums, see [`LinearMap::doublings`]. The
+    /// diagonals are encoded at the scale that is the quotient of the result's and the operands'.
     LinearTransform {
         /// Which map.
         map: LinearMapId,
         /// The rotations, one entry for every term.
         steps: Vec<TransformSteps>,
     },
-    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a convolution, multiplexed parallel or SISO,
-    /// not rescaled; one operand per plaintext, all at one level and scale. The plaintexts fill the
-    /// result's slots, or those of an operand that has more, and are encoded at the scale that is the
-    /// quotient of the result's and the operands'.
+    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a convolution, multiplexed parallel or
+    /// SISO, not rescaled; one operand per plaintext, all at one level and scale. The plaintexts
+    /// fill the result's slots, or those of an operand that has more, and are encoded at the scale
+    /// that is the quotient of the result's and the operands'.
     MultiplyAccumulate {
         /// Which convolution.
         map: LinearMapId,
@@ -174,8 +174,8 @@ impl Schedule {
         frees
     }
 
-    /// Whether an addition halves the period of its operands: it adds a value and its rotation by half of
-    /// its slots.
+    /// Whether an addition halves the period of its operands: it adds a value and its rotation by
+    /// half of its slots.
     pub fn halves_period(&self, value: ValueId) -> bool {
         let graph = &self.graph;
         let [x, y] = graph.operands(value)[..] else {
@@ -199,8 +199,8 @@ impl Schedule {
         self.polynomials.get(id.0 as usize)
     }
 
-    /// The probability that a bootstrap fails, at worst and in a whole inference; `None` without bootstraps. The
-    /// bootstrapping parameters have passed their check.
+    /// The probability that a bootstrap fails, at worst and in a whole inference; `None` without
+    /// bootstraps. The bootstrapping parameters have passed their check.
     pub fn failure(
         &self,
         parameters: &Parameters,

@@ -89,7 +89,7 @@ impl Kind {
     }
 
     /// How to get a sound file of this kind.
-    fn mend(self) -> &'static str {
+    fn remedy(self) -> &'static str {
         match self {
             Self::Plan | Self::ClientPlan => "make the plan again with `heddlec`",
             Self::SecretKey | Self::PublicKey | Self::EvaluationKeys => {
@@ -264,10 +264,10 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
     let kind = Kind::of_code(code);
     if version != VERSION {
         let what = kind.map_or("file".to_owned(), |kind| kind.to_string());
-        let mend = kind.map_or("make it again", Kind::mend);
+        let remedy = kind.map_or("make it again", Kind::remedy);
         return fail(format!(
             "is a {what} of format version {version}, this program reads version {VERSION}\n\
-             help: {mend} of this version"
+             help: {remedy} of this version"
         ));
     }
     let Some(kind) = kind else {
@@ -277,7 +277,7 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
     if len > kind.max_header() {
         return fail(format!(
             "is damaged: its header claims {len} bytes\nhelp: {}",
-            kind.mend()
+            kind.remedy()
         ));
     }
     Ok((kind, len))
@@ -344,9 +344,9 @@ impl<R: Read> BlockReader<R> {
         &self.file
     }
 
-    /// An error that says that the file is damaged, what shows it, and how to mend it.
+    /// An error that says that the file is damaged, what shows it, and how to fix it.
     pub fn damaged(&self, what: &str) -> Error {
-        let message = format!("is damaged: {what}\nhelp: {}", self.kind.mend());
+        let message = format!("is damaged: {what}\nhelp: {}", self.kind.remedy());
         Error::File {
             file: self.file.clone(),
             message,
@@ -354,7 +354,7 @@ impl<R: Read> BlockReader<R> {
     }
 
     fn truncated(&self) -> Error {
-        let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.mend());
+        let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.remedy());
         Error::File {
             file: self.file.clone(),
             message,
@@ -394,7 +394,8 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// Appends the next block to `bytes`, or says `false` at the end marker, behind which nothing may follow.
+    /// Appends the next block to `bytes`, or says `false` at the end marker, behind which nothing
+    /// may follow.
     fn next_block_onto(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
         let length = self.read_array::<4>()?;
         let len = u32::from_le_bytes(length) as usize;
@@ -452,8 +453,8 @@ impl<R: Read> BlockReader<R> {
         Ok(bytes)
     }
 
-    /// The next `len` bytes, written by [`BlockWriter::bytes`], in place of what `bytes` held: where many parts are read,
-    /// one buffer serves them all.
+    /// The next `len` bytes, written by [`BlockWriter::bytes`], in place of what `bytes` held:
+    /// where much is read in pieces, one buffer serves them all.
     ///
     /// # Errors
     /// As [`block`](Self::block), and if the blocks do not have `len` bytes.

@@ -6,9 +6,10 @@
 //! 2. [`slot`], the packed graph: sparse linear maps and slotwise polynomials on vectors of slots;
 //! 3. [`ckks`], the levelled schedule: what the runtime executes on ciphertexts, in order.
 //!
-//! Every stage has a verifier ([`verify`]) that collects all violations, a text form ([`text`]) that
-//! prints and parses back, and a reference interpreter on plain numbers ([`eval`]). The [`plan`]
-//! module defines the file that carries a schedule and its weights from compiler to runtime.
+//! Every stage has a verifier ([`verify`]) that collects all violations, a text form ([`text`])
+//! that prints and parses back, and a reference interpreter on plain numbers ([`eval`]). The
+//! [`plan`] module defines the file that carries a schedule and its weights from compiler to
+//! runtime.
 //!
 //! ```
 //! use heddle_ir::ckks::{CiphertextType, Op, Schedule};

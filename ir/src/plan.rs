@@ -199,8 +199,8 @@ impl Plan {
             .try_for_each(|(what, text)| check_text(what, text))
     }
 
-    /// Escapes every text of the plan that a terminal would not show as one line, and cuts those that
-    /// are absurdly long.
+    /// Escapes every text of the plan that a terminal would not show as one line, and cuts those
+    /// that are absurdly long.
     pub fn make_printable(&mut self) {
         let fix = |text: &mut String| {
             printable::make_line(text);

@@ -61,8 +61,8 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     clip(text, MAX_CELL)
 }
 
-/// A table of left-aligned columns, two spaces apart, without trailing spaces; a row per line. Cells
-/// that are too wide are cut as [`cell`] does.
+/// A table of left-aligned columns, two spaces apart, without trailing spaces; a row per line.
+/// Cells that are too wide are cut as [`cell`] does.
 pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let rows: Vec<[Cow<'_, str>; COLUMNS]> = rows
         .iter()
@@ -105,8 +105,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
 }
 
-/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses the
-/// names in it, so messages name files in this way alone.
+/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses
+/// the names in it, so messages name files in this way alone.
 pub fn path(path: &Path) -> String {
     line(&path.to_string_lossy()).into_owned()
 }

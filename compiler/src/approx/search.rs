@@ -13,9 +13,9 @@ use super::sign::{fit, inner_error};
 use crate::error::Error;
 
 /// Multiplicative depth and non-scalar products of an odd polynomial by degree, for the odd
-/// baby-step giant-step evaluation in least depth: `(degree, depth, products)`. Lee, Lee, No and Kim,
-/// Minimax approximation of sign function by composite polynomial for homomorphic comparison, IEEE
-/// TDSC 2022, table 2.
+/// baby-step giant-step evaluation in least depth: `(degree, depth, products)`. Lee, Lee, No and
+/// Kim, Minimax approximation of sign function by composite polynomial for homomorphic comparison,
+/// IEEE TDSC 2022, table 2.
 pub const ODD_POLYNOMIALS: [(usize, usize, usize); 15] = [
     (3, 2, 2),
     (5, 3, 3),

@@ -1,8 +1,9 @@
 //! Softmax behind the logits, so that a client learns probabilities.
 //!
-//! The logits are centred first, as part of the last linear map: softmax does not change, and the mean of their
-//! exponentials is at least 1. Behind the map they lie in neighbouring slots and go through the steps of
-//! [`crate::approx::softmax`]. A last linear map keeps one slot a class and zeroes every other.
+//! The logits are centred first, as part of the last linear map: softmax does not change, and the
+//! mean of their exponentials is at least 1. Behind the map they lie in neighbouring slots and go
+//! through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot a class and
+//! zeroes every other.
 
 use std::mem;
 
@@ -21,7 +22,8 @@ pub const NAME: &str = "append-softmax";
 /// The name of the nodes that are appended.
 const NODE: &str = "softmax";
 
-/// The model with its logits less their mean, whose range is then calibrated like that of any logits.
+/// The model with its logits less their mean, whose range is then calibrated like that of any
+/// logits.
 pub fn centred(mut model: Model) -> Model {
     let logits = model.output();
     let shape = model.graph.ty(logits).clone();

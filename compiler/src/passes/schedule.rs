@@ -3,8 +3,8 @@
 //!
 //! Between operations every ciphertext has the network's scale Δ exactly. The diagonals of a linear
 //! map are encoded at the scale that rescales to Δ, and the last stage of a gate ends at the scale
-//! whose product with its factor rescales to Δ. All other types follow from those of the operands, by
-//! [`Target::expected_type`].
+//! whose product with its factor rescales to Δ. All other types follow from those of the operands,
+//! by [`Target::expected_type`].
 
 use std::collections::BTreeMap;
 

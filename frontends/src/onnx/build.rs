@@ -50,7 +50,8 @@ impl Call<'_> {
     }
 }
 
-/// A function that means something as part of a product only. It stands in the graph as an identity.
+/// A function that means something as part of a product only. It stands in the graph as an
+/// identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placeholder {
     /// The error function.

@@ -110,7 +110,8 @@ impl Call<'_> {
         self.optional_ints(index, "the axes")
     }
 
-    /// What a slice keeps of every axis, from attributes before operator set 10 and from inputs since.
+    /// What a slice keeps of every axis, from attributes before operator set 10 and from inputs
+    /// since.
     pub(super) fn spans(&self, extents: &[usize]) -> Result<Vec<Span>, String> {
         let list = |name: &str, index: usize| -> Result<Option<Vec<i64>>, String> {
             if self.opset < 10 {

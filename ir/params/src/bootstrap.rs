@@ -1,7 +1,8 @@
 //! Bootstrapping parameters, levels, and the keys that a bootstrap needs.
 //!
-//! The order of steps is SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat, Troncoso-Pastoriza and
-//! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
+//! The order of steps is SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat,
+//! Troncoso-Pastoriza and Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary
+//! part (Lee et al., ICML 2022), EvalMod.
 
 use crate::dft::{DftDirection, DftPlan};
 use crate::eval_mod::EvalMod;
@@ -15,17 +16,19 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootstrapParameters {
-    /// Integer parts after ModRaise are below this in absolute value, but for a negligible probability.
+    /// Integer parts after ModRaise are below this in absolute value, but for a negligible
+    /// probability.
     pub k: u32,
     /// How multiples of `q_0` are removed.
     #[serde(default)]
     pub eval_mod: EvalMod,
-    /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even powers alone.
+    /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even
+    /// powers alone.
     pub degree: u32,
     /// Double-angle steps after the cosine.
     pub double_angles: u32,
-    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine, the sine's cubic term
-    /// costs `|m|³·2^(2.7−2R)`.
+    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine,
+    /// the sine's cubic term costs `|m|³·2^(2.7−2R)`.
     pub log_message_ratio: u32,
     /// log2 of the scale of messages before and after.
     pub log_scale: u32,
@@ -62,8 +65,9 @@ pub enum BootstrapVariant {
 }
 
 impl BootstrapParameters {
-    /// The default with another EvalMod. Before an inverse sine the cosine has degree 63 and all powers, and R is 2^8:
-    /// the sine's cubic term no longer counts, and rescaling noise counts four times less.
+    /// The default with another EvalMod. Before an inverse sine the cosine has degree 63 and all
+    /// powers, and R is 2^8: the sine's cubic term no longer counts, and rescaling noise counts
+    /// four times less.
     pub fn with_eval_mod(eval_mod: EvalMod) -> Self {
         match eval_mod {
             EvalMod::Cosine => Self::default(),
@@ -99,9 +103,9 @@ impl BootstrapParameters {
             .saturating_sub(self.eval_mod_depth())
     }
 
-    /// log2 of the probability that one bootstrap fails: that the integer part of one of the coefficients that reach
-    /// EvalMod is `k` or more, see [`failure`]. An inference of `b` bootstraps fails with `log2 b` more. The real
-    /// variant only keeps half of the coefficients.
+    /// log2 of the probability that one bootstrap fails: that the integer part of one of the
+    /// coefficients that reach EvalMod is `k` or more, see [`failure`]. An inference of `b`
+    /// bootstraps fails with `log2 b` more. The real variant only keeps half of the coefficients.
     pub fn failure_log2(
         &self,
         params: &Parameters,
@@ -236,7 +240,8 @@ pub fn required_keys(
             level,
         });
     }
-    // Both variants need the conjugate: the real one for its removal, the complex one to part the halves.
+    // Both variants need the conjugate: the real one for its removal, the complex one to part the
+    // halves.
     match variant {
         BootstrapVariant::Real | BootstrapVariant::Complex => keys.insert(KeyUse {
             kind: KeyKind::Galois(GaloisElement::conjugation(params.n())),

@@ -10,11 +10,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvalMod {
-    /// A cosine that is an even polynomial about ¼, the fewest products; the sine stands for the reduction.
+    /// A cosine that is an even polynomial about ¼, the fewest products; the sine stands for the
+    /// reduction.
     #[default]
     Cosine,
-    /// A cosine with all powers by multi-interval Remez exchange, then an inverse sine of odd degree (Lee, Lee, Kim
-    /// and No, EUROCRYPT 2021; used in arXiv 2106.07229): precise for messages close to `q_0`.
+    /// A cosine with all powers by multi-interval Remez exchange, then an inverse sine of odd
+    /// degree (Lee, Lee, Kim and No, EUROCRYPT 2021; used in arXiv 2106.07229): precise for
+    /// messages close to `q_0`.
     Arcsine {
         /// Degree of the inverse sine: 3, 5 or 7.
         degree: u32,

@@ -1,5 +1,5 @@
-//! One evaluation key: what it does, and at which level. [`crate::keys`] derives the set of keys that
-//! a schedule needs.
+//! One evaluation key: what it does, and at which level. [`crate::keys`] derives the set of keys
+//! that a schedule needs.
 
 use crate::GaloisElement;
 

@@ -1,8 +1,9 @@
-//! Layouts of hybrid key switching (Han and Ki, ePrint 2019/688): digits of the chain and special primes.
+//! Layouts of hybrid key switching (Han and Ki, ePrint 2019/688): digits of the chain and special
+//! primes.
 //!
-//! At each level the layout with the least work is chosen. A digit is a run of limbs whose product stays
-//! [`MARGIN_BITS`] below the product of the special primes used, so that the noise of a key switch stays
-//! below that of the rounding when it is divided away.
+//! At each level the layout with the least work is chosen. A digit is a run of limbs whose product
+//! stays [`MARGIN_BITS`] below the product of the special primes used, so that the noise of a key
+//! switch stays below that of the rounding when it is divided away.
 
 use crate::{Error, Parameters};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,8 @@ impl KeySwitchLayout {
     }
 }
 
-/// Cuts limbs of the given sizes into the fewest runs of at most `most` bits; `None` when one limb exceeds it.
+/// Cuts limbs of the given sizes into the fewest runs of at most `most` bits; `None` when one limb
+/// exceeds it.
 fn cut(sizes: &[u32], most: u32) -> Option<Vec<Range<usize>>> {
     let mut digits = Vec::new();
     let (mut start, mut bits) = (0, 0);
@@ -112,8 +114,8 @@ impl Parameters {
             .expect("construction checked that every limb fits a digit"))
     }
 
-    /// The layout of a switch of a polynomial known to be below `q_0` that was raised to `level`: one digit of
-    /// one limb, and as many special primes as exceed it by [`MARGIN_BITS`].
+    /// The layout of a switch of a polynomial known to be below `q_0` that was raised to `level`:
+    /// one digit of one limb, and as many special primes as exceed it by [`MARGIN_BITS`].
     ///
     /// # Errors
     /// When `level` is above [`Parameters::max_level`].

@@ -1,9 +1,9 @@
-//! Parameter sets of RNS-CKKS: prime chains, security estimates, key-switching layouts, bootstrapping
-//! parameters, and the evaluation keys that a computation needs.
+//! Parameter sets of RNS-CKKS: prime chains, security estimates, key-switching layouts,
+//! bootstrapping parameters, and the evaluation keys that a computation needs.
 //!
-//! A compiler plans with these numbers and an engine computes with them, so both must agree on them to
-//! the last bit. A [`ParametersLiteral`] is what a person or a file writes; [`Parameters`] is its
-//! checked, immutable form. A set below 128 bits of security needs the token [`Insecure`].
+//! A compiler plans with these numbers and an engine computes with them, so both must agree on them
+//! to the last bit. A [`ParametersLiteral`] is what a person or a file writes; [`Parameters`] is
+//! its checked, immutable form. A set below 128 bits of security needs the token [`Insecure`].
 //!
 //! ```
 //! use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};

@@ -92,8 +92,8 @@ impl Parameters {
         Ok(params)
     }
 
-    /// Like [`Parameters::new`], but accepts any security level. A set that reaches 128 bits all the same is not
-    /// marked insecure.
+    /// Like [`Parameters::new`], but accepts any security level. A set that reaches 128 bits all
+    /// the same is not marked insecure.
     ///
     /// # Errors
     /// When the set is malformed.
@@ -255,7 +255,8 @@ impl Parameters {
         self.insecure
     }
 
-    /// A stable byte form: little-endian, the literal's fields followed by the primes derived from it.
+    /// A stable byte form: little-endian, the literal's fields followed by the primes derived from
+    /// it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let literal = &self.literal;
         let mut bytes = b"heddle-parameters-1".to_vec();

@@ -17,8 +17,8 @@ use crate::{Error, Insecure, Parameters, ParametersLiteral, Secret};
 /// Levels of EvalMod that the sets have without giving up digits.
 const EVAL_MOD_LEVELS: usize = 7;
 
-/// Bit sizes of a ciphertext chain, bottom first, given as (count, bits): `q0`, then the primes for SlotToCoeff, the
-/// network, EvalMod and CoeffToSlot.
+/// Bit sizes of a ciphertext chain, bottom first, given as (count, bits): `q0`, then the primes for
+/// SlotToCoeff, the network, EvalMod and CoeffToSlot.
 fn chain(parts: [(usize, u32); 5]) -> Vec<u32> {
     parts
         .into_iter()
@@ -30,8 +30,8 @@ fn chain(parts: [(usize, u32); 5]) -> Vec<u32> {
 /// secure.
 ///
 /// Levels 1–3 serve SlotToCoeff, 4–20 the network at a scale of 2^42, 21–27 EvalMod and 28–30
-/// CoeffToSlot. Six special primes give five digits at the top; the encapsulation key has weight 32.
-/// The network has two levels more than with `N16_QP1714_DENSE`, and key switches are slower.
+/// CoeffToSlot. Six special primes give five digits at the top; the encapsulation key has weight
+/// 32. The network has two levels more than with `N16_QP1714_DENSE`, and key switches are slower.
 pub fn n16_qp1684_dense_literal() -> ParametersLiteral {
     n16_qp1684_dense_literal_with(EVAL_MOD_LEVELS)
 }
@@ -71,15 +71,15 @@ pub fn n16_qp1684_dense_bootstrap_with(eval_mod: EvalMod) -> BootstrapParameters
 /// The literal of `N16_QP1714_DENSE`: `N = 2^16`, dense ternary secret, log2(QP) = 1714, 128-bit
 /// secure.
 ///
-/// Levels 1–3 serve SlotToCoeff, 4–18 the network, 19–25 EvalMod and 26–28 CoeffToSlot. Nine special
-/// primes give three digits at the top; the encapsulation key has weight 32.
+/// Levels 1–3 serve SlotToCoeff, 4–18 the network, 19–25 EvalMod and 26–28 CoeffToSlot. Nine
+/// special primes give three digits at the top; the encapsulation key has weight 32.
 pub fn n16_qp1714_dense_literal() -> ParametersLiteral {
     n16_qp1714_dense_literal_with(EVAL_MOD_LEVELS)
 }
 
 /// The literal of `N16_QP1714_DENSE` for an EvalMod of another depth. The network keeps its 15
-/// levels; every level that EvalMod takes beyond 7 costs one special prime, so that the modulus does
-/// not grow. Fewer special primes mean more digits and slower key switches.
+/// levels; every level that EvalMod takes beyond 7 costs one special prime, so that the modulus
+/// does not grow. Fewer special primes mean more digits and slower key switches.
 pub fn n16_qp1714_dense_literal_with(eval_mod_levels: usize) -> ParametersLiteral {
     let more = eval_mod_levels.saturating_sub(EVAL_MOD_LEVELS);
     ParametersLiteral {
@@ -104,8 +104,8 @@ const SPARSE_EVAL_MOD_LEVELS: usize = EVAL_MOD_LEVELS + 1;
 /// log2(QP) = 1750. **Insecure**: the hybrid attack takes 2^98.1.
 ///
 /// Ring degree, weight and the 1750 bits are those of Lee et al., arXiv 2106.07229. The division is
-/// ours, since primes have at most 50 bits here: levels 1–3 serve SlotToCoeff, 4–18 the network at a
-/// scale of 2^50, 19–26 EvalMod and 27–29 CoeffToSlot, with five special primes, all of 50 bits.
+/// ours, since primes have at most 50 bits here: levels 1–3 serve SlotToCoeff, 4–18 the network at
+/// a scale of 2^50, 19–26 EvalMod and 27–29 CoeffToSlot, with five special primes, all of 50 bits.
 pub fn n16_qp1750_sparse64_literal() -> ParametersLiteral {
     n16_qp1750_sparse64_literal_with(SPARSE_EVAL_MOD_LEVELS)
 }
@@ -155,8 +155,8 @@ pub fn toy_with(log_n: u32, eval_mod_levels: usize) -> Result<Parameters, Error>
     over_small_ring(n16_qp1714_dense_literal_with(eval_mod_levels), log_n)
 }
 
-/// The chain of `literal` over another ring, the weights of its secrets capped at a quarter of the degree, for tests;
-/// insecure, unless the ring is one that the literal is secure over.
+/// The chain of `literal` over another ring, the weights of its secrets capped at a quarter of the
+/// degree, for tests; insecure, unless the ring is one that the literal is secure over.
 ///
 /// # Errors
 /// When `log_n` is out of range.

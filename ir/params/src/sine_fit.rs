@@ -24,7 +24,8 @@ const MARGIN: f64 = 1.25;
 /// The fitted functions of one choice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SineFit {
-    /// The cosine's Chebyshev coefficients in `t = (x − centre)/half_width`, `t` in `[−1, 1]`, `T_0` first.
+    /// The cosine's Chebyshev coefficients in `t = (x − centre)/half_width`, `t` in `[−1, 1]`,
+    /// `T_0` first.
     pub coefficients: Vec<f64>,
     /// What is taken off `x` before it is scaled: the centre of the cosine's interval.
     pub centre: f64,

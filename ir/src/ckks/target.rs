@@ -51,8 +51,8 @@ impl Target<'_> {
         Ok(())
     }
 
-    /// The type that `op` gives for operands of these types, at levels that exist. `chosen` is the type
-    /// that the schedule's author chose; only what the operation leaves open is taken from it:
+    /// The type that `op` gives for operands of these types, at levels that exist. `chosen` is the
+    /// type that the schedule's author chose; only what the operation leaves open is taken from it:
     ///
     /// - the input's whole type;
     /// - slots and scale of a linear transform and of a sum of products;

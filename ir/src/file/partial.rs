@@ -32,8 +32,8 @@ const ATTEMPTS: usize = 100;
 /// The partial files that this process has not put in place.
 static PARTIAL_FILES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
-/// The list of this process's partial files. Whoever holds it keeps a signal from ending the process
-/// half-way and others from staging; it is held for moments only.
+/// The list of this process's partial files. Whoever holds it keeps a signal from ending the
+/// process half-way and others from staging; it is held for moments only.
 pub(super) fn hold() -> MutexGuard<'static, Vec<PathBuf>> {
     PARTIAL_FILES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// as they would have done: a shell sees 130, 143 or 129. Files that are just being put in place
 /// are all put in place first. A thread of its own does this.
 ///
-/// A file that would exceed the process's limit is an error of writing then, and no longer the end of
-/// the process: SIGXFSZ does nothing.
+/// A file that would exceed the process's limit is an error of writing then, and no longer the end
+/// of the process: SIGXFSZ does nothing.
 ///
 /// Where `/proc` tells that one of them is ignored, as under `nohup`, it stays ignored. Programs
 /// call this once, before they start other threads.

@@ -39,12 +39,12 @@ pub enum Existing {
 
 /// A file in the making, which gets its name when it is [committed](Self::commit).
 ///
-/// Until then it is called `.NAME.<16 hexadecimal digits>.heddle-part` in the same folder, of
-/// which NAME is cut after 100 bytes. It is locked while its writer lives; making another one
-/// for the same NAME removes those of dead writers and leaves those of living ones, so that any
-/// number of processes, also in different containers, can write the same output at once. (Hosts
-/// that share a folder but not its locks can remove each other's partial file; its writer then fails and
-/// nothing is lost.) When it is dropped without a commit it is removed.
+/// Until then it is called `.NAME.<16 hexadecimal digits>.heddle-part` in the same folder, of which
+/// NAME is cut after 100 bytes. It is locked while its writer lives; making another one for the
+/// same NAME removes those of dead writers and leaves those of living ones, so that any number of
+/// processes, also in different containers, can write the same output at once. (Hosts that share a
+/// folder but not its locks can remove each other's partial file; its writer then fails and nothing
+/// is lost.) When it is dropped without a commit it is removed.
 ///
 /// What is written passes through one buffer that is wiped when it is dropped, and through no
 /// other.

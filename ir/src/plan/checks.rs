@@ -18,8 +18,8 @@ pub(super) const MAX_TEXT: usize = 400;
 /// Bits between scale and modulus that an input has at least, so that a message fits.
 const INPUT_MARGIN: f64 = 2.0;
 
-/// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50 bits
-/// leaves to a scale of 42; primes are a little off their nominal size.
+/// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50
+/// bits leaves to a scale of 42; primes are a little off their nominal size.
 const OUTPUT_MARGIN: f64 = 7.9;
 
 /// Least log2 of an input's scale: below it, encryption's own error would drown the image.
@@ -62,8 +62,8 @@ pub(super) fn check_ends(
 }
 
 /// Whether the input's scale carries an image, and whether the output's leaves so large a margin to
-/// the modulus that a ciphertext which is no answer is out of range: the real or imaginary half of a
-/// slot is in range with probability 2^-(margin - 2) at most.
+/// the modulus that a ciphertext which is no answer is out of range: the real or imaginary half of
+/// a slot is in range with probability 2^-(margin - 2) at most.
 fn check_margins(
     parameters: &Parameters,
     input: &Port,

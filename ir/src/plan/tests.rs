@@ -101,7 +101,8 @@ fn probabilities_are_the_softmax_of_the_logits() {
     assert_eq!(OutputKind::Logits.of_logits(vec![3.0]), [3.0]);
 }
 
-/// Keys are bound to a digest: one that cannot be computed is an error, never the digest of nothing.
+/// Keys are bound to a digest: one that cannot be computed is an error, never the digest of
+/// nothing.
 #[test]
 fn a_header_that_fits_no_file_has_no_digest() {
     let long = vec!["x".repeat(1 << 20); 65];

@@ -509,8 +509,8 @@ impl From<&Tensor> for WireTensor {
 }
 
 impl WireTensor {
-    /// The shape and the number of elements, or `None` where that is more than `most`, or the axes are
-    /// more than [`MAX_RANK`].
+    /// The shape and the number of elements, or `None` where that is more than `most`, or the axes
+    /// are more than [`MAX_RANK`].
     pub(super) fn extents(&self, most: usize) -> Option<(Vec<usize>, usize)> {
         if self.shape.len() > MAX_RANK {
             return None;

@@ -312,7 +312,8 @@ impl<'a> Operation<'a> {
             .expected_type(self.op, &self.operands, chosen, polynomials)
     }
 
-    /// What is wrong with the level that an operation starts from, beyond what its result's type says.
+    /// What is wrong with the level that an operation starts from, beyond what its result's type
+    /// says.
     fn check_level_of_operand(&self) -> Option<String> {
         let level = self.operands.first()?.level;
         match self.op {

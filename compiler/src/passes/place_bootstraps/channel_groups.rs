@@ -133,7 +133,7 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
         return false;
     }
     let follow = || groups[0] == groups[1];
-    let share = || {
+    let overlap = || {
         let left: BTreeSet<ValueId> = groups[0].iter().copied().collect();
         groups[1].iter().any(|group| left.contains(group))
     };
@@ -146,7 +146,7 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
             grid(left) == grid(right) && (operands[0] == operands[1] || follow())
         }
         (Op::SisoConvolution(left), Op::SisoConvolution(right)) => {
-            grid(left) == grid(right) && share()
+            grid(left) == grid(right) && overlap()
         }
         (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
         (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {

@@ -1,4 +1,4 @@
-//! What every group's operations cost at each level.
+//! What every channel group's operations cost at each level.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
@@ -61,13 +61,14 @@ fn cost_of<'a>(
     }
 }
 
-/// A channel's products, and of every operand's rotations the share that its other users leave.
+/// A channel's products, and its fraction of every operand's rotations, which all users of the
+/// operand have in common.
 fn siso(graph: &SlotGraph, value: ValueId, map: &LinearMap) -> Option<(usize, f64)> {
     let convolution = SisoConvolution::of(map).ok()?;
     let operands = graph.operands(value);
-    let shares = operands.iter().enumerate().map(|(term, operand)| {
+    let fractions = operands.iter().enumerate().map(|(term, operand)| {
         let rotations = convolution.products_of(term).saturating_sub(1);
         rotations as f64 / graph.users(*operand).len().max(1) as f64
     });
-    Some((convolution.products(), shares.sum()))
+    Some((convolution.products(), fractions.sum()))
 }

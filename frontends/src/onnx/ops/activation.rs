@@ -15,7 +15,8 @@ pub(super) fn leaky_relu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, St
     slotwise(graph, call, Activation::LeakyRelu { slope })
 }
 
-/// One slope is a leaky ReLU; a slope for every channel or element is `(1 − slope)·ReLU(x) + slope·x`.
+/// One slope is a leaky ReLU; a slope for every channel or element is `(1 − slope)·ReLU(x) +
+/// slope·x`.
 pub(super) fn prelu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
     let constant = call.constant(1, "the slopes")?;

@@ -2,9 +2,9 @@
 //!
 //! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
 //! error function and the other is a multiple of that function's argument, whatever constants the
-//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error function,
-//! and what GELU's approximation is written with, stand in the graph as placeholders until a product
-//! takes them; one that is left over is reported.
+//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error
+//! function, and what GELU's approximation is written with, stand in the graph as placeholders
+//! until a product takes them; one that is left over is reported.
 
 use std::f64::consts::{FRAC_2_PI, SQRT_2};
 

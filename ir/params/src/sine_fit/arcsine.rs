@@ -9,7 +9,8 @@ use std::f64::consts::{PI, TAU};
 /// Grid points on the interval.
 const POINTS: usize = 400;
 
-/// An odd minimax polynomial for `R/2π·arcsin(s)` on `|s| ≤ sin(2π/R)`, that is on messages up to 1.
+/// An odd minimax polynomial for `R/2π·arcsin(s)` on `|s| ≤ sin(2π/R)`, that is on messages up to
+/// 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arcsine {
     /// Chebyshev coefficients in `s/half_width`, `T_0` first; those of even index are zero.

@@ -1,7 +1,8 @@
-//! The even cosine: `cos(factor·u)` is even in `u = x − ¼`, and a polynomial with even powers alone takes the fewest
-//! products.
+//! The even cosine: `cos(factor·u)` is even in `u = x − ¼`, and a polynomial with even powers alone
+//! takes the fewest products.
 //!
-//! Fitted by iteratively reweighted least squares (Lawson 1961) in the Chebyshev basis of even polynomials.
+//! Fitted by iteratively reweighted least squares (Lawson 1961) in the Chebyshev basis of even
+//! polynomials.
 
 use super::Interval;
 use super::least_squares::least_squares;
@@ -75,8 +76,9 @@ pub(super) fn fit(interval: &Interval) -> (f64, f64, Vec<f64>) {
     (0.25, half_width, coefficients)
 }
 
-/// The error allowed at an integer against that at 0: the integers of ModRaise are sums of many small ones, so that
-/// their likelihood falls like a Gaussian's, and errors where hardly any falls cost nothing in the mean.
+/// The error allowed at an integer against that at 0: the integers of ModRaise are sums of many
+/// small ones, so that their likelihood falls like a Gaussian's, and errors where hardly any falls
+/// cost nothing in the mean.
 fn tolerance(integer: i64, bound: i64) -> f64 {
     let ratio = integer as f64 / bound as f64;
     (9.0 * ratio * ratio).exp().min(TOLERANCE)

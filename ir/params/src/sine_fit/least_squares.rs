@@ -1,7 +1,7 @@
 //! Weighted least squares by Householder reflections.
 
-/// Minimises `Σ w (row·c − f)²` by Householder reflections, with a regularisation far below the fit's error that
-/// keeps undetermined directions small.
+/// Minimises `Σ w (row·c − f)²` by Householder reflections, with a regularisation far below the
+/// fit's error that keeps undetermined directions small.
 pub(super) fn least_squares(rows: &[Vec<f64>], wanted: &[f64], weights: &[f64]) -> Vec<f64> {
     const REGULARISATION: f64 = 1e-13;
     let n = rows[0].len();

@@ -1,9 +1,10 @@
-//! Minimax approximation on a union of intervals by Remez' exchange (Remez 1934; on several intervals Lee, Lee, Kim and
-//! No, EUROCRYPT 2021).
+//! Minimax approximation on a union of intervals by Remez' exchange (Remez 1934; on several
+//! intervals Lee, Lee, Kim and No, EUROCRYPT 2021).
 //!
-//! The exchange runs on a grid that is fine against the distance of neighbouring extrema. Its rows stay in double
-//! precision: a system that is nearly singular leaves directions open in which the polynomial does not matter on the
-//! intervals, and least squares with a tiny regularisation keeps these small.
+//! The exchange runs on a grid that is fine against the distance of neighbouring extrema. Its rows
+//! stay in double precision: a system that is nearly singular leaves directions open in which the
+//! polynomial does not matter on the intervals, and least squares with a tiny regularisation keeps
+//! these small.
 
 use super::Interval;
 use super::least_squares::least_squares;
@@ -33,8 +34,8 @@ pub(super) fn cosine(interval: &Interval) -> (f64, f64, Vec<f64>) {
             points.push(integer as f64 + epsilon * node);
         }
     }
-    // With θ = factor·(x − ¼), the double angles magnify an error of cos θ by |sin(2^r·θ)/sin θ| times a constant, and
-    // near integers the numerator is 1.
+    // With θ = factor·(x − ¼), the double angles magnify an error of cos θ by |sin(2^r·θ)/sin θ|
+    // times a constant, and near integers the numerator is 1.
     let weights: Vec<f64> = points
         .iter()
         .map(|x| 1.0 / (factor * (x - 0.25)).sin().abs())
@@ -56,9 +57,9 @@ pub(super) fn cosine(interval: &Interval) -> (f64, f64, Vec<f64>) {
     (0.0, half_width, minimax(&rows, &wanted, error))
 }
 
-/// The coefficients of the combination of basis functions whose largest error on the grid is least. `rows` holds the
-/// basis functions, which are a Chebyshev system, at the grid's points in ascending order; `error` is the signed error
-/// of a combination at a point.
+/// The coefficients of the combination of basis functions whose largest error on the grid is least.
+/// `rows` holds the basis functions, which are a Chebyshev system, at the grid's points in
+/// ascending order; `error` is the signed error of a combination at a point.
 pub(super) fn minimax(
     rows: &[Vec<f64>],
     wanted: &[f64],
@@ -93,7 +94,8 @@ pub(super) fn minimax(
     best
 }
 
-/// `count` points on which the basis functions are as independent as a greedy choice makes them, ascending.
+/// `count` points on which the basis functions are as independent as a greedy choice makes them,
+/// ascending.
 fn spread(rows: &[Vec<f64>], count: usize) -> Vec<usize> {
     let mut rest: Vec<Vec<f64>> = rows.to_vec();
     let mut chosen: Vec<usize> = Vec::with_capacity(count);
@@ -120,8 +122,8 @@ fn spread(rows: &[Vec<f64>], count: usize) -> Vec<usize> {
     chosen
 }
 
-/// The largest error of every run of one sign, thinned to `count` runs of alternating signs; `None` where there are
-/// fewer.
+/// The largest error of every run of one sign, thinned to `count` runs of alternating signs; `None`
+/// where there are fewer.
 fn extrema(errors: &[f64], count: usize) -> Option<Vec<usize>> {
     let mut runs: Vec<usize> = Vec::new();
     for (i, error) in errors.iter().enumerate() {

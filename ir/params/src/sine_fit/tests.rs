@@ -90,7 +90,8 @@ fn cosines_by_remez_reach_the_reference_errors() {
         assert!(fits, "K = {k}, degree {degree}: 2^{found}, known 2^{known}");
         assert_eq!(chebyshev::depth(degree as usize) + double_angles as usize, depth);
     }
-    // Below 2^-42 the magnified rounding of doubles is in the way; the minimax errors are 2^-45.5 and 2^-52.
+    // Below 2^-42 the magnified rounding of doubles is in the way; the minimax errors are 2^-45.5
+    // and 2^-52.
     for (double_angles, degree) in [(3, 31), (2, 47)] {
         let found = remez_error(14, degree, double_angles);
         assert!(

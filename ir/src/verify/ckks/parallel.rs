@@ -103,7 +103,8 @@ impl Operation<'_> {
     }
 }
 
-/// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one size alone.
+/// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one
+/// size alone.
 pub(super) fn check_uses(schedule: &Schedule) -> Violations {
     let graph = &schedule.graph;
     // By map: whether its convolution is SISO and its slots, or none for a transform.

@@ -1,4 +1,5 @@
-//! The rules of SISO convolutions: operands are, term by term, one value rotated by what the plaintexts are made for.
+//! The rules of SISO convolutions: operands are, term by term, one value rotated by what the
+//! plaintexts are made for.
 
 use crate::ckks::LinearMapId;
 
