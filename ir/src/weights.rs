@@ -145,3 +145,26 @@ impl Weights {
         self.tensors.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "shape and data disagree")]
+    fn a_tensor_has_as_many_elements_as_its_shape() {
+        Tensor::new("w", vec![2, 3], vec![0.0; 5]);
+    }
+
+    #[test]
+    fn a_reference_to_a_missing_tensor_stays() {
+        let mut weights = Weights::default();
+        weights.push(Tensor::new("unused", vec![1], vec![0.0]));
+        let used = weights.push(Tensor::new("used", vec![1], vec![1.0]));
+        let (mut known, mut missing) = (used, WeightId(9));
+        let kept = weights.referenced(vec![&mut known, &mut missing]);
+        assert_eq!((known, missing), (WeightId(0), WeightId(9)));
+        assert_eq!((kept.len(), &*kept.get(known).name), (1, "used"));
+        assert!(kept.try_get(missing).is_none());
+    }
+}

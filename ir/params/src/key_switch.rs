@@ -168,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn no_level_above_the_highest_has_a_layout() {
+        let params = crate::named::n16_qp1714_dense();
+        let refused = |level| {
+            let error = Error::Level { level, max: 28 };
+            params.key_switch_layout(level) == Err(error.clone())
+                && params.single_limb_layout(level) == Err(error)
+        };
+        assert!(refused(29) && refused(usize::MAX));
+        assert!(params.key_switch_layout(28).is_ok() && params.single_limb_layout(28).is_ok());
+    }
+
+    #[test]
     fn digits_cover_every_level_with_the_margin() {
         let params = named::n16_qp1714_dense();
         let literal = params.literal();

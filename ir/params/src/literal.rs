@@ -343,6 +343,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_accepted_of_others_is_what_was_said() {
+        let weak = ParametersLiteral {
+            log_n: 12,
+            ..n16_qp1714_dense_literal()
+        };
+        let any = Accept::Any(Insecure::acknowledged());
+        let refused = Parameters::accepted(weak.clone(), Accept::Secure);
+        assert!(matches!(refused, Err(Error::Insecure { .. })));
+        assert!(Parameters::accepted(weak, any).unwrap().is_insecure());
+        for accept in [Accept::default(), any] {
+            let secure = Parameters::accepted(n16_qp1714_dense_literal(), accept).unwrap();
+            assert!(!secure.is_insecure());
+        }
+        let malformed = ParametersLiteral {
+            log_p: Vec::new(),
+            ..n16_qp1714_dense_literal()
+        };
+        assert!(Parameters::accepted(malformed, any).is_err());
+    }
+
+    #[test]
     fn malformed_literals_are_refused() {
         let with = |edit: fn(&mut ParametersLiteral)| {
             let mut literal = n16_qp1714_dense_literal();

@@ -27,7 +27,7 @@ impl Plan {
     /// out. `file` names it in errors.
     ///
     /// # Errors
-    /// If writing fails or the header would exceed 64 MiB.
+    /// If writing fails or the header is longer than a plan allows.
     pub fn write<W: Write>(&self, writer: W, file: &str) -> Result<W, Error> {
         let (schedule, weights) = with_referenced_weights(&self.schedule, &self.weights);
         let schedule = text::print_ckks(&schedule);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::graph::ValueId;
 use crate::nn::LinearOp;
+use crate::text;
 use crate::test_support::{parameters, schedule, slot_graph};
 use crate::weights::Tensor;
 use heddle_params::eval_mod::EvalMod;
@@ -99,6 +100,39 @@ fn probabilities_are_the_softmax_of_the_logits() {
     let softmax = OutputKind::Probabilities.of_logits(vec![800.0, 800.0 + 3_f64.ln()]);
     assert!((softmax[0] - 0.25).abs() < 1e-12 && (softmax[1] - 0.75).abs() < 1e-12);
     assert_eq!(OutputKind::Logits.of_logits(vec![3.0]), [3.0]);
+}
+
+#[test]
+fn a_plan_below_128_bits_needs_the_token() {
+    let refused = Plan::read(&*written(&plan()), "p.plan", Accept::Secure).unwrap_err();
+    assert!(matches!(refused, Error::Refused { .. }), "{refused}");
+    assert!(refused.to_string().ends_with("on the command line with `--insecure`"));
+    let mut lying = plan();
+    lying.insecure = false;
+    assert!(lying.checked_parameters().is_err() && lying.required_keys().is_err());
+    let mut modest = plan();
+    modest.parameters = heddle_params::named::n16_qp1714_dense_literal();
+    let message = modest.check().unwrap_err().to_string();
+    assert_eq!(message, "is marked insecure, but its parameters are not");
+}
+
+#[test]
+fn a_plan_without_one_output_has_no_client_plan() {
+    let mut plan = plan();
+    plan.schedule.graph.set_outputs(Vec::new());
+    let message = plan.client_plan().unwrap_err().to_string();
+    assert!(message.contains("one input and one output"), "{message}");
+}
+
+#[test]
+fn a_summary_needs_sound_parameters() {
+    assert!(text::plan_summary(&plan()).is_ok());
+    let mut malformed = plan();
+    malformed.bootstrap.k = 1;
+    assert!(text::plan_summary(&malformed).is_err());
+    malformed = plan();
+    malformed.parameters.log_q.clear();
+    assert!(text::plan_summary(&malformed).is_err());
 }
 
 /// Keys are bound to a digest: one that cannot be computed is an error, never the digest of
