@@ -1,14 +1,13 @@
 //! Pictures: PNG and JPEG files, `.npy` tensors, CIFAR binary batches and idx files (also gzipped).
 //!
-//! What a file holds is told by its content, not by its name. A file of many images takes an index
+//! A file's content decides what it is, not its name. A file of many images takes an index
 //! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A
 //! folder means every picture and tensor in it, sorted by name, subfolders included.
 //!
 //! Only regular files are read, and reading is bounded: a file holds at most [`MAX_BYTES`] bytes,
 //! unpacked, one picture takes at most [`MAX_PICTURE_BYTES`], a PNG or JPEG has at most
 //! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
-//! below 512 MB. Whoever goes through [`ImageSet`] holds one picture at a time, unless it keeps
-//! them.
+//! below 512 MB. An [`ImageSet`] is read one picture at a time.
 
 mod folder;
 mod image_set;

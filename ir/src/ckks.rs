@@ -85,7 +85,7 @@ pub enum Op {
         /// The rotations, one entry for every term.
         steps: Vec<TransformSteps>,
     },
-    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a convolution, multiplexed parallel or
+    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of one phase of a convolution, multiplexed parallel or
     /// SISO, not rescaled; one operand per plaintext, all at one level and scale. The plaintexts
     /// fill the result's slots, or those of an operand that has more, and are encoded at the scale
     /// that is the quotient of the result's and the operands'.
@@ -141,7 +141,7 @@ pub struct Schedule {
     pub polynomials: Vec<Chebyshev>,
 }
 
-/// How likely a bootstrap's modular reduction fails, see [`heddle_params::failure`].
+/// How likely the modular reduction of a bootstrap fails, see [`heddle_params::failure`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FailureProbability {
     /// log2 of the probability of the bootstrap that is likeliest to fail.
@@ -163,7 +163,7 @@ impl fmt::Display for FailureProbability {
 }
 
 impl Schedule {
-    /// For every operation, the values that nobody needs after it, ascending.
+    /// For every operation, the values that are not needed after it, ascending.
     pub fn frees(&self) -> Vec<Vec<ValueId>> {
         let mut frees = vec![Vec::new(); self.graph.len()];
         for (index, last) in self.graph.last_uses().into_iter().enumerate() {

@@ -192,7 +192,7 @@ impl<W: Write> BlockWriter<W> {
         self.write_checked(&[&(bytes.len() as u32).to_le_bytes(), bytes])
     }
 
-    /// Writes any number of bytes as as many blocks as it takes.
+    /// Writes any number of bytes, in as many blocks as needed.
     ///
     /// # Errors
     /// If writing fails.
@@ -394,8 +394,8 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// Appends the next block to `bytes`, or says `false` at the end marker, behind which nothing
-    /// may follow.
+    /// Appends the next block to `bytes`; `false` at the end marker, after which nothing may
+    /// follow.
     fn next_block_onto(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
         let length = self.read_array::<4>()?;
         let len = u32::from_le_bytes(length) as usize;
@@ -422,7 +422,7 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// The next block, or `None` at the end marker, behind which nothing may follow.
+    /// The next block, or `None` at the end marker, after which nothing may follow.
     ///
     /// # Errors
     /// [`Error::File`] if the file is cut short or damaged; [`Error::Io`] if reading fails.
@@ -480,7 +480,7 @@ impl<R: Read> BlockReader<R> {
         self.finish_ref()
     }
 
-    /// [`finish`](Self::finish), for callers that have more to say of the file.
+    /// [`finish`](Self::finish) for callers that still need the reader to name the file in errors.
     pub(crate) fn finish_ref(&mut self) -> Result<(), Error> {
         match self.next_block()? {
             None => Ok(()),

@@ -303,7 +303,7 @@ mod tests {
                 softmax.error.log2()
             );
             assert!(worst <= softmax.error && softmax.error < (-12.0_f64).exp2());
-            // A step fits between two bootstraps of set B.
+            // A division fits between two bootstraps under `N16_QP1714_DENSE`.
             assert!(depth <= 15, "{classes} classes: {depth}");
         }
     }

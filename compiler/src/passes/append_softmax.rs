@@ -2,8 +2,8 @@
 //!
 //! The logits are centred first, as part of the last linear map: softmax does not change, and the
 //! mean of their exponentials is at least 1. Behind the map they lie in neighbouring slots and go
-//! through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot a class and
-//! zeroes every other.
+//! through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot per class and
+//! zeroes all others.
 
 use std::mem;
 
@@ -22,8 +22,8 @@ pub const NAME: &str = "append-softmax";
 /// The name of the nodes that are appended.
 const NODE: &str = "softmax";
 
-/// The model with its logits less their mean, whose range is then calibrated like that of any
-/// logits.
+/// The model with the mean subtracted from its logits. Their range is then calibrated like that of
+/// any logits.
 pub fn centred(mut model: Model) -> Model {
     let logits = model.output();
     let shape = model.graph.ty(logits).clone();

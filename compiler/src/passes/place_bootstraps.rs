@@ -9,8 +9,8 @@
 //!
 //! One search finds the best path for every level that the image could be encrypted at: a path
 //! needs the image at some level, and all images at that level or above allow it. Where many
-//! branches are alive at once there are more states than can be gone through; the most promising
-//! [`STATES`] after each operation are then searched, and the placement says so.
+//! branches are alive at once there are too many states; then only the [`STATES`] most promising
+//! ones after each operation are searched, and the placement says so.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
@@ -52,7 +52,7 @@ pub struct Placement {
     /// The least cost and its number of bootstraps for every level that the image could have been
     /// encrypted at, the chosen one included.
     pub alternatives: Vec<Alternative>,
-    /// What it is the cheapest of.
+    /// Which placements it is the cheapest of.
     pub searched: Searched,
 }
 
@@ -73,7 +73,7 @@ impl Placement {
         self.refreshed.iter().map(Vec::len).sum()
     }
 
-    /// The choice and the alternatives that it beat, one sentence each.
+    /// The choice and its alternatives, one sentence each.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = vec![format!(
             "{} bootstraps, cost {:.0} limb transforms",
@@ -144,7 +144,7 @@ fn matched_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> us
     matching.last().map_or(0, |lowest| lowest - 1)
 }
 
-/// Bits by which a modulus exceeds the scale at least.
+/// Least margin in bits between a modulus and the scale.
 const MARGIN_BITS: f64 = 4.0;
 
 /// The lowest level whose modulus leaves that margin above the network's scale.
@@ -158,8 +158,8 @@ fn least_level(parameters: &Parameters, bootstrap: &BootstrapParameters) -> usiz
     below.count()
 }
 
-/// How a state was reached: the one before, by its place among those after the operation before;
-/// the operation's level, the refreshed operands.
+/// How a state was reached: the place of the state before it, the operation's level, the refreshed
+/// operands.
 #[derive(Clone, Debug)]
 struct Step {
     before: usize,
@@ -318,7 +318,7 @@ impl Search<'_> {
         (Some(placement), searched)
     }
 
-    /// A bootstrap's cost by the levels that it gives back at most.
+    /// A bootstrap's cost per level, if it gives back as many as it can.
     fn level_worth(&self, group: ValueId) -> f64 {
         let levels = self.refreshed.saturating_sub(self.refresh_from).max(1);
         self.refresh_cost(self.groups.members(group)) / levels as f64
@@ -436,7 +436,8 @@ impl Search<'_> {
         }
     }
 
-    /// Only what an activation or a quotient bounds lies within [−1, 1].
+    /// Whether the values of a group lie within [−1, 1], as those do that an activation or a
+    /// quotient bounds.
     fn can_refresh(&self, group: ValueId) -> bool {
         let is_bounded = |value: ValueId| {
             let op = &self.graph.node(value).op;

@@ -1,6 +1,6 @@
 //! Bootstrapping parameters, levels, and the keys that a bootstrap needs.
 //!
-//! The order of steps is SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat,
+//! A bootstrap evaluates SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat,
 //! Troncoso-Pastoriza and Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary
 //! part (Lee et al., ICML 2022), EvalMod.
 
@@ -16,8 +16,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootstrapParameters {
-    /// Integer parts after ModRaise are below this in absolute value, but for a negligible
-    /// probability.
+    /// Bound of the integers I that ModRaise adds: |I| < K, except with negligible probability.
     pub k: u32,
     /// How multiples of `q_0` are removed.
     #[serde(default)]
@@ -25,7 +24,7 @@ pub struct BootstrapParameters {
     /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even
     /// powers alone.
     pub degree: u32,
-    /// Double-angle steps after the cosine.
+    /// Double angles after the cosine.
     pub double_angles: u32,
     /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine,
     /// the sine's cubic term costs `|m|³·2^(2.7−2R)`.
@@ -205,7 +204,7 @@ fn dft_keys(params: &Parameters, plan: &DftPlan, top: usize, keys: &mut BTreeSet
 
 /// Exactly the keys that bootstrapping `2^log_slots` slots uses, ascending and without repetition.
 ///
-/// One relinearisation key, at EvalMod's first level, serves all of EvalMod.
+/// EvalMod uses one relinearisation key, that of its first level.
 ///
 /// # Errors
 /// When the parameters do not fit the chain or the slots the ring.
@@ -240,8 +239,8 @@ pub fn required_keys(
             level,
         });
     }
-    // Both variants need the conjugate: the real one for its removal, the complex one to part the
-    // halves.
+    // Both variants need the conjugate: the real one removes the imaginary half with it, the
+    // complex one separates the halves.
     match variant {
         BootstrapVariant::Real | BootstrapVariant::Complex => keys.insert(KeyUse {
             kind: KeyKind::Galois(GaloisElement::conjugation(params.n())),

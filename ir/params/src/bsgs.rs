@@ -32,7 +32,7 @@ impl Default for BsgsCost {
     }
 }
 
-/// One giant step.
+/// One giant rotation with the products of its partial sum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Giant {
     /// The left rotation of the partial sum, modulo the plan's period.
@@ -53,7 +53,7 @@ pub struct BsgsPlan {
     pub period: usize,
     /// Left rotations of the input, ascending; 0 is listed when it is used.
     pub baby: Vec<usize>,
-    /// Giant steps by ascending shift.
+    /// Giant rotations by ascending shift.
     pub giants: Vec<Giant>,
 }
 
@@ -223,7 +223,7 @@ impl BsgsPlan {
 mod tests {
     use super::*;
 
-    /// Differences of all positions a kernel over a multiplexed layout touches: planes of 1024
+    /// Differences of all positions that a filter over a multiplexed layout touches: planes of 1024
     /// slots, rows of 32.
     fn convolution(planes: i64, reach: i64) -> Vec<usize> {
         let period = planes * 1024;

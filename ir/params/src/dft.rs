@@ -65,9 +65,10 @@ impl DftFactor {
         // The widest butterfly of the whole transform wraps around, all others reach to both sides.
         let wraps = strides.end == log_slots;
         let steps = if wraps { 0..size } else { 1 - size..size };
-        // A giant step costs several times what a baby step does, but each baby step takes a key.
-        // Babies are counted from the middle where diagonals lie on both sides, and from zero where
-        // they wrap around: then those of a smaller transform are among those of a larger one.
+        // A giant rotation costs several times as much as a baby rotation, but each baby rotation
+        // takes a key. Babies are counted from the middle where diagonals lie on both sides, and
+        // from zero where they wrap around: then those of a smaller transform are among those of a
+        // larger one.
         let babies = if wraps {
             size.min(8)
         } else {

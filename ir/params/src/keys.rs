@@ -5,9 +5,9 @@
 //! something derived from the secret. So nobody is told a list of keys: both sides derive the list
 //! by [`required`] from the [`KeyNeed`]s of the schedule.
 //!
-//! A key serves its own level and those below, but the lower a level, the smaller the key that it
-//! could do with. Needs of one key are grouped by the number of digits that their level calls for;
-//! the highest level of each group gets a key.
+//! A key serves its own level and all lower ones, but at a lower level a smaller key would do.
+//! Needs of one kind are grouped by the number of digits at their level; the highest level of each
+//! group gets a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -154,7 +154,7 @@ mod tests {
         });
         expected.sort_unstable();
         assert_eq!(keys, expected);
-        // Every need has a key at its level or above, and each key is called for.
+        // Every need has a key at its level or above, and every key is needed.
         for need in needs {
             let KeyNeed::Rotation { by, level } = need else {
                 unreachable!("only rotations")

@@ -1,4 +1,4 @@
-//! Checks that a command's outputs take the place of nothing that anyone may miss.
+//! Checks that a command's outputs replace nothing that anyone may miss.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -73,8 +73,8 @@ enum Rename {
     Exchange,
 }
 
-/// `None` where kernel or file system lack it. A sandbox may answer "not permitted" to a call
-/// that it does not know; so do the other ways then, if it is meant.
+/// `None` where kernel or file system lack it. A sandbox may answer "not permitted" to a call that
+/// it does not know. The other ways are tried then, and fail as well if nothing is permitted.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn rename_with(how: Rename, from: &Path, to: &Path) -> Option<io::Result<()>> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};

@@ -11,8 +11,8 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::partial;
 
-/// Longest wait for files that are just being put in place. Only a disk that does not answer
-/// takes longer, and then dying goes first.
+/// Longest wait for files that are just being put in place. Only a disk that does not answer takes
+/// longer; then the process ends without waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// From now on SIGINT, SIGTERM and SIGHUP remove this process's unfinished files and then end it

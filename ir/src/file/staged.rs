@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and take nothing else's place by accident.
+//! Files that appear whole or not at all and never replace another file by accident.
 
 use std::fmt;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::printable;
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// How often a file may appear and vanish under our eyes before we give up.
+/// Attempts before giving up on a name whose file keeps appearing and vanishing.
 const ATTEMPTS: usize = 16;
 
 /// Who may read a new file.
@@ -158,7 +158,8 @@ impl Staged {
         Err(self.io(io::Error::other("appears and vanishes again and again")))
     }
 
-    /// What was there when it came to it decides, not what was there before.
+    /// Checks the file that was exchanged: what was there at that moment counts, not what was there
+    /// before.
     fn check_exchanged(&self) -> Result<Placed, Error> {
         let partial = &self.partial.path;
         let replaced = look(partial).and_then(|found| match found {
@@ -210,7 +211,7 @@ impl Write for Staged {
 enum Placed {
     /// The name was free.
     New,
-    /// The old file is now called as the partial file was.
+    /// The old file now has the partial file's name.
     Exchanged,
     /// The old file is gone, as files cannot be exchanged here.
     Replaced,

@@ -19,9 +19,8 @@ pub use diagonals::verify_diagonals;
 
 /// Everything that is wrong with a schedule: operands, levels and scales by each operation's rule,
 /// unknown maps and polynomials, keys that cannot be made, an output that may hold more than the
-/// logits. Chains of linear maps are followed only when the weights are given; that the steps of
-/// the transforms reach every diagonal is [`verify_diagonals`]' business. Empty for a valid
-/// schedule.
+/// logits. Chains of linear maps are followed only when the weights are given. [`verify_diagonals`]
+/// checks that the rotations of transforms reach every diagonal. Empty for a valid schedule.
 pub fn verify(schedule: &Schedule, target: Target<'_>, weights: Option<&Weights>) -> Violations {
     let graph = &schedule.graph;
     let mut violations = Violations::new();
@@ -48,11 +47,12 @@ pub fn verify(schedule: &Schedule, target: Target<'_>, weights: Option<&Weights>
     }
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     if graph.outputs().len() > 1 {
-        // Whether a value leads nowhere is looked up among the outputs.
+        // The check for dead values looks each value up among the outputs, so there must be few.
         return violations;
     }
     check_dead(graph, &mut violations);
-    // Rules below look at operands of operands, which must be as few as their operations have.
+    // Later rules look at operands of operands, so every operation must have the right number
+    // first.
     let before = violations.count();
     for value in graph.values() {
         let found = graph.operand_count(value);
@@ -97,7 +97,7 @@ pub fn verify(schedule: &Schedule, target: Target<'_>, weights: Option<&Weights>
             );
         }
     }
-    // What is asked of keys makes sense only for operations that do.
+    // Keys follow from the operations, so these must be valid first.
     if violations.is_empty()
         && let Err(error) = schedule.required_keys(target.parameters, target.bootstrap)
     {
@@ -134,7 +134,7 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
             Op::Add if graph.ty(value).log_slots < graph.ty(*operands.first()?).log_slots => {
                 doublings += 1;
             }
-            // One bias, and that of the map whose result it is added to.
+            // At most one bias, that of the same map.
             Op::AddBias { .. } if bias.is_some() => return None,
             Op::AddBias { map } => bias = Some(*map),
             Op::LinearTransform { map, .. } => {
@@ -154,7 +154,7 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
 fn fixed_arity(schedule: &Schedule, op: &Op) -> Option<usize> {
     Some(match op {
         Op::Input => 0,
-        // Reported with the operation where there is no such map.
+        // A missing map is reported with the operation.
         Op::LinearTransform { map, .. } => schedule.linear_map(*map)?.terms.len(),
         Op::Add | Op::Multiply => 2,
         Op::AddBias { .. }
@@ -167,7 +167,7 @@ fn fixed_arity(schedule: &Schedule, op: &Op) -> Option<usize> {
     })
 }
 
-/// What operations ask of linear maps again and again, found out once for each.
+/// What many operations ask of a linear map, computed once per map.
 struct Maps {
     /// Whether all layouts of a map are sound.
     sound: Vec<bool>,
@@ -331,8 +331,8 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Operands of one operation share level, and but for products scale, and but for transforms
-    /// period.
+    /// Operands must agree in level; in scale, except for products; in period, except for
+    /// transforms and sums of products.
     fn operands_disagree(&self) -> Option<String> {
         let (first, rest) = self.operands.split_first()?;
         rest.iter().find_map(|other| {
