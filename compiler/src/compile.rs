@@ -1,9 +1,9 @@
 //! Compiling a model: options in, plan out.
 
+use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{ActivationRecord, Plan};
 use heddle_ir::slot::SlotGraph;
-use heddle_ir::ValueId;
 
 use crate::error::Error;
 use crate::observer::Observer;
@@ -73,7 +73,11 @@ pub fn compile(
         input_order: model.input_order,
         preprocess: options.preprocess.clone(),
         labels: options.labels.clone(),
-        notes: notes.iter().chain(&short).map(ToString::to_string).collect(),
+        notes: notes
+            .iter()
+            .chain(&short)
+            .map(ToString::to_string)
+            .collect(),
         ranges: records,
     };
     // Names come from the model's file, labels from the user's.

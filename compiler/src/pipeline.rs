@@ -162,7 +162,8 @@ impl Pipeline<'_> {
             pack::NAME,
             |model| {
                 let convolution = self.options.convolution;
-                let graph = pack::run(&model, ranges, &activations.after_split, convolution, slots)?;
+                let graph =
+                    pack::run(&model, ranges, &activations.after_split, convolution, slots)?;
                 Ok(Packed { graph, model })
             },
             |packed| pack::remarks(&packed.graph),

@@ -109,7 +109,9 @@ impl Journal<'_> {
         graph: &G,
         remarks: Vec<String>,
     ) {
-        let record = self.log.push(name, G::STAGE, changed, remarks, || graph.print());
+        let record = self
+            .log
+            .push(name, G::STAGE, changed, remarks, || graph.print());
         self.observer.pass_finished(record);
     }
 }
@@ -257,22 +259,36 @@ mod tests {
         let begin = |model| Verified::begin("import", model, Explain::Graphs, &names);
         let sound = begin(model()).unwrap();
         let sound = sound.pass("one", |model| Ok((model, Changed::No))).unwrap();
-        let sound = sound.pass("two", |model| Ok((model, Changed::Yes))).unwrap();
+        let sound = sound
+            .pass("two", |model| Ok((model, Changed::Yes)))
+            .unwrap();
         let broken = sound.pass("three", |model| Ok((without_outputs(model), Changed::Yes)));
         let message = broken.err().expect("it is not verified").to_string();
-        assert!(message.contains("expected one output, found 0"), "{message}");
+        assert!(
+            message.contains("expected one output, found 0"),
+            "{message}"
+        );
         assert_eq!(*names.0.lock().unwrap(), ["import", "one", "two"]);
 
         assert!(begin(without_outputs(model())).is_err());
         let sound = begin(model()).unwrap();
         assert!(sound.prepare(without_outputs).is_err());
         let sound = begin(model()).unwrap();
-        assert!(sound.lower("four", |m| Ok(without_outputs(m)), |_| Vec::new()).is_err());
+        assert!(
+            sound
+                .lower("four", |m| Ok(without_outputs(m)), |_| Vec::new())
+                .is_err()
+        );
         let (_, log) = begin(model()).unwrap().finish();
         let [record] = log.records() else {
             panic!("{log:?}")
         };
         assert_eq!((record.stage, record.changed), (Stage::Nn, Changed::Yes));
-        assert!(record.text.as_ref().is_some_and(|text| text.contains("relu")));
+        assert!(
+            record
+                .text
+                .as_ref()
+                .is_some_and(|text| text.contains("relu"))
+        );
     }
 }

@@ -73,7 +73,8 @@ fn only_the_onnx_importer_knows_onnx() {
     assert!(files.len() > 100, "{}", files.len());
     for file in files {
         let knows = fs::read_to_string(&file).unwrap().contains("onnx_protobuf");
-        let may = file.components().any(|part| part.as_os_str() == "onnx") || file.ends_with("onnx.rs");
+        let may =
+            file.components().any(|part| part.as_os_str() == "onnx") || file.ends_with("onnx.rs");
         assert!(may || !knows, "{}", file.display());
     }
 }

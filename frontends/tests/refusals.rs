@@ -413,7 +413,11 @@ fn operator_sets_before_7_are_refused() {
         m.node("Relu", &["x"], "y", &[]);
     });
     let model = import_bytes("m", &newer, &ImportOptions::default()).unwrap();
-    assert!(model.notes[0].to_string().contains("operator set 1000 is newer"));
+    assert!(
+        model.notes[0]
+            .to_string()
+            .contains("operator set 1000 is newer")
+    );
 }
 
 #[test]

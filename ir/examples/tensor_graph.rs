@@ -9,7 +9,12 @@ fn main() -> Result<(), heddle_ir::Error> {
     let mut graph = Graph::new();
     let x = graph.add(Op::Input, &[], image.clone(), "image");
     let x = graph.add(Op::Activation(Activation::Relu), &[x], image, "relu");
-    let x = graph.add(Op::Linear(LinearOp::GlobalAveragePool), &[x], pooled, "pool");
+    let x = graph.add(
+        Op::Linear(LinearOp::GlobalAveragePool),
+        &[x],
+        pooled,
+        "pool",
+    );
     let flat = Op::Linear(LinearOp::Flatten);
     let logits = graph.add(flat, &[x], TensorType::new([3]), "flatten");
     graph.set_outputs(vec![logits]);

@@ -95,7 +95,9 @@ pub enum Error {
 fn acknowledgement(error: &heddle_params::Error) -> &'static str {
     match error {
         heddle_params::Error::Insecure { .. }
-        | heddle_params::Error::InsecureEncapsulation { .. } => ", on the command line with `--insecure`",
+        | heddle_params::Error::InsecureEncapsulation { .. } => {
+            ", on the command line with `--insecure`"
+        }
         _ => "",
     }
 }

@@ -354,7 +354,10 @@ impl<R: Read> BlockReader<R> {
     }
 
     fn truncated(&self) -> Error {
-        let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.remedy());
+        let message = format!(
+            "is cut short\nhelp: copy it again, or {}",
+            self.kind.remedy()
+        );
         Error::File {
             file: self.file.clone(),
             message,

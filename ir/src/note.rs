@@ -152,10 +152,9 @@ impl fmt::Display for Note {
                  overflow it; `--range {node}=B` widens it",
                 100.0 * used
             ),
-            Self::NearlyDead { node, bound } => write!(
-                f,
-                "`{node}` is nearly dead; its range is set to {bound:.4}"
-            ),
+            Self::NearlyDead { node, bound } => {
+                write!(f, "`{node}` is nearly dead; its range is set to {bound:.4}")
+            }
             Self::Imprecise {
                 node,
                 function,

@@ -268,7 +268,12 @@ impl Plan {
             return fail(format!("the schedule's output is not {}", self.output));
         }
         let [input, output] = self.ports()?;
-        checks::check_ends(&parameters, [&input, &output], &self.preprocess, &self.labels)
+        checks::check_ends(
+            &parameters,
+            [&input, &output],
+            &self.preprocess,
+            &self.labels,
+        )
     }
 }
 

@@ -3,7 +3,9 @@
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::{Parameters, named};
 
-use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps};
+use crate::ckks::{
+    CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps,
+};
 use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
 use crate::linear::parallel::ParallelConvolution;

@@ -122,7 +122,10 @@ fn rotations_products_and_levels_of_resnet20_follow_the_algorithm() {
         let compilation = compiled(&resnet::cifar(20, shortcut, 1), &options(FULL));
         let schedule = &compilation.plan.schedule;
         assert_eq!(scheduled(schedule), resnet20(shortcut), "{shortcut:?}");
-        assert_eq!(compilation.plan.parameters, named::n16_qp1750_sparse64_literal());
+        assert_eq!(
+            compilation.plan.parameters,
+            named::n16_qp1750_sparse64_literal()
+        );
         assert!(compilation.plan.insecure);
         if shortcut == Shortcut::B {
             insta::assert_snapshot!("resnet20_b_siso", text::summary(schedule));

@@ -188,7 +188,8 @@ fn an_inverse_sine_brings_logits_closer() {
     let images = [image(101), image(102)];
     let mut errors = Vec::new();
     for eval_mod in [EvalMod::Cosine, EvalMod::Arcsine { degree: 5 }] {
-        let Compilation { plan, packed, .. } = compiled(model.clone(), OutputKind::Logits, eval_mod);
+        let Compilation { plan, packed, .. } =
+            compiled(model.clone(), OutputKind::Logits, eval_mod);
         let parameters = plan.checked_parameters().unwrap();
         assert_eq!(plan.bootstrap.eval_mod, eval_mod);
         assert_eq!(plan.bootstrap.output_level(&parameters), 18);

@@ -322,10 +322,14 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<Note> {
             ranges: statistical,
         });
     }
-    notes.extend(from(Source::WorstCase).take(1).map(|range| Note::WorstCaseRange {
-        node: range.name.clone(),
-        bound: range.bound,
-    }));
+    notes.extend(
+        from(Source::WorstCase)
+            .take(1)
+            .map(|range| Note::WorstCaseRange {
+                node: range.name.clone(),
+                bound: range.bound,
+            }),
+    );
     for range in ranges {
         if let Some(used) = range.used().filter(|used| *used > LITTLE_ROOM) {
             notes.push(Note::LittleMargin {

@@ -396,7 +396,11 @@ impl Search<'_> {
                 self.can_refresh(*operand) && levels.contains(&level_of(*operand))
             })
         };
-        thresholds.into_iter().map(below).filter(is_possible).collect()
+        thresholds
+            .into_iter()
+            .map(below)
+            .filter(is_possible)
+            .collect()
     }
 
     /// Adds a state for every level that a group's operations can run at once `refreshed` are.

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps};
+use heddle_ir::ckks::{
+    CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps,
+};
 use heddle_ir::linear::LinearMap;
 use heddle_ir::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op as SlotOp, SlotGraph};
 use heddle_ir::weights::Weights;
@@ -131,9 +133,17 @@ impl Scheduler<'_> {
     ///
     /// # Panics
     /// If an operand has too few levels, which the placement rules out.
-    fn push(&mut self, op: Op, operands: &[ValueId], chosen: CiphertextType, name: &str) -> ValueId {
+    fn push(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        chosen: CiphertextType,
+        name: &str,
+    ) -> ValueId {
         let types: Vec<CiphertextType> = operands.iter().map(|x| *self.graph.ty(*x)).collect();
-        let expected = self.target.expected_type(&op, &types, chosen, &self.polynomials);
+        let expected = self
+            .target
+            .expected_type(&op, &types, chosen, &self.polynomials);
         let ty = expected.unwrap_or_else(|message| panic!("`{name}`: {message}"));
         self.graph.add(op, operands, ty, name)
     }

@@ -1,7 +1,7 @@
 //! Max-pool lowering keeps what a model computes, for every window.
 
-use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::Changed;
+use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::passes::lower_max_pool;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{Activation, LinearOp, Model, Op, Window};

@@ -39,7 +39,10 @@ fn an_observer_sees_every_pass_and_changes_nothing() {
     assert_eq!(digest(&watched), digest(&unwatched));
 
     let logged = watched.log.records().iter().map(|record| record.name);
-    assert_eq!(seen.passes.into_inner().unwrap(), logged.collect::<Vec<_>>());
+    assert_eq!(
+        seen.passes.into_inner().unwrap(),
+        logged.collect::<Vec<_>>()
+    );
     let expected = [
         "import",
         "remove-identity",

@@ -1,7 +1,7 @@
 //! Where bootstraps go, and how long it takes to find out.
 
-use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_compiler::passes::place_bootstraps;
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{Model, Op};
 use heddle_ir::preprocess::Preprocess;

@@ -105,7 +105,9 @@ fn samples_give_their_maximum_times_the_margin() {
             .collect::<Vec<f64>>()
     );
     assert!(
-        sentences(&ranges).iter().any(|note| note.contains("20 sample images"))
+        sentences(&ranges)
+            .iter()
+            .any(|note| note.contains("20 sample images"))
     );
 }
 
@@ -190,7 +192,9 @@ fn statistics_reach_as_far_as_the_widest_position() {
 
 #[test]
 fn without_samples_and_statistics_the_error_names_the_ways_out() {
-    let message = calibrate(&folded(), &[], &[], 1.0, &()).unwrap_err().to_string();
+    let message = calibrate(&folded(), &[], &[], 1.0, &())
+        .unwrap_err()
+        .to_string();
     for part in ["`stem.relu`", "`block.relu2`", "--calibrate", "--range"] {
         assert!(message.contains(part), "{message}");
     }
@@ -226,7 +230,9 @@ fn overrides_for_every_activation_are_enough() {
         logits.bound
     );
     assert!(
-        sentences(&ranges).iter().any(|note| note.contains("worst case"))
+        sentences(&ranges)
+            .iter()
+            .any(|note| note.contains("worst case"))
     );
 }
 
@@ -261,7 +267,14 @@ fn an_override_that_matches_nothing_is_an_error() {
 fn an_override_below_the_samples_is_an_error_with_their_figure() {
     let samples = images(4, 192);
     let figure = observed(&residual(), &samples)[1];
-    let error = calibrate(&residual(), &samples, &given(&["block.relu1=0.125"]), 1.0, &()).unwrap_err();
+    let error = calibrate(
+        &residual(),
+        &samples,
+        &given(&["block.relu1=0.125"]),
+        1.0,
+        &(),
+    )
+    .unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, Error::RangeTooSmall { bound: 0.125, .. }));
     assert!(
@@ -290,7 +303,9 @@ fn nearly_dead_activations_get_a_floor() {
     assert_eq!(dead.source, Source::Floor);
     assert!(dead.bound >= FLOOR * ranges.output().min(*ranges.activations().next().unwrap()));
     assert!(
-        sentences(&ranges).iter().any(|note| note.contains("`relu2` is nearly dead"))
+        sentences(&ranges)
+            .iter()
+            .any(|note| note.contains("`relu2` is nearly dead"))
     );
 }
 

@@ -151,7 +151,11 @@ fn check(case: &Case, folder: &Path, calibration: usize, tested: usize) {
             case.model
         );
     } else {
-        assert!(calibrate(&model, &[], &[], 2.7, &()).is_err(), "{}", case.model);
+        assert!(
+            calibrate(&model, &[], &[], 2.7, &()).is_err(),
+            "{}",
+            case.model
+        );
     }
 }
 

@@ -429,9 +429,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = batch(folder.path());
         let labels = |images: &ImageSet| -> Vec<u8> {
-            let all = images
-                .iter()
-                .map(|picture| picture.unwrap().label.unwrap());
+            let all = images.iter().map(|picture| picture.unwrap().label.unwrap());
             let all: Vec<u8> = all.collect();
             assert_eq!(all.len(), images.len());
             let at = |index| images.get(index).unwrap().unwrap().label.unwrap();

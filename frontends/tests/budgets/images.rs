@@ -172,7 +172,8 @@ hostile!(
         packed.finish().unwrap();
     },
     |folder| {
-        let sources = image::image_set(folder.join("x-images-idx3-ubyte").to_str().unwrap()).unwrap();
+        let sources =
+            image::image_set(folder.join("x-images-idx3-ubyte").to_str().unwrap()).unwrap();
         assert_eq!(sources.get(0).unwrap().unwrap().label, None);
     }
 );

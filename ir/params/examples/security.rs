@@ -29,7 +29,11 @@ fn main() -> Result<(), heddle_params::Error> {
             parameters.max_level(),
             bootstrap.output_level(&parameters) - bootstrap.input_level(),
             parameters.security().bits,
-            if parameters.is_insecure() { ": INSECURE" } else { "" },
+            if parameters.is_insecure() {
+                ": INSECURE"
+            } else {
+                ""
+            },
         );
     }
     Ok(())

@@ -93,7 +93,9 @@ impl BootstrapParameters {
 
     /// Levels that EvalMod uses.
     pub fn eval_mod_depth(&self) -> usize {
-        chebyshev::depth(self.degree as usize) + self.double_angles as usize + self.eval_mod.arcsine_depth()
+        chebyshev::depth(self.degree as usize)
+            + self.double_angles as usize
+            + self.eval_mod.arcsine_depth()
     }
 
     /// The level of a refreshed ciphertext.

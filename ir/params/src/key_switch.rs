@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_level_above_the_highest_has_a_layout() {
-        let params = crate::named::n16_qp1714_dense();
+        let params = named::n16_qp1714_dense();
         let refused = |level| {
             let error = Error::Level { level, max: 28 };
             params.key_switch_layout(level) == Err(error.clone())

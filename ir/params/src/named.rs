@@ -177,8 +177,8 @@ pub fn over_small_ring(literal: ParametersLiteral, log_n: u32) -> Result<Paramet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sine_fit::SineFit;
     use crate::failure;
+    use crate::sine_fit::SineFit;
 
     #[test]
     fn n16_qp1714_dense_is_secure_and_has_its_stated_size() {
@@ -231,7 +231,10 @@ mod tests {
         let security = params.security();
         assert!((security.bits - 98.1).abs() < 0.05, "{}", security.bits);
         assert_eq!((security.limit, security.encapsulation_bits), (1046, None));
-        assert_eq!(params, over_small_ring(n16_qp1750_sparse64_literal(), 16).unwrap());
+        assert_eq!(
+            params,
+            over_small_ring(n16_qp1750_sparse64_literal(), 16).unwrap()
+        );
 
         let bootstrap = n16_qp1750_sparse64_bootstrap();
         bootstrap.check(&params).unwrap();

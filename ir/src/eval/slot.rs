@@ -145,7 +145,7 @@ mod tests {
     use crate::eval::ckks::ClearMachine;
     use crate::graph::Graph;
     use crate::test_support::{
-        parameters, parallel_schedule, parallel_slot_graph, schedule, slot_graph,
+        parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
     };
     use crate::verify;
 

@@ -250,7 +250,8 @@ mod tests {
                 }
             });
             let survives = (0..500).all(|_| {
-                let partial = PartialFile::create(folder.path(), OsStr::new("x"), Access::Default).unwrap();
+                let partial =
+                    PartialFile::create(folder.path(), OsStr::new("x"), Access::Default).unwrap();
                 let named = place::names(&partial.path, &partial.file);
                 std::thread::yield_now();
                 named && place::names(&partial.path, &partial.file)

@@ -151,7 +151,10 @@ struct Failing(usize);
 
 impl Write for Failing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+        self.0 = self
+            .0
+            .checked_sub(bytes.len())
+            .ok_or(io::ErrorKind::StorageFull)?;
         Ok(bytes.len())
     }
 
@@ -188,12 +191,18 @@ fn a_failing_device_is_an_error_that_names_the_file() {
     };
     for room in 0..whole {
         let error = write(room).err().expect("there is no room");
-        assert!(matches!(&error, Error::Io { file, .. } if file == "s"), "{error}");
+        assert!(
+            matches!(&error, Error::Io { file, .. } if file == "s"),
+            "{error}"
+        );
     }
     assert!(write(whole).is_ok());
     let reading = BlockReader::new::<Header>(Failing(whole), "f", Kind::Plan);
     let error = reading.and_then(|(reader, _)| reader.finish()).unwrap_err();
-    assert!(matches!(&error, Error::Io { file, .. } if file == "f"), "{error}");
+    assert!(
+        matches!(&error, Error::Io { file, .. } if file == "f"),
+        "{error}"
+    );
 }
 
 #[test]

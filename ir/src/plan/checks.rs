@@ -64,11 +64,7 @@ pub(super) fn check_ends(
 /// Whether the input's scale carries an image, and whether the output's leaves so large a margin to
 /// the modulus that a ciphertext which is no answer is out of range: the real or imaginary half of
 /// a slot is in range with probability 2^-(margin - 2) at most.
-fn check_margins(
-    parameters: &Parameters,
-    input: &Port,
-    output: &Port,
-) -> Result<(), String> {
+fn check_margins(parameters: &Parameters, input: &Port, output: &Port) -> Result<(), String> {
     let margin = |port: &Port| {
         let limbs = &parameters.q()[..=port.ciphertext.level];
         let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use heddle_params::Accept;
 
+use super::Plan;
 use super::checks::check_accepted;
 use super::wire::{Header, WireAxisOrder, WireOutputKind, WireTensor, decode_output_kind};
-use super::Plan;
 use crate::ckks::Schedule;
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};

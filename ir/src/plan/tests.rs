@@ -3,8 +3,8 @@
 use super::*;
 use crate::graph::ValueId;
 use crate::nn::LinearOp;
-use crate::text;
 use crate::test_support::{parameters, schedule, slot_graph};
+use crate::text;
 use crate::weights::Tensor;
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::{Accept, Insecure};
@@ -106,7 +106,11 @@ fn probabilities_are_the_softmax_of_the_logits() {
 fn a_plan_below_128_bits_needs_the_token() {
     let refused = Plan::read(&*written(&plan()), "p.plan", Accept::Secure).unwrap_err();
     assert!(matches!(refused, Error::Refused { .. }), "{refused}");
-    assert!(refused.to_string().ends_with("on the command line with `--insecure`"));
+    assert!(
+        refused
+            .to_string()
+            .ends_with("on the command line with `--insecure`")
+    );
     let mut lying = plan();
     lying.insecure = false;
     assert!(lying.checked_parameters().is_err() && lying.required_keys().is_err());

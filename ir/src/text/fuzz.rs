@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::{parse_ckks, parse_nn, parse_slot, print_ckks, print_slot, summary};
 use crate::ckks::Target;
-use crate::test_support::{parameters, parallel_schedule, parallel_slot_graph, schedule, slot_graph};
+use crate::test_support::{
+    parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
+};
 use crate::verify;
 use crate::weights::Weights;
 

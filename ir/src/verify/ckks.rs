@@ -303,8 +303,8 @@ impl<'a> Operation<'a> {
         let mut chosen = self.result;
         if let (Op::Add, Some(first)) = (self.op, self.operands.first()) {
             // Only a value and its own rotation may give a sum of a smaller period.
-            let halves = chosen.log_slots < first.log_slots
-                && self.schedule.halves_period(self.value);
+            let halves =
+                chosen.log_slots < first.log_slots && self.schedule.halves_period(self.value);
             chosen.log_slots = first.log_slots - u32::from(halves);
         }
         let polynomials = &self.schedule.polynomials;
@@ -317,10 +317,9 @@ impl<'a> Operation<'a> {
     fn check_level_of_operand(&self) -> Option<String> {
         let level = self.operands.first()?.level;
         match self.op {
-            Op::DropLevel if self.result.level >= level => Some(format!(
-                "drops from level {level} to {}",
-                self.result.level
-            )),
+            Op::DropLevel if self.result.level >= level => {
+                Some(format!("drops from level {level} to {}", self.result.level))
+            }
             Op::Bootstrap { .. } => {
                 let lowest = self.target.bootstrap.input_level();
                 (level < lowest).then(|| {

@@ -134,8 +134,8 @@ impl<'p> CkksBackend<'p> {
             node: step.name.into(),
             source,
         })?;
-        let fits = result.level() == step.ty.level
-            && scale::same_scale(result.scale(), step.ty.scale());
+        let fits =
+            result.level() == step.ty.level && scale::same_scale(result.scale(), step.ty.scale());
         if !fits {
             let message = format!(
                 "the schedule says level {} and scale 2^{}, the result is at level {} and scale 2^{}",

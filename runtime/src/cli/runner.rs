@@ -20,7 +20,7 @@ use crate::backend::clear::ClearBackend;
 use crate::backend::noisy::NoisyMachine;
 use crate::client::{Client, KeyLimit, Share};
 use crate::executor::execute;
-use crate::image::{Picture, ImageSet};
+use crate::image::{ImageSet, Picture};
 use crate::memory::Memory;
 use crate::packing::{pack, unpack};
 use crate::progress::Show;

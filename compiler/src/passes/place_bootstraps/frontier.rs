@@ -25,7 +25,11 @@ pub(super) struct Frontier<T> {
 /// state dominates another if it costs no more and leaves every live value at least as high. Where
 /// the frontier is larger, the states stay whose cost, less what their levels are worth, is least;
 /// `worth` is that of one level, by live value, and not negative.
-pub(super) fn pareto_frontier<T>(states: Vec<State<T>>, worth: &[f64], limit: usize) -> Frontier<T> {
+pub(super) fn pareto_frontier<T>(
+    states: Vec<State<T>>,
+    worth: &[f64],
+    limit: usize,
+) -> Frontier<T> {
     let score = |state: &State<T>| {
         let levels = state.levels.iter().zip(worth);
         state.cost - levels.map(|(l, w)| f64::from(*l) * w).sum::<f64>()

@@ -51,8 +51,9 @@ impl Arcsine {
             }
             coefficients
         };
-        let error =
-            |combination: &[f64], i: usize| chebyshev::evaluate(&spread(combination), points[i]) - wanted[i];
+        let error = |combination: &[f64], i: usize| {
+            chebyshev::evaluate(&spread(combination), points[i]) - wanted[i]
+        };
         let coefficients = spread(&remez::minimax(&rows, &wanted, error));
         Self {
             coefficients,

@@ -88,7 +88,10 @@ fn cosines_by_remez_reach_the_reference_errors() {
         println!("K = {k}, r = {double_angles}, degree {degree}: 2^{found:.2}, known 2^{known}");
         let fits = found < known + 0.5 && found > known - tolerance;
         assert!(fits, "K = {k}, degree {degree}: 2^{found}, known 2^{known}");
-        assert_eq!(chebyshev::depth(degree as usize) + double_angles as usize, depth);
+        assert_eq!(
+            chebyshev::depth(degree as usize) + double_angles as usize,
+            depth
+        );
     }
     // Below 2^-42 the magnified rounding of doubles is in the way; the minimax errors are 2^-45.5
     // and 2^-52.

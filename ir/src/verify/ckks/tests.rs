@@ -3,7 +3,7 @@
 use super::*;
 use crate::ckks::PolynomialId;
 use crate::slot::Chebyshev;
-use crate::test_support::{parameters, parallel_schedule, schedule, violations};
+use crate::test_support::{parallel_schedule, parameters, schedule, violations};
 use heddle_params::keys::{KeyKind, KeyUse};
 
 fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
