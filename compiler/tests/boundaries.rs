@@ -78,3 +78,32 @@ fn only_the_onnx_importer_knows_onnx() {
         assert!(may || !knows, "{}", file.display());
     }
 }
+
+/// Progress is for whoever asks for it: libraries write neither to standard output nor to standard
+/// error.
+#[test]
+fn the_libraries_print_nothing() {
+    let mut files = Vec::new();
+    for folder in ["ir/src", "ir/params/src", "compiler/src", "frontends/src"] {
+        sources(&root().join(folder), &mut files);
+    }
+    let is_program = |file: &PathBuf| file.components().any(|part| part.as_os_str() == "bin");
+    for file in files.iter().filter(|file| !is_program(file)) {
+        if file.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(file).unwrap();
+        let code = text
+            .split("#[cfg(test)]\nmod tests")
+            .next()
+            .unwrap_or_default();
+        for line in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for macro_name in ["print!(", "println!(", "dbg!("] {
+                assert!(!line.contains(macro_name), "{}: {line}", file.display());
+            }
+        }
+    }
+}
