@@ -21,6 +21,8 @@ pub mod eval;
 pub mod kernel;
 pub mod keys;
 pub mod keyswitch;
+#[cfg(test)]
+mod known_answers;
 pub mod modulus;
 pub mod noise;
 pub mod ntt;

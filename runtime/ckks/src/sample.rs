@@ -80,11 +80,48 @@ impl CryptoRng for SecureRng {}
 /// # Errors
 /// When the operating system has no randomness to give.
 pub fn os_rng() -> Result<SecureRng, Error> {
+    #[cfg(test)]
+    if let Some(rng) = repeatable::next() {
+        return Ok(rng);
+    }
     let mut seed = Zeroizing::new([0; 32]);
     OsRng
         .try_fill_bytes(&mut seed[..])
         .map_err(|e| Error::Randomness(e.to_string()))?;
     Ok(SecureRng::from_seed(&seed))
+}
+
+/// Randomness that repeats, for known answers. It is part of this crate's own unit tests and of no other build, whatever
+/// the features.
+#[cfg(test)]
+pub(crate) mod repeatable {
+    use super::SecureRng;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many generators this thread has made; `None` on threads that take them from the operating system.
+        static MADE: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Runs `f` on a thread of its own, on which every generator has a seed that counts up from zero. What `f` does in
+    /// parallel happens on that thread too, and in the same order each time.
+    pub(crate) fn run<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+        let pool = pool.build().expect("a thread starts");
+        pool.install(|| {
+            MADE.set(Some(0));
+            f()
+        })
+    }
+
+    /// The next generator of a thread whose randomness repeats.
+    pub(super) fn next() -> Option<SecureRng> {
+        let made = MADE.get()?;
+        MADE.set(Some(made + 1));
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&made.to_le_bytes());
+        Some(SecureRng::from_seed(&seed))
+    }
 }
 
 /// Coefficients of a secret of the given distribution.
