@@ -1,13 +1,14 @@
-//! Known answers: with randomness that repeats, every key, ciphertext and encoding of the engine has the residues that
-//! are recorded here, on every kernel of the machine.
+//! Known answers: with randomness that repeats, every key, ciphertext and encoding of the engine
+//! has the residues that are recorded here, on every kernel of the machine.
 //!
-//! What is recorded are digests, FNV-1a over 64 bits, of bytes and residues. A change that moves no residue and draws
-//! the same randomness in the same order leaves all of them as they are.
+//! What is recorded are digests, FNV-1a over 64 bits, of bytes and residues. A change that moves no
+//! residue and draws the same randomness in the same order leaves all of them as they are.
 //!
-//! Digests from [`FIRST_ROUNDED`] on depend on the sines and cosines of the platform's mathematical library too, since
-//! encoding rounds doubles to integers. They were recorded on Linux with glibc and hold wherever these functions give
-//! the same doubles. The earlier ones depend on its exponential alone, and no less than a difference of 2^-50 in a
-//! probability can change them.
+//! Digests from [`FIRST_ROUNDED`] on depend on the sines and cosines of the platform's mathematical
+//! library too, since encoding rounds doubles to integers. They were recorded on Linux with glibc
+//! and hold wherever these functions give the same doubles. The earlier ones depend on its
+//! exponential alone, through the table of the error distribution: only a difference above 2^-50 in
+//! a probability could change them.
 
 use std::sync::Arc;
 
@@ -18,22 +19,25 @@ use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, named};
 
 use crate::Context;
-use crate::bootstrap::Bootstrapper;
-use crate::bootstrap::cosine::Cosine;
-use crate::bootstrap::mod_raise::mod_raise;
-use crate::ciphertext::{Ciphertext, Plaintext};
-use crate::encode::{Complex64, Encoder};
-use crate::encrypt::{Decryptor, Encryptor, SecretEncryptor, SeededCiphertext};
-use crate::eval::Evaluator;
-use crate::eval::linear::LinearTransform;
-use crate::eval::polynomial::{ChebyshevPolynomial, evaluate};
+use crate::circuits::bootstrap::Bootstrapper;
+use crate::circuits::bootstrap::{Cosine, mod_raise};
+use crate::circuits::linear::LinearTransform;
+use crate::circuits::noise::{NoiseModel, Simulated, Simulator};
+use crate::circuits::polynomial::{ChebyshevPolynomial, evaluate};
 use crate::kernel::Kernel;
-use crate::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, PublicKey, SecretKey};
-use crate::noise::{NoiseModel, Simulated, Simulator};
-use crate::sample::repeatable;
-use crate::seed::SeedExpander;
+use crate::ring::sample::repeatable;
+use crate::ring::seed::SeedExpander;
+use crate::scheme::ciphertext::SeededCiphertext;
+use crate::scheme::ciphertext::{Ciphertext, Plaintext};
+use crate::scheme::encode::{Complex64, Encoder};
+use crate::scheme::encrypt::Encryptor;
+use crate::scheme::eval::Evaluator;
+use crate::scheme::keys::{EvaluationKeys, KeySwitchKey, PublicKey};
+use crate::secret::{Decryptor, SecretEncryptor};
+use crate::secret::{KeyGenerator, SecretKey};
 
-/// Limbs have four parts of a key's chunk, two columns of a conversion and two blocks of a sum of products.
+/// Limbs have four parts of a key's chunk, two columns of a conversion and two blocks of a sum of
+/// products.
 const LOG_N: u32 = 12;
 
 const TOP: usize = 28;
@@ -229,7 +233,7 @@ fn encryptions(
     let public = Arc::new(PublicKey::generate(context, secret, TOP).unwrap());
     let by_public = Encryptor::new(context, public);
     for (what, level) in [("zero by secret, top", TOP), ("zero by secret, 0", 0)] {
-        let zero = by_secret.encrypt(&zero, level).unwrap().expand(context);
+        let zero = by_secret.encrypt(&zero, level).unwrap().expand();
         answers.ciphertext(what, &zero);
     }
     answers.ciphertext("zero by public", &by_public.encrypt(&zero, LEVEL).unwrap());
@@ -247,7 +251,7 @@ fn encryptions(
     answers.bytes("seeded ciphertext, written", &bytes);
     let x = SeededCiphertext::read(context, &mut &bytes[..])
         .unwrap()
-        .expand(context);
+        .expand();
     answers.ciphertext("by secret", &x);
     let y = by_public.encrypt(&plaintext, LEVEL).unwrap();
     let mut bytes = Vec::new();
@@ -409,7 +413,7 @@ fn bootstraps(evaluator: &Evaluator, secret: &SecretKey, answers: &mut Answers) 
         let x = SecretEncryptor::new(context, secret)
             .encrypt(&plaintext, bootstrapper.input_level())
             .unwrap()
-            .expand(context);
+            .expand();
         answers.ciphertext(what.0, &bootstrapper.bootstrap(evaluator, &x).unwrap());
         let mut bootstrapper = bootstrapper;
         bootstrapper.shrink();
