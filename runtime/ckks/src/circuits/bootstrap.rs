@@ -188,32 +188,8 @@ impl Bootstrapper {
         evaluator: &Evaluator,
         ciphertext: &Ciphertext,
     ) -> Result<(Ciphertext, BootstrapTimes), Error> {
-        self.context.check_same("bootstrap", evaluator.context())?;
-        evaluator.check_context("bootstrap", [ciphertext])?;
-        let (found, needed) = (ciphertext.level(), self.input_level());
-        if found < needed {
-            return Err(Error::NotEnoughLevels {
-                op: "bootstrap",
-                needed,
-                found,
-            });
-        }
-        if ciphertext.log_slots() != self.log_slots {
-            let (left, right) = (ciphertext.log_slots(), self.log_slots);
-            return Err(Error::SlotsMismatch {
-                op: "bootstrap",
-                left,
-                right,
-            });
-        }
-        let (scale, nominal) = (ciphertext.scale(), self.output_scale());
-        if !(0.5..=2.0).contains(&(scale / nominal)) {
-            return Err(Error::ScaleMismatch {
-                op: "bootstrap",
-                left: scale.log2(),
-                right: nominal.log2(),
-            });
-        }
+        self.check(evaluator, ciphertext)?;
+        let (needed, nominal) = (self.input_level(), self.output_scale());
         let mut times = BootstrapTimes::default();
         let start = Instant::now();
         let lowered = evaluator.drop_to_level(ciphertext, needed)?;
@@ -244,6 +220,38 @@ impl Bootstrapper {
         };
         times.eval_mod = start.elapsed();
         Ok((result, times))
+    }
+
+    /// Refuses what cannot be bootstrapped.
+    fn check(&self, evaluator: &Evaluator, ciphertext: &Ciphertext) -> Result<(), Error> {
+        const OP: &str = "bootstrap";
+        self.context.check_same(OP, evaluator.context())?;
+        evaluator.check_context(OP, [ciphertext])?;
+        let (found, needed) = (ciphertext.level(), self.input_level());
+        if found < needed {
+            return Err(Error::NotEnoughLevels {
+                op: OP,
+                needed,
+                found,
+            });
+        }
+        if ciphertext.log_slots() != self.log_slots {
+            let (left, right) = (ciphertext.log_slots(), self.log_slots);
+            return Err(Error::SlotsMismatch {
+                op: OP,
+                left,
+                right,
+            });
+        }
+        let (scale, nominal) = (ciphertext.scale(), self.output_scale());
+        if !(0.5..=2.0).contains(&(scale / nominal)) {
+            return Err(Error::ScaleMismatch {
+                op: OP,
+                left: scale.log2(),
+                right: nominal.log2(),
+            });
+        }
+        Ok(())
     }
 }
 

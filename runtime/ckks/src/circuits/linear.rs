@@ -174,7 +174,7 @@ impl LinearTransform {
         let (found, expected) = (1 << self.log_slots, context.n() / 2);
         if found > expected {
             return Err(Error::SlotCount {
-                op: "linear transform",
+                op: OP,
                 found,
                 expected,
             });
@@ -187,7 +187,7 @@ impl LinearTransform {
         self.check_slots(context)?;
         let mut prepared = self.prepared.iter().flatten().flatten();
         match prepared.next() {
-            Some(poly) => context.check_same("linear transform", poly.context()),
+            Some(poly) => context.check_same(OP, poly.context()),
             None => Ok(()),
         }
     }
@@ -213,7 +213,7 @@ fn encode_each(
         let mut values = diagonal(d);
         if values.len() != expected {
             return Err(Error::SlotCount {
-                op: "linear transform",
+                op: OP,
                 found: values.len(),
                 expected,
             });
@@ -229,11 +229,64 @@ fn encode_each(
 }
 
 /// A key of the evaluator with its rotation's permutation.
+#[derive(Clone)]
 struct Rotation<'a> {
     key: &'a KeySwitchKey,
     galois: GaloisElement,
     table: Arc<Automorphism>,
 }
+
+/// All rotations of a sum of transforms but the identity.
+struct Rotations<'a> {
+    n: usize,
+    rotations: BTreeMap<GaloisElement, Rotation<'a>>,
+}
+
+impl<'a> Rotations<'a> {
+    fn new(
+        evaluator: &'a Evaluator,
+        terms: &[(&Ciphertext, &LinearTransform)],
+        level: usize,
+    ) -> Result<Self, Error> {
+        let context = evaluator.context();
+        let mut rotations = BTreeMap::new();
+        for shift in terms.iter().flat_map(|(_, t)| t.plan.rotations()) {
+            let galois = GaloisElement::rotation(shift as i64, context.n());
+            if !galois.is_identity() {
+                let rotation = Rotation {
+                    key: evaluator.key(OP, KeyKind::Galois(galois), level)?,
+                    galois,
+                    table: context.automorphism(galois),
+                };
+                rotations.insert(galois, rotation);
+            }
+        }
+        Ok(Self {
+            n: context.n(),
+            rotations,
+        })
+    }
+
+    /// The rotation by a shift; `None` for the identity.
+    fn get(&self, shift: usize) -> Option<Rotation<'a>> {
+        let galois = GaloisElement::rotation(shift as i64, self.n);
+        self.rotations.get(&galois).cloned()
+    }
+
+    /// How many special primes sums are over: as most keys have. What a key with others gives is
+    /// divided by them first.
+    fn specials(&self) -> usize {
+        let mut counts = BTreeMap::new();
+        for rotation in self.rotations.values() {
+            *counts.entry(rotation.key.layout.specials).or_insert(0usize) += 1;
+        }
+        let most = counts.iter().max_by_key(|&(_, count)| count);
+        most.map_or(0, |(&specials, _)| specials)
+    }
+}
+
+/// The operation's name in errors.
+const OP: &str = "linear transform";
 
 /// The input under one baby rotation.
 enum Baby<'a> {
@@ -308,59 +361,14 @@ impl Evaluator {
         terms: &[(&Ciphertext, &LinearTransform)],
         group_bytes: usize,
     ) -> Result<(RnsPoly<Eval>, RnsPoly<Eval>, f64, u32), Error> {
-        const OP: &str = "linear transform";
-        let Some(&(first, transform)) = terms.first() else {
-            return Err(Error::Operand {
-                op: OP,
-                detail: "there are no terms to sum".into(),
-            });
-        };
+        let (level, scale, log_slots) = self.check_terms(terms)?;
         let context = self.context();
-        let (level, scale) = (first.level(), first.scale * transform.scale);
-        for (ciphertext, transform) in terms {
-            self.check_context(OP, [*ciphertext])?;
-            check_levels(OP, level, ciphertext.level())?;
-            check_scales(OP, scale, ciphertext.scale * transform.scale)?;
-            transform.check(context)?;
-        }
-        let log_slots = terms
-            .iter()
-            .map(|(c, t)| c.log_slots.max(t.log_slots))
-            .max()
-            .unwrap_or_default();
-
-        let mut rotations = BTreeMap::new();
-        for shift in terms.iter().flat_map(|(_, t)| t.plan.rotations()) {
-            let galois = GaloisElement::rotation(shift as i64, context.n());
-            if !galois.is_identity() {
-                let key = self.key(OP, KeyKind::Galois(galois), level)?;
-                rotations.insert(galois, (key, context.automorphism(galois)));
-            }
-        }
-        let rotation = |shift: usize| {
-            let galois = GaloisElement::rotation(shift as i64, context.n());
-            let (key, table) = rotations.get(&galois)?;
-            Some(Rotation {
-                key,
-                galois,
-                table: Arc::clone(table),
-            })
-        };
-        // Sums are over the special primes that most keys have; what a key with others gives is
-        // divided by them first.
-        let mut counts = BTreeMap::new();
-        for (key, _) in rotations.values() {
-            *counts.entry(key.layout.specials).or_insert(0usize) += 1;
-        }
-        let specials = counts
-            .iter()
-            .max_by_key(|&(_, count)| count)
-            .map_or(0, |(&specials, _)| specials);
+        let rotations = Rotations::new(self, terms, level)?;
+        let specials = rotations.specials();
         let basis = Basis::new(level, specials);
-
         let mut terms: Vec<Term<'_>> = terms
             .iter()
-            .map(|&(c, t)| self.baby_rotations(c, t, specials, &rotation))
+            .map(|&(c, t)| self.baby_rotations(c, t, specials, &rotations))
             .collect::<Result<_, _>>()?;
         let groups = groups(&terms, basis, group_bytes);
         let (mut c0, mut c1) = (RnsPoly::zero(context, basis), RnsPoly::zero(context, basis));
@@ -371,7 +379,7 @@ impl Evaluator {
                 terms.clear();
             }
             for (shift, sum0, sum1) in partial {
-                match rotation(shift) {
+                match rotations.get(shift) {
                     None => {
                         c0.add_assign(&sum0);
                         c1.add_assign(&sum1);
@@ -383,18 +391,40 @@ impl Evaluator {
         Ok((c0, c1, scale, log_slots))
     }
 
+    /// Level, scale and log2 of the period of a sum, whose terms must agree in the first two.
+    fn check_terms(
+        &self,
+        terms: &[(&Ciphertext, &LinearTransform)],
+    ) -> Result<(usize, f64, u32), Error> {
+        let Some(&(first, transform)) = terms.first() else {
+            return Err(Error::Operand {
+                op: OP,
+                detail: "there are no terms to sum".into(),
+            });
+        };
+        let (level, scale) = (first.level(), first.scale * transform.scale);
+        for (ciphertext, transform) in terms {
+            self.check_context(OP, [*ciphertext])?;
+            check_levels(OP, level, ciphertext.level())?;
+            check_scales(OP, scale, ciphertext.scale * transform.scale)?;
+            transform.check(self.context())?;
+        }
+        let log_slots = terms.iter().map(|(c, t)| c.log_slots.max(t.log_slots));
+        Ok((level, scale, log_slots.max().unwrap_or_default()))
+    }
+
     /// Decomposes the input of one transform and finds the keys of its baby rotations.
     fn baby_rotations<'a>(
         &self,
         ciphertext: &'a Ciphertext,
         transform: &'a LinearTransform,
         specials: usize,
-        rotation: &impl Fn(usize) -> Option<Rotation<'a>>,
+        rotations: &Rotations<'a>,
     ) -> Result<Term<'a>, Error> {
         let mut decomposed: Vec<Decomposed> = Vec::new();
         let mut babies = Vec::with_capacity(transform.plan.baby.len());
         for &shift in &transform.plan.baby {
-            babies.push(match rotation(shift) {
+            babies.push(match rotations.get(shift) {
                 None => Baby::Identity,
                 Some(rotation) if rotation.key.layout.specials == specials => {
                     let layout = truncate(&rotation.key.layout, ciphertext.level());
