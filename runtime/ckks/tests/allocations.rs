@@ -1,5 +1,4 @@
-//! In steady state the engine takes no memory from the operating system. In a process of its own,
-//! since the count is the process's.
+//! In steady state the engine takes no buffers from the operating system.
 
 use heddle_ckks::secret::rig::Rig;
 use heddle_ckks::{Bootstrapper, Context};

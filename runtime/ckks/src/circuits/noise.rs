@@ -8,8 +8,8 @@
 //!
 //! A value of a short period is the mean of its copies wherever one of them is used alone: SubSum
 //! in a bootstrap and decryption average over them, and everything in between is linear in errors
-//! that are small. So one period is simulated, and errors are drawn by the root of the number of
-//! copies smaller.
+//! that are small. So one period is simulated, and errors are drawn smaller by the square root
+//! of the number of copies.
 
 use std::cell::RefCell;
 

@@ -1,8 +1,8 @@
 //! Polynomials at rest: the residues of a limb packed to the bits of its modulus.
 //!
 //! A limb is a string of bits, the lowest of the first residue first, in little-endian words. Keys
-//! are kept so: they take a quarter less memory than whole words would, they are read from a file
-//! as they are, and unpacking a part costs less than reading the words that it saves.
+//! are kept in this form: they take a quarter less memory than whole words, they are read from a
+//! file as they are, and unpacking a part costs less than reading the words that it saves.
 
 use std::sync::Arc;
 
