@@ -152,7 +152,7 @@ impl Kernel {
     }
 
     /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than
-    /// the ring degree is a polynomial in X^(N/len), see [`crate::tables::ntt`].
+    /// the ring degree is a polynomial in X^(N/len), see [`NttTable`].
     pub fn ntt_forward(self, table: &NttTable, x: &mut [u64]) {
         begin_transform(table, x);
         dispatch!(self, ntt_forward(table, x));

@@ -146,7 +146,7 @@ impl SeededCiphertext {
     }
 }
 
-/// A slot vector encoded as compact integer coefficients (see [`crate::scheme::encode`]), at no
+/// A slot vector encoded as compact integer coefficients (see [`Encoder`]), at no
 /// particular level: the limbs are computed when it is used. Wiped when dropped.
 #[derive(Clone, PartialEq)]
 #[must_use]

@@ -116,7 +116,10 @@ impl Neg for Complex64 {
     }
 }
 
-/// The special FFT for every slot count up to a maximum.
+/// The special FFT for every slot count up to a maximum, and the encoding that rests on it.
+///
+/// A vector of `n = 2^log_slots` complex numbers, repeated over all `N/2` slots, is a polynomial in
+/// `Y = X^(N/2n)` of degree below `2n`; its *compact coefficients* are these `2n` numbers.
 ///
 /// The twiddles of the stage with half length `h` are `exp(2 pi i (5^j mod 8h) / 8h)` for `j < h`,
 /// whatever the slot count; they are stored at `h..2h`.

@@ -1,7 +1,7 @@
 //! What a process that holds secrets does once, when it starts.
 //!
 //! Secrets themselves look after their memory: a [`crate::SecretKey`] lies on locked pages, and
-//! what is computed from it is wiped (see [`crate::buffer::Secrecy`]).
+//! what is computed from it is wiped (see [`Secrecy`](crate::buffer::Secrecy)).
 
 /// Asks the system to write no image of this process's memory to a file when it crashes, and to let
 /// no other process of the same user read its memory. Returns whether the system does both; where

@@ -16,6 +16,10 @@ use crate::tables::modulus::Modulus;
 use std::sync::OnceLock;
 
 /// The roots of one modulus at one ring degree.
+///
+/// With ψ a primitive `2N`-th root of unity, a transform holds at index `i` the polynomial's value
+/// at ψ^(2·brv(i)+1), where brv reverses log2 N bits. The transform of a polynomial in X^r is
+/// constant on runs of `r`, and is computed from its `N/r` coefficients alone.
 #[derive(Debug)]
 pub struct NttTable {
     modulus: Modulus,
