@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heddle_ckks::seed::StreamId;
+use heddle_ckks::ring::StreamId;
 use heddle_ir::ckks::{Op, Schedule};
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::keys::{KeyKind, KeyNeed, KeyUse};

@@ -278,7 +278,7 @@ pub fn ciphertext(data: &[u8]) -> bool {
             (Ok(image), Err(_)) => {
                 ciphertexts::write_image(&out, Existing::Replace, &TINY, &image)
                     .expect("what was read is written");
-                let whole = image.expand(TINY.context());
+                let whole = image.expand();
                 assert_eq!(whole.level(), plan.input.ciphertext.level);
                 assert_eq!(whole.log_slots(), plan.input.ciphertext.log_slots);
             }

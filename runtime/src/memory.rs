@@ -4,8 +4,8 @@
 //! kept as integers, and what is left goes to encoded weights; those that find no place are encoded again at every use.
 
 use heddle_ckks::Context;
-use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
-use heddle_ckks::eval::linear::GROUP_BYTES;
+use heddle_ckks::buffer::POOL_LIMIT;
+use heddle_ckks::circuits::linear::GROUP_BYTES;
 
 use crate::Error;
 
@@ -45,7 +45,7 @@ impl Memory {
         largest_map: u64,
     ) -> Result<Room, Error> {
         let Self::AtMost(limit) = self else {
-            set_pool_limit(POOL_LIMIT);
+            context.pool().set_limit(POOL_LIMIT);
             return Ok(Room { left: None });
         };
         let parameters = context.parameters();
@@ -66,7 +66,7 @@ impl Memory {
             });
         };
         // Less would have common sizes come from the system again and again.
-        set_pool_limit((working / 4) as usize);
+        context.pool().set_limit((working / 4) as usize);
         Ok(Room { left: Some(left) })
     }
 }
@@ -134,6 +134,5 @@ mod tests {
         assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
         let error = Memory::AtMost(1 << 30).room(&context, 0, 0, 1 << 30);
         assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
-        set_pool_limit(POOL_LIMIT);
     }
 }

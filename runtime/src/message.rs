@@ -1,11 +1,6 @@
 //! What client and server send each other: an encrypted image, an encrypted answer.
 
-use std::sync::Arc;
-
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::encrypt::SeededCiphertext;
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::{Ciphertext, EvaluationKeys, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
 use heddle_params::scale;
 
@@ -32,9 +27,9 @@ pub struct EncryptedImage {
 
 impl EncryptedImage {
     /// The ciphertext with its uniform part written out.
-    pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
+    pub fn expand(self) -> Ciphertext {
         match self.ciphertext {
-            FreshCiphertext::Seeded(seeded) => seeded.expand(context),
+            FreshCiphertext::Seeded(seeded) => seeded.expand(),
             FreshCiphertext::Whole(ciphertext) => ciphertext,
         }
     }

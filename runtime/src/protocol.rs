@@ -7,8 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::keys::{KeySwitchKey, PublicKey};
+use heddle_ckks::{Context, KeySwitchKey, PublicKey};
 use heddle_ir::file::{self, Kind};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_params::keys::KeyUse;

@@ -4,12 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
+use heddle_ckks::{Bootstrapper, Ciphertext, Context, EvaluationKeys, Evaluator};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId, Schedule};
 use heddle_ir::plan::Plan;

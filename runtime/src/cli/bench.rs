@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::buffer::{Buffer, POOL_LIMIT, set_pool_limit};
+use heddle_ckks::buffer::{Buffer, POOL_LIMIT};
 use heddle_ckks::kernel::{Init, Kernel, butterflies};
-use heddle_ckks::ntt::NttTable;
-use heddle_ckks::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::secret::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::tables::NttTable;
+use heddle_ckks::{Bootstrapper, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::keys::KeyUse;
 use heddle_params::named;
@@ -271,7 +270,6 @@ impl Sheet {
             Ok(())
         })?;
         drop(data);
-        trim_pool();
         Ok(())
     }
 
@@ -303,7 +301,7 @@ impl Sheet {
         };
         self.row(row, 1, || Ok(operation.run(rig.evaluator(), &x)?))?;
         drop((rig, x));
-        trim_pool();
+        self.trim_pool();
         Ok(())
     }
 
@@ -330,12 +328,18 @@ impl Sheet {
             ..Row::new(label, what)
         };
         self.row(row, 1, || {
-            black_box(bootstrapper.bootstrap(rig.evaluator(), &x)?);
+            drop(black_box(bootstrapper.bootstrap(rig.evaluator(), &x)?));
             Ok(())
         })?;
         drop((rig, x));
-        trim_pool();
+        self.trim_pool();
         Ok(())
+    }
+
+    /// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
+    fn trim_pool(&self) {
+        self.context.pool().set_limit(0);
+        self.context.pool().set_limit(POOL_LIMIT);
     }
 
     fn finish(self) -> Report {
@@ -369,10 +373,4 @@ fn fill(words: &mut [u64], modulus: u64) {
     for (i, word) in words.iter_mut().enumerate() {
         *word = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) % modulus;
     }
-}
-
-/// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
-fn trim_pool() {
-    set_pool_limit(0);
-    set_pool_limit(POOL_LIMIT);
 }

@@ -1,7 +1,7 @@
 //! Imaginary removal matters: a deep chain of ReLU and bootstrap with it, and with the complex variant that removes
 //! nothing. The imaginary parts come from the noise of the computation alone.
 
-use heddle_ckks::encrypt::Decryptor;
+use heddle_ckks::Decryptor;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -50,7 +50,7 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     )
     .unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
-    let input = client.encrypt("x", &tensor).unwrap().expand(context);
+    let input = client.encrypt("x", &tensor).unwrap().expand();
     let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
     let decryptor = Decryptor::new(context, client.secret());
     outputs
