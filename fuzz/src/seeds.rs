@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use heddle_cli::Record;
 use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::MultiplexedLayout;
@@ -16,11 +17,9 @@ use heddle_ir::text::{print_ckks, print_nn, print_slot};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::keys::KeyNeed;
 use heddle_params::{Accept, Insecure, ParametersLiteral, Secret};
-use heddle_runtime::cli::Record;
 use heddle_runtime::client::{Client, KeyLimit};
 use heddle_runtime::files::{ciphertext, keys};
 use heddle_runtime::message::{EncryptedAnswer, FreshCiphertext};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 
@@ -286,7 +285,7 @@ fn key_files(client: &Client) -> Vec<Named> {
     });
     let evaluation = file(|path| {
         let staged = keys::stage_evaluation(path, Existing::Replace, &TINY, client.id(), |sink| {
-            client.generate_keys(KeyLimit::default(), Show::Nothing, sink)
+            client.generate_keys(KeyLimit::default(), &(), sink)
         });
         staged
             .expect("the keys are written")

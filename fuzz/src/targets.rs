@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use heddle_cli::Record;
 use heddle_frontends::image::{self, Pixels};
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::eval::ckks::ClearMachine;
@@ -16,11 +17,9 @@ use heddle_ir::text::{
 };
 use heddle_ir::verify;
 use heddle_params::{Accept, ParametersLiteral};
-use heddle_runtime::cli::Record;
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::files::{ciphertext as ciphertexts, keys as key_files};
 use heddle_runtime::message::EncryptedAnswer;
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 
 use crate::files::{scratch, with_file};
@@ -209,10 +208,10 @@ fn follow(client: ClientPlan) {
         return;
     }
     let client = Client::generate(&protocol).expect("the parameters allow a secret");
-    let made = client.server_keys(KeyLimit(bytes), Show::Nothing);
+    let made = client.server_keys(KeyLimit(bytes), &());
     let made = made.expect("a client can make the keys of a plan that it accepts");
     assert_eq!(made.keys.len(), protocol.keys().len());
-    let refused = client.server_keys(KeyLimit(bytes.saturating_sub(1)), Show::Nothing);
+    let refused = client.server_keys(KeyLimit(bytes.saturating_sub(1)), &());
     assert!(refused.is_err() || bytes == 0);
     let layout = protocol.plan().input.packing.layout;
     let tensor = vec![0.0; layout.channels * layout.height * layout.width];
@@ -236,7 +235,7 @@ pub fn keys(data: &[u8]) -> bool {
     with_file(data, |path| {
         let secret = key_files::read_secret(path, &TINY);
         let public = key_files::read_public(path, &TINY);
-        let evaluation = key_files::read_evaluation(path, &TINY, Show::Nothing);
+        let evaluation = key_files::read_evaluation(path, &TINY, &());
         let staged = match (secret, public, evaluation) {
             (Ok(client), Err(_), Err(_)) => key_files::stage_secret(&out, &client),
             (Err(_), Ok(key), Err(_)) => {
@@ -286,14 +285,14 @@ pub fn ciphertext(data: &[u8]) -> bool {
                 ciphertexts::write_answer(&out, Existing::Replace, &TINY, &answer)
                     .expect("what was read is written");
                 assert!(
-                    CLIENT.decrypt(&answer, Share::Private).is_err(),
+                    CLIENT.decrypt(&answer, Disclosure::Private).is_err(),
                     "of another key"
                 );
                 let forged = EncryptedAnswer {
                     key: CLIENT.id(),
                     ..answer
                 };
-                if let Ok(numbers) = CLIENT.decrypt(&forged, Share::Private) {
+                if let Ok(numbers) = CLIENT.decrypt(&forged, Disclosure::Private) {
                     let most = 4.0 * plan.output.packing.range;
                     assert!(numbers.iter().all(|x| x.abs() <= most), "{numbers:?}");
                 }

@@ -1,6 +1,9 @@
-//! What client and server send each other: an encrypted image, an encrypted answer.
+//! What client and server send each other: evaluation keys, encrypted images, encrypted answers.
 
-use heddle_ckks::{Ciphertext, EvaluationKeys, SeededCiphertext};
+use std::fmt;
+use std::sync::Arc;
+
+use heddle_ckks::{Ciphertext, Context, EvaluationKeys, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
 use heddle_params::scale;
 
@@ -10,14 +13,23 @@ use crate::protocol::KeyId;
 /// The ciphertext of a fresh encryption.
 #[derive(Clone)]
 pub enum FreshCiphertext {
-    /// Made with the secret key: the uniform part is a seed.
+    /// Made with the secret key: a seed stands for the uniform part.
     Seeded(SeededCiphertext),
     /// Made with a public key.
     Whole(Ciphertext),
 }
 
+impl fmt::Debug for FreshCiphertext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seeded(_) => "Seeded(..)",
+            Self::Whole(_) => "Whole(..)",
+        })
+    }
+}
+
 /// An encrypted image, from the client to the server.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct EncryptedImage {
     /// The key that it was encrypted with.
     pub key: KeyId,
@@ -44,6 +56,14 @@ pub struct EncryptedAnswer {
     pub ciphertext: Ciphertext,
 }
 
+impl fmt::Debug for EncryptedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptedAnswer")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The evaluation keys of one secret key, from the client to the server.
 #[derive(Clone)]
 pub struct ServerKeys {
@@ -53,7 +73,15 @@ pub struct ServerKeys {
     pub keys: EvaluationKeys,
 }
 
-/// What is wrong with the type of a ciphertext where `expected` is due; `None` if nothing is.
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerKeys")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the type of a ciphertext differs from the expected one; `None` if it does not.
 pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Option<String> {
     if ciphertext.level() != expected.level {
         return Some(format!(
@@ -78,7 +106,7 @@ pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Op
 ///
 /// # Errors
 /// [`Error::OtherKey`] if the two differ.
-pub(crate) fn same_key(
+pub fn same_key(
     (left_name, left): (&str, KeyId),
     (right_name, right): (&str, KeyId),
 ) -> Result<(), Error> {

@@ -1,7 +1,8 @@
-//! What client and server of one plan agree on without telling each other.
+//! What client and server of one plan must agree on.
 //!
 //! The server has the plan, the client its [client plan](ClientPlan). Both derive the same from it:
 //! the digest that keys and ciphertexts are bound to, the checked parameters, the evaluation keys.
+//! Neither has to tell the other.
 
 use std::fmt;
 use std::path::Path;
@@ -26,6 +27,15 @@ pub struct Protocol {
     keys: Vec<KeyUse>,
 }
 
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protocol")
+            .field("plan", &self.plan.name)
+            .field("digest", &short(&self.digest))
+            .finish_non_exhaustive()
+    }
+}
+
 impl Protocol {
     /// Derives everything from a client plan.
     ///
@@ -42,7 +52,7 @@ impl Protocol {
         }))
     }
 
-    /// That of the client plan of `plan`.
+    /// The protocol of a plan: that of its client plan.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -50,7 +60,7 @@ impl Protocol {
         Self::new(plan.client_plan()?, accept)
     }
 
-    /// Reads a client plan, or a plan of which the rest is dropped.
+    /// Reads a client plan. Of a plan, only the client plan is kept.
     ///
     /// # Errors
     /// If the file is neither, does not hold together, or has weaker parameters than are accepted.
@@ -92,11 +102,11 @@ impl Protocol {
     }
 }
 
-/// Names one secret key with all that was made with it: evaluation keys, a public key, ciphertexts.
+/// Names one secret key and all that was made with it: evaluation keys, a public key, ciphertexts.
 ///
-/// SHA-256 of public material alone: the digest of the client plan, and the part of a public
-/// encryption key modulo the first prime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// It is a SHA-256 of public material: the digest of the client plan, and a public encryption key
+/// modulo the first prime.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
@@ -121,6 +131,12 @@ impl KeyId {
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
     }
 }
 

@@ -9,10 +9,9 @@ use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::Accept;
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
@@ -44,8 +43,8 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .into_iter()
         .map(f64::from)
         .collect();
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = machine
+    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = interpreter
         .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();
     let clear = unpack(&plan.output, &slots).unwrap();
@@ -54,13 +53,11 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let bytes = protocol.plan().write(Vec::new(), "client").unwrap();
     let received = ClientPlan::read(&bytes[..], "client", Accept::Secure).unwrap();
     let client = Client::generate(&Protocol::new(received, Accept::Secure).unwrap()).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     let input = client.encrypt("ship", &tensor).unwrap();
-    let (output, trace) = server.run(input, Show::Nothing).unwrap();
-    let logits = client.decrypt(&output, Share::Private).unwrap();
+    let (output, trace) = server.run(input, &()).unwrap();
+    let logits = client.decrypt(&output, Disclosure::Private).unwrap();
 
     let largest = |left: &[f64], right: &[f64]| {
         left.iter()
@@ -70,7 +67,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     };
     println!(
         "plaintext {reference:.4?}\nclear     {clear:.4?}\nencrypted {logits:.4?}\n{:?}",
-        trace.split
+        trace.classes
     );
     assert_eq!(class_of(&logits), class_of(&reference));
     assert_eq!(class_of(&logits), 8, "a ship");

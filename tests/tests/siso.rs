@@ -37,10 +37,10 @@ struct Layer {
     levels: usize,
 }
 
-/// The algorithm of arXiv 2106.07229 counted: `f` is the kernel's extent and `c_i`, `c_o` the channels. Each input channel
-/// is rotated once by every tap but the one at the output's own pixel; each output channel is the sum over
-/// input channels and taps of a rotated channel times its weights. `shortcut` are the products of a join's other
-/// operand, which rotate nothing.
+/// The algorithm of arXiv 2106.07229 counted: `f` is the kernel's extent and `c_i`, `c_o` the
+/// channels. Each input channel is rotated once by every tap but the one at the output's own pixel;
+/// each output channel is the sum over input channels and taps of a rotated channel times its
+/// weights. `shortcut` are the products of a join's other operand, which rotate nothing.
 fn siso(f: usize, c_i: usize, c_o: usize, shortcut: usize) -> Layer {
     Layer {
         outputs: c_o,
@@ -52,8 +52,8 @@ fn siso(f: usize, c_i: usize, c_o: usize, shortcut: usize) -> Layer {
 
 /// The layers of ResNet-20 by that count.
 fn resnet20(shortcut: Shortcut) -> Vec<Layer> {
-    // The image is one ciphertext of three planes, padded to four that rotate into each other's place: every plane is
-    // rotated by every tap, and all are multiplied.
+    // The image is one ciphertext of three planes, padded to four that rotate into each other's
+    // place: every plane is rotated by every tap, and all are multiplied.
     let mut layers = vec![Layer {
         outputs: 16,
         rotations: 4 * 9 - 1,
@@ -140,11 +140,12 @@ fn bootstraps_of_resnet20_are_those_of_its_relus_channels() {
     let ciphertexts: usize = relus.iter().sum();
     assert_eq!(ciphertexts, 16 * 7 + 32 * 6 + 64 * 6);
     assert_eq!(ciphertexts, 688);
-    // Between two ReLUs of depth 14 lies one level of convolution, and a bootstrap gives 15 levels: one is needed between
-    // each two, for every channel of the earlier ReLU's result (`after`) or of the later one's operand (`before`).
-    // Where a layer bootstraps after its ReLU, the ReLU ends at the level that the bootstrap starts from and all later
-    // layers do the same. The image is encrypted high enough for the first ReLU; nothing follows the last, but for
-    // softmax, which asks for levels again.
+    // Between two ReLUs of depth 14 lies one level of convolution, and a bootstrap gives 15 levels:
+    // one is needed between each two, for every channel of the earlier ReLU's result (`after`) or
+    // of the later one's operand (`before`). Where a layer bootstraps after its ReLU, the ReLU ends
+    // at the level that the bootstrap starts from and all later layers do the same. The image is
+    // encrypted high enough for the first ReLU; nothing follows the last, but for softmax, which
+    // asks for levels again.
     let before: usize = relus[1..].iter().sum();
     let after: usize = relus[..18].iter().sum();
     assert_eq!((before, after), (688 - 16, 688 - 64));

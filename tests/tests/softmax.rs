@@ -12,10 +12,9 @@ use heddle_ir::slot::Op;
 use heddle_ir::text;
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::{Accept, Insecure};
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
@@ -56,9 +55,9 @@ fn compiled(model: Model, output_kind: OutputKind, eval_mod: EvalMod) -> Compila
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed = pack(&plan.input, "image", image).unwrap();
-    let batch = machine.run_batch(&[packed]).unwrap();
+    let batch = interpreter.run_batch(&[packed]).unwrap();
     assert!(
         batch.ranges.iter().all(|range| range.overflows == 0),
         "{:?}",
@@ -79,14 +78,12 @@ fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
 fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
     let protocol = Protocol::of(plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     let answer = |image: &Vec<f32>| {
         let image = client.encrypt("image", image).unwrap();
-        let (output, _) = server.run(image, Show::Nothing).unwrap();
-        client.decrypt(&output, Share::Private).unwrap()
+        let (output, _) = server.run(image, &()).unwrap();
+        client.decrypt(&output, Disclosure::Private).unwrap()
     };
     images.iter().map(answer).collect()
 }
@@ -135,14 +132,28 @@ fn probabilities_are_the_softmax_of_the_logits() {
 }
 
 #[test]
+fn plans_with_every_way_to_reduce_are_read_back_equal() {
+    for eval_mod in EvalMod::ALL {
+        let plan = compiled(network(4), Outcome::Logits, eval_mod).plan;
+        let mut bytes = Vec::new();
+        plan.write(&mut bytes, "plan").unwrap();
+        let read = Plan::read(&*bytes, "plan", Accept::Any(Insecure::acknowledged())).unwrap();
+        assert_eq!(read, plan);
+        assert_eq!(read.bootstrap.eval_mod, eval_mod);
+    }
+}
+
+#[test]
 fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
     let compilation = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
-    let machine = SlotMachine::new(graph, &plan.weights).unwrap();
+    let interpreter = SlotMachine::new(graph, &plan.weights).unwrap();
     let image = image(7);
     let packed = pack(&plan.input, "image", &image).unwrap();
-    let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
+    let exact = interpreter
+        .run(&packed, Activations::Exact, |_, _| {})
+        .unwrap();
     let plain = nn::run(&model, &image).unwrap();
     let expected = probabilities(plain.into_iter().map(f64::from).collect());
     // Slots without a class take part by less than 2^-17.
@@ -180,8 +191,8 @@ fn encrypted_probabilities_are_those_of_the_clear_backend() {
     }
 }
 
-/// A plan with an inverse sine takes more levels for EvalMod and leaves the network as many; its logits are closer to
-/// those of a bootstrap without error.
+/// A plan with an inverse sine takes more levels for EvalMod and leaves the network as many; its
+/// logits are closer to those of a bootstrap without error.
 #[test]
 fn an_inverse_sine_brings_logits_closer() {
     let model = network(4);
@@ -202,11 +213,11 @@ fn an_inverse_sine_brings_logits_closer() {
             summary.contains("a bootstrap fails with probability 2^-"),
             "{summary}"
         );
-        let machine = SlotMachine::new(&packed, &plan.weights).unwrap();
+        let interpreter = SlotMachine::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
             let slots = pack(&plan.input, "image", image).unwrap();
-            let ideal = machine
+            let ideal = interpreter
                 .run(&slots, Activations::Approximated, |_, _| {})
                 .unwrap();
             let ideal = unpack(&plan.output, &ideal).unwrap();

@@ -1,5 +1,6 @@
-//! Networks with every kind of window and join, from the ONNX file to the schedule, packed as one ciphertext or as
-//! one a channel, run on plain numbers: sizes that are no powers of two throughout.
+//! Networks with every kind of window and join, from the ONNX file to the schedule, packed as one
+//! ciphertext or as one a channel, run on plain numbers: sizes that are no powers of two
+//! throughout.
 
 use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
@@ -79,8 +80,8 @@ impl Net {
         name
     }
 
-    /// Compiles for a small ring and compares the schedules with the tensor graph on images that they
-    /// were not calibrated with. Returns the number of ReLUs.
+    /// Compiles for a small ring and compares the schedules with the tensor graph on images that
+    /// they were not calibrated with. Returns the number of ReLUs.
     fn check(mut self, output: &str, log_n: u32) -> usize {
         self.onnx.output(output);
         let bytes = self.onnx.build();

@@ -9,6 +9,5 @@ mod parallel;
 mod passes;
 mod placement;
 mod ranges;
-mod real_models;
 mod shares;
 mod split;

@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// In words.
+    /// The role in words, with its article.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Image => "an encrypted image",
@@ -52,7 +52,7 @@ pub struct CiphertextHeader {
     pub seeded: bool,
 }
 
-/// Writes an encrypted image, with its uniform part as a seed where it has one.
+/// Writes an encrypted image. A seed stands for the uniform part where the image has one.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -169,7 +169,7 @@ impl Opened {
     }
 }
 
-/// Reads as many bytes as a ciphertext of the type has, and no more.
+/// Opens a file and reads exactly as many bytes as a ciphertext of the type has.
 fn open(
     path: &Path,
     protocol: &Protocol,
