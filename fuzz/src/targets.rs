@@ -25,7 +25,7 @@ use heddle_runtime::protocol::Protocol;
 use crate::files::{scratch, with_file};
 use crate::frame::Framed;
 use crate::mutate::Format;
-use crate::oracle::{Machine, check_keys, check_parameters, needs_of};
+use crate::oracle::{self, check_keys, check_parameters, needs_of};
 use crate::seeds::{COMPILED, TINY, any};
 
 /// A target.
@@ -187,12 +187,12 @@ pub fn client(data: &[u8]) -> bool {
     };
     let parameters = client.checked_parameters().expect("the plan is checked");
     check_parameters(&parameters, client.insecure);
-    let machine = Machine {
+    let target = oracle::Target {
         parameters: &client.parameters,
         bootstrap: &client.bootstrap,
     };
     let keys = client.required_keys().expect("the plan is checked");
-    check_keys(machine, &keys, &machine.keys(needs));
+    check_keys(target, &keys, &target.keys(needs));
     if client.parameters.log_n <= SMALL_RING {
         follow(client);
     }
@@ -277,7 +277,7 @@ pub fn ciphertext(data: &[u8]) -> bool {
             (Ok(image), Err(_)) => {
                 ciphertexts::write_image(&out, Existing::Replace, &TINY, &image)
                     .expect("what was read is written");
-                let whole = image.expand(TINY.context());
+                let whole = image.expand();
                 assert_eq!(whole.level(), plan.input.ciphertext.level);
                 assert_eq!(whole.log_slots(), plan.input.ciphertext.log_slots);
             }
@@ -327,11 +327,11 @@ pub fn texts(data: &[u8]) -> bool {
         for (_, compiled) in &*COMPILED {
             let plan = &compiled.plan;
             let parameters = plan.checked_parameters().expect("the plan is sound");
-            let machine = verify::ckks::Machine {
+            let target = heddle_ir::ckks::Target {
                 parameters: &parameters,
                 bootstrap: &plan.bootstrap,
             };
-            if verify::ckks::verify(&schedule, machine, Some(&plan.weights)).is_empty() {
+            if verify::ckks::verify(&schedule, target, Some(&plan.weights)).is_empty() {
                 verify::ckks::verify_diagonals(&schedule, &plan.weights);
                 summary(&schedule);
             }
@@ -400,7 +400,7 @@ pub fn images(data: &[u8]) -> bool {
     let sets = ["cifar10", "mnist", "unit"].map(|name| Preprocess::named(name).expect("known"));
     with_file(data, |path| {
         let name = path.to_str().expect("the scratch folder's name is text");
-        let Ok(sources) = image::sources(name) else {
+        let Ok(sources) = image::image_set(name) else {
             return false;
         };
         let mut accepted = false;

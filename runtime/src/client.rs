@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use heddle_ckks::ciphertext::Plaintext;
-use heddle_ckks::encode::Encoder;
-use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
-use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, PublicKey, SecretKey};
+use heddle_ckks::{
+    Decryptor, Encoder, Encryptor, EvaluationKeys, KeyGenerator, KeySwitchKey, Plaintext,
+    PublicKey, SecretEncryptor, SecretKey,
+};
 use zeroize::Zeroizing;
 
 use crate::Error;

@@ -5,8 +5,8 @@
 //! that do not fit are encoded again at every use.
 
 use heddle_ckks::Context;
-use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
-use heddle_ckks::eval::linear::GROUP_BYTES;
+use heddle_ckks::buffer::POOL_LIMIT;
+use heddle_ckks::circuits::linear::GROUP_BYTES;
 
 use crate::Error;
 
@@ -92,10 +92,9 @@ impl Budget {
         fits
     }
 
-    /// Bounds the engine's pool of unused buffers. The pool is the process's: this is the only
-    /// place where a server changes it.
-    pub(crate) fn bound_pool(&self) {
-        set_pool_limit(self.pool);
+    /// Bounds the context's pool of unused buffers.
+    pub(crate) fn bound_pool(&self, context: &Context) {
+        context.pool().set_limit(self.pool);
     }
 }
 

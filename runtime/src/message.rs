@@ -3,17 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::encrypt::SeededCiphertext;
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::{Ciphertext, Context, EvaluationKeys, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
+use heddle_params::scale;
 
 use crate::Error;
 use crate::protocol::KeyId;
-
-/// By how much a ciphertext's scale may differ from the plan's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 
 /// The ciphertext of a fresh encryption.
 #[derive(Clone)]
@@ -44,9 +39,9 @@ pub struct EncryptedImage {
 
 impl EncryptedImage {
     /// The ciphertext with its uniform part written out.
-    pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
+    pub fn expand(self) -> Ciphertext {
         match self.ciphertext {
-            FreshCiphertext::Seeded(seeded) => seeded.expand(context),
+            FreshCiphertext::Seeded(seeded) => seeded.expand(),
             FreshCiphertext::Whole(ciphertext) => ciphertext,
         }
     }
@@ -95,7 +90,7 @@ pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Op
             expected.level
         ));
     }
-    let same_scale = (ciphertext.scale() / expected.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+    let same_scale = scale::same_scale(ciphertext.scale(), expected.scale());
     (ciphertext.log_slots() != expected.log_slots || !same_scale).then(|| {
         format!(
             "the ciphertext holds 2^{} slots at scale 2^{:.3}, but 2^{} at 2^{:.3} are expected here",

@@ -8,13 +8,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::keys::{KeySwitchKey, PublicKey};
+use heddle_ckks::{Context, KeySwitchKey, PublicKey};
 use heddle_ir::file::{self, Kind};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_params::keys::KeyUse;
 use heddle_params::{Accept, Parameters};
 use sha2::{Digest, Sha256};
+
+pub use heddle_ir::printable::hex;
 
 use crate::Error;
 
@@ -149,9 +150,4 @@ impl fmt::Display for KeyId {
 /// The first eight hexadecimal digits of a digest.
 pub fn short(digest: &[u8]) -> String {
     hex(digest.get(..4).unwrap_or(digest))
-}
-
-/// A digest in hexadecimal digits.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

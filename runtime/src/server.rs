@@ -80,7 +80,7 @@ impl Server {
     ) -> Result<(EncryptedAnswer, Trace), Error> {
         let key = image.key;
         same_key(("the evaluation keys", self.key), ("the image", key))?;
-        let input = image.expand(self.protocol.context());
+        let input = image.expand();
         if let Some(message) = mismatch(&input, &self.protocol.plan().input.ciphertext) {
             return Err(Error::Input {
                 what: "the image".into(),

@@ -7,7 +7,7 @@ use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, T
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
 use heddle_ir::nn::{AxisOrder, LinearOp, Window};
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::{Chebyshev, SlotType};
 use heddle_ir::weights::{Tensor, WeightId, Weights};
@@ -67,7 +67,7 @@ impl Builder {
                 layout: output,
                 range: 2.0,
             },
-            outcome: Outcome::Logits,
+            output_kind: OutputKind::Logits,
             input_order: AxisOrder::Chw,
             preprocess: Preprocess::named("unit").unwrap(),
             labels: ["ant", "bee", "cow", "dog"].map(String::from).to_vec(),

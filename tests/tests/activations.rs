@@ -1,6 +1,6 @@
 //! Every activation from ONNX to an encrypted run, over a ring of degree 2^11.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::Op;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
@@ -127,7 +127,7 @@ fn compiled(model: &Model) -> Compilation {
         ring: Ring::Insecure { log_n: 11 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model.clone(), &options).unwrap()
+    compile(model.clone(), &options, &()).unwrap()
 }
 
 /// What a reader of the plan's file gets.

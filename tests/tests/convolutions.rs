@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
+use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
-use heddle_ir::ckks::{Op, Schedule};
+use heddle_ir::ckks::{Op, Schedule, Target};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::linear::ProductPart;
 use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
@@ -34,7 +34,7 @@ fn options(ring: Ring, preprocess: &str, samples: Vec<Vec<f32>>) -> Options {
 
 fn compiled(model: &[u8], ring: Ring) -> Compilation {
     let model = onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap();
-    compile(model, &options(ring, "unit", Vec::new())).unwrap()
+    compile(model, &options(ring, "unit", Vec::new()), &()).unwrap()
 }
 
 /// Rotations of one convolution by their purpose: kernel, sums, selection, replication.
@@ -144,7 +144,7 @@ fn rotations_and_levels_are_those_of_the_papers_formulas() {
     for (shortcut, expected) in [(Shortcut::A, 19), (Shortcut::B, 21)] {
         let compilation = compiled(&resnet::cifar(20, shortcut, 1), Ring::Secure);
         let literal = &compilation.plan.parameters;
-        assert_eq!(*literal, heddle_params::named::set_a_literal());
+        assert_eq!(*literal, heddle_params::named::n16_qp1684_dense_literal());
         let schedule = &compilation.plan.schedule;
         let found = scheduled(schedule);
         let shapes = convolutions(&compilation.model);
@@ -205,7 +205,7 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
             convolution,
             ..options(Ring::Insecure { log_n }, "unit", Vec::new())
         };
-        let compilation = compile(model, &options).unwrap();
+        let compilation = compile(model, &options, &()).unwrap();
         let mut bytes = Vec::new();
         compilation.plan.write(&mut bytes, "plan").unwrap();
         let plan = Plan::read(&bytes[..], "plan", Accept::Any(Insecure::acknowledged())).unwrap();
@@ -266,14 +266,14 @@ fn the_verifier_follows_the_algorithm() {
     );
     let plan = &compilation.plan;
     let parameters = plan.checked_parameters().unwrap();
-    let machine = verify::ckks::Machine {
+    let target = Target {
         parameters: &parameters,
         bootstrap: &plan.bootstrap,
     };
     let after = |edit: &dyn Fn(&mut Schedule)| -> String {
         let mut schedule = plan.schedule.clone();
         edit(&mut schedule);
-        let violations = verify::ckks::verify(&schedule, machine, Some(&plan.weights));
+        let violations = verify::ckks::verify(&schedule, target, Some(&plan.weights));
         let messages: Vec<String> = violations.iter().map(ToString::to_string).collect();
         messages.join("\n")
     };

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use heddle_compiler::compile::{Options, compile};
+use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::plan::{ClientPlan, Plan};
@@ -28,7 +28,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let model_path = demo("resnet20_cifar10.onnx");
     let model = onnx::import(&model_path, &onnx::ImportOptions::default()).unwrap();
     let options = Options::new(Preprocess::named("cifar10").unwrap());
-    let compilation = compile(model.clone(), &options).unwrap();
+    let compilation = compile(model.clone(), &options, &()).unwrap();
     // What is executed is what a reader of the file gets.
     let mut bytes = Vec::new();
     compilation.plan.write(&mut bytes, "demo").unwrap();

@@ -1,12 +1,12 @@
 //! Plans that end in probabilities: on plain numbers and encrypted, at a small ring.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::ClearMachine;
 use heddle_ir::eval::nn;
 use heddle_ir::eval::slot::{Activations, SlotMachine};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op;
 use heddle_ir::text;
@@ -43,15 +43,15 @@ fn network(classes: usize) -> Model {
     onnx::import_bytes("model", &spec.build(), &options).unwrap()
 }
 
-fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
+fn compiled(model: Model, output_kind: OutputKind, eval_mod: EvalMod) -> Compilation {
     let options = Options {
         samples: (0..40).map(image).collect(),
         ring: Ring::Insecure { log_n: 11 },
         eval_mod,
-        outcome,
+        output_kind,
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model, &options).unwrap()
+    compile(model, &options, &()).unwrap()
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
@@ -89,7 +89,7 @@ fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
 }
 
 fn probabilities(logits: Vec<f64>) -> Vec<f64> {
-    Outcome::Probabilities.of_logits(logits)
+    OutputKind::Probabilities.of_logits(logits)
 }
 
 fn furthest(a: &[f64], b: &[f64]) -> f64 {
@@ -102,11 +102,11 @@ fn furthest(a: &[f64], b: &[f64]) -> f64 {
 fn probabilities_are_the_softmax_of_the_logits() {
     for classes in [4, 10] {
         let model = network(classes);
-        let logits = compiled(model.clone(), Outcome::Logits, EvalMod::Cosine).plan;
-        let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+        let logits = compiled(model.clone(), OutputKind::Logits, EvalMod::Cosine).plan;
+        let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
         assert_eq!(
-            (plan.outcome, plan.output.range),
-            (Outcome::Probabilities, 1.0)
+            (plan.output_kind, plan.output.range),
+            (OutputKind::Probabilities, 1.0)
         );
         let mut bytes = Vec::new();
         plan.write(&mut bytes, "plan").unwrap();
@@ -146,7 +146,7 @@ fn plans_with_every_way_to_reduce_are_read_back_equal() {
 #[test]
 fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
-    let compilation = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine);
+    let compilation = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
     let interpreter = SlotMachine::new(graph, &plan.weights).unwrap();
     let image = image(7);
@@ -172,7 +172,7 @@ fn the_exact_packed_graph_is_exact_softmax() {
 #[test]
 fn encrypted_probabilities_are_those_of_the_clear_backend() {
     let model = network(10);
-    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
     let images = [image(100), image(103)];
     for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
         let expected = clear(&plan, image);
@@ -199,7 +199,8 @@ fn an_inverse_sine_brings_logits_closer() {
     let images = [image(101), image(102)];
     let mut errors = Vec::new();
     for eval_mod in [EvalMod::Cosine, EvalMod::Arcsine { degree: 5 }] {
-        let Compilation { plan, packed, .. } = compiled(model.clone(), Outcome::Logits, eval_mod);
+        let Compilation { plan, packed, .. } =
+            compiled(model.clone(), OutputKind::Logits, eval_mod);
         let parameters = plan.checked_parameters().unwrap();
         assert_eq!(plan.bootstrap.eval_mod, eval_mod);
         assert_eq!(plan.bootstrap.output_level(&parameters), 18);
@@ -251,7 +252,7 @@ fn a_cut_softmax_is_put_back_and_the_notes_say_so() {
     );
     onnx.output("softmax");
     let model = onnx::import_bytes("m", &onnx.build(), &onnx::ImportOptions::default()).unwrap();
-    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
     let notes = plan.notes.join("\n");
     assert!(
         notes.contains("the final Softmax `softmax` is replaced by softmax under encryption"),
@@ -268,7 +269,7 @@ fn a_cut_softmax_is_put_back_and_the_notes_say_so() {
         .map(f64::from)
         .collect();
     assert!(furthest(&clear(&plan, &image), &probabilities(exact)) < TOLERANCE);
-    let logits = compiled(model, Outcome::Logits, EvalMod::Cosine).plan;
+    let logits = compiled(model, OutputKind::Logits, EvalMod::Cosine).plan;
     assert!(
         logits
             .notes

@@ -2,7 +2,7 @@
 //! ciphertext or as one a channel, run on plain numbers: sizes that are no powers of two
 //! throughout.
 
-use heddle_compiler::compile::{Convolution, Options, Ring, compile};
+use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::nn::Model;
@@ -112,7 +112,7 @@ impl Net {
 
 /// Compares a compiled model's schedule with its tensor graph; the number of ReLUs.
 fn compared(model: &Model, options: &Options, images: &[Vec<f32>]) -> usize {
-    let plan = compile(model.clone(), options).unwrap().plan;
+    let plan = compile(model.clone(), options, &()).unwrap().plan;
     let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     for image in images {
         let expected = nn::run(model, image).unwrap();

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::{self, Options, Ring, compile};
-use heddle_compiler::pass::Explain;
+use heddle_compiler::{Options, Ring, compile};
+use heddle_compiler::Explain;
 use heddle_frontends::{image, onnx};
 use heddle_ir::file::{
     Access, Content, Existing, Kind, MAX_TEXT, Outputs, Overwrite, Staged, commit_together,
     read_text,
 };
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::printable;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -46,9 +46,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
             .insecure_log_n
             .map_or(Ring::Secure, |log_n| Ring::Insecure { log_n }),
         convolution: match args.convolution {
-            Convolution::SingleLevel => compile::Convolution::SingleLevel,
-            Convolution::MultiplexedParallel => compile::Convolution::MultiplexedParallel,
-            Convolution::Siso => compile::Convolution::Siso,
+            Convolution::SingleLevel => heddle_compiler::Convolution::SingleLevel,
+            Convolution::MultiplexedParallel => heddle_compiler::Convolution::MultiplexedParallel,
+            Convolution::Siso => heddle_compiler::Convolution::Siso,
         },
         variant: match args.bootstrap {
             Bootstrap::Real => BootstrapVariant::Real,
@@ -56,9 +56,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
         },
         relu: relu_precision(&args)?,
         eval_mod: args.eval_mod,
-        outcome: match args.softmax {
-            true => Outcome::Probabilities,
-            false => Outcome::Logits,
+        output_kind: match args.softmax {
+            true => OutputKind::Probabilities,
+            false => OutputKind::Logits,
         },
         explain: if args.explain {
             Explain::Graphs
@@ -67,7 +67,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         },
     };
     spinner.say("compiling");
-    let compilation = compile(model, &options)?;
+    let compilation = compile(model, &options, &())?;
     if let Some((path, existing)) = &outputs {
         spinner.say("writing the plan");
         write_plans(&compilation.plan, path, *existing)?;
@@ -147,7 +147,7 @@ fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
 
 fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec<Vec<f32>>> {
     let mut samples = Vec::new();
-    for picture in image::sources(spec)?.iter() {
+    for picture in image::image_set(spec)?.iter() {
         let (sample, remark) = image::to_tensor(&picture?, preprocess, shape)?;
         if let Some(remark) = remark {
             note(&remark);

@@ -9,16 +9,19 @@
 mod overrides;
 mod statistics;
 
-use heddle_ir::ValueId;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use heddle_ir::eval::nn::run_with;
 use heddle_ir::nn::{Model, Op};
 use heddle_ir::plan::RangeRecord;
+use heddle_ir::{Note, ValueId};
 use rayon::prelude::*;
 
 pub use overrides::RangeOverride;
 pub use statistics::SIGMAS;
 
 use crate::error::Error;
+use crate::observer::Observer;
 
 /// The pass's name.
 pub const NAME: &str = "calibrate-ranges";
@@ -80,7 +83,7 @@ pub struct Ranges {
     input: f64,
     activations: Vec<Range>,
     output: Range,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Ranges {
@@ -115,8 +118,8 @@ impl Ranges {
         self.details().map(record).collect()
     }
 
-    /// What the user should know, one sentence each.
-    pub fn notes(&self) -> &[String] {
+    /// What the user should know.
+    pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 }
@@ -125,7 +128,7 @@ impl Ranges {
 ///
 /// `samples` are preprocessed images, row-major `C, H, W`; without any, batch-norm statistics are
 /// used, for which `model` must still have its batch normalisations. `input_bound` is the largest
-/// |element| that preprocessing can give.
+/// |element| that preprocessing can give. `observer` is told of every image.
 ///
 /// # Errors
 /// If an override matches nothing or is below what the samples show, if a sample has the wrong
@@ -135,24 +138,11 @@ pub fn calibrate(
     samples: &[Vec<f32>],
     overrides: &[RangeOverride],
     input_bound: f64,
-) -> Result<Ranges, Error> {
-    calibrate_with_progress(model, samples, overrides, input_bound, &|| ())
-}
-
-/// As [`calibrate`]; calls `on_sample` after every sample, from any thread.
-///
-/// # Errors
-/// As [`calibrate`].
-pub fn calibrate_with_progress(
-    model: &Model,
-    samples: &[Vec<f32>],
-    overrides: &[RangeOverride],
-    input_bound: f64,
-    on_sample: &(dyn Fn() + Sync),
+    observer: &dyn Observer,
 ) -> Result<Ranges, Error> {
     let targets = targets(model);
     let given = overrides::resolve(overrides, model, &targets)?;
-    let observed = observe(model, samples, &targets, on_sample)?;
+    let observed = observe(model, samples, &targets, observer)?;
     let input = samples
         .iter()
         .flatten()
@@ -211,6 +201,7 @@ pub fn calibrate_with_progress(
                     node: name,
                     bound,
                     observed,
+                    margin: SAMPLE_MARGIN,
                 });
             }
             _ => ranges.push(Range {
@@ -262,7 +253,7 @@ fn observe(
     model: &Model,
     samples: &[Vec<f32>],
     targets: &[Target],
-    on_sample: &(dyn Fn() + Sync),
+    observer: &dyn Observer,
 ) -> Result<Option<Vec<f64>>, Error> {
     if samples.is_empty() {
         return Ok(None);
@@ -271,6 +262,7 @@ fn observe(
     targets
         .iter()
         .for_each(|target| is_target[target.value.index()] = true);
+    let done = AtomicUsize::new(0);
     let per_sample = |(image, sample): (usize, &Vec<f32>)| -> Result<Vec<f64>, Error> {
         let mut largest = vec![0.0_f32; model.graph.len()];
         let mut broken = None;
@@ -282,7 +274,8 @@ fn observe(
                 }
             }
         })?;
-        on_sample();
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        observer.images_calibrated(done, samples.len());
         match broken {
             Some(value) => Err(Error::NotFinite {
                 image,
@@ -314,51 +307,41 @@ fn median(values: impl Iterator<Item = f64>, default: f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(default)
 }
 
-fn notes(ranges: &[Range], samples: usize) -> Vec<String> {
+fn notes(ranges: &[Range], samples: usize) -> Vec<Note> {
     let mut notes = Vec::new();
     if (1..FEW_SAMPLES).contains(&samples) {
-        notes.push(format!(
-            "ranges come from {samples} sample images only; calibrate with at least {FEW_SAMPLES}, \
-             better 1,000, so that no image overflows"
-        ));
+        notes.push(Note::FewImages {
+            images: samples,
+            least: FEW_SAMPLES,
+        });
     }
-    let statistical = ranges
-        .iter()
-        .filter(|range| range.source == Source::Statistics)
-        .count();
+    let from = |source: Source| ranges.iter().filter(move |range| range.source == source);
+    let statistical = from(Source::Statistics).count();
     if statistical > 0 {
-        notes.push(format!(
-            "{statistical} ranges are estimates from batch-norm statistics; `--calibrate IMAGES` \
-             makes them tighter and the result more precise"
-        ));
+        notes.push(Note::EstimatedRanges {
+            ranges: statistical,
+        });
     }
-    if let Some(range) = ranges
-        .iter()
-        .find(|range| range.source == Source::WorstCase)
-    {
-        notes.push(format!(
-            "the range of the logits, {:.1}, is the worst case for the given ranges; \
-             `--range {}=B` makes the result more precise",
-            range.bound, range.name
-        ));
-    }
+    notes.extend(
+        from(Source::WorstCase)
+            .take(1)
+            .map(|range| Note::WorstCaseRange {
+                node: range.name.clone(),
+                bound: range.bound,
+            }),
+    );
     for range in ranges {
         if let Some(used) = range.used().filter(|used| *used > LITTLE_ROOM) {
-            notes.push(format!(
-                "the samples use {:.0} % of the range of `{}`, {:.4}: other images may overflow it; \
-                 `--range {}=B` widens it",
-                100.0 * used,
-                range.name,
-                range.bound,
-                range.name
-            ));
+            notes.push(Note::LittleMargin {
+                node: range.name.clone(),
+                bound: range.bound,
+                used,
+            });
         }
     }
-    for range in ranges.iter().filter(|range| range.source == Source::Floor) {
-        notes.push(format!(
-            "`{}` is nearly dead; its range is set to {:.4}",
-            range.name, range.bound
-        ));
-    }
+    notes.extend(from(Source::Floor).map(|range| Note::NearlyDead {
+        node: range.name.clone(),
+        bound: range.bound,
+    }));
     notes
 }

@@ -1,5 +1,6 @@
 //! Activation approximation: every activation of the tensor graph as polynomials on its range.
 
+use heddle_ir::Note;
 use heddle_ir::nn::{Model, Op};
 use heddle_ir::slot::Chebyshev;
 
@@ -35,7 +36,7 @@ pub fn run(model: &Model, ranges: &Ranges, sign: &[Chebyshev]) -> Vec<Approximat
 
 /// What the user should know: activations whose polynomial falls short of the precision of the
 /// others, by name.
-pub fn notes(ranges: &Ranges, approximations: &[Approximation]) -> Vec<String> {
+pub fn notes(ranges: &Ranges, approximations: &[Approximation]) -> Vec<Note> {
     let short = |approximation: &Approximation| {
         approximation.activation.terms.is_empty()
             && approximation.activation.precision_bits() < f64::from(SMOOTH_BITS)
@@ -44,15 +45,11 @@ pub fn notes(ranges: &Ranges, approximations: &[Approximation]) -> Vec<String> {
         .details()
         .zip(approximations)
         .filter(|(_, approximation)| short(approximation))
-        .map(|(range, approximation)| {
-            format!(
-                "`{}` is {} on ±{:.1}, which no polynomial of a feasible degree follows: it is precise \
-                 to {:.1} bits only",
-                range.name,
-                approximation.activation.function,
-                approximation.operand_bound,
-                approximation.activation.precision_bits()
-            )
+        .map(|(range, approximation)| Note::Imprecise {
+            node: range.name.clone(),
+            function: approximation.activation.function,
+            bound: approximation.operand_bound,
+            bits: approximation.activation.precision_bits(),
         })
         .collect()
 }

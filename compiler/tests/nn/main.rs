@@ -4,6 +4,7 @@ mod build;
 mod fusion;
 mod max_pool;
 mod names;
+mod observer;
 mod parallel;
 mod passes;
 mod placement;

@@ -1,8 +1,7 @@
 //! Feature maps that one ciphertext cannot hold.
 
-use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::split_channels::{self, Split, Splitting};
+use heddle_compiler::{Changed, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
 use heddle_ir::preprocess::Preprocess;
@@ -105,7 +104,7 @@ fn a_split_model_compiles_and_runs() {
         ring: Ring::Insecure { log_n: 9 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    let compilation = compile(model.clone(), &options).unwrap();
+    let compilation = compile(model.clone(), &options, &()).unwrap();
     let plan = &compilation.plan;
     // One range for every activation of the model, whatever became of it.
     assert_eq!(plan.ranges.len(), activations(&model) + 1);

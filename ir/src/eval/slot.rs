@@ -141,10 +141,11 @@ impl SlotMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ckks::Target;
     use crate::eval::ckks::ClearMachine;
     use crate::graph::Graph;
     use crate::test_support::{
-        machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph,
+        parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
     };
     use crate::verify;
 
@@ -162,7 +163,7 @@ mod tests {
             .run(&image(), Activations::Approximated, |_, _| {})
             .unwrap();
         let (schedule, weights) = schedule();
-        let mut bootstrap = machine().1;
+        let mut bootstrap = parameters().1;
         // A ratio this large leaves nothing of the sine's cubic term.
         bootstrap.log_message_ratio = 20;
         let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
@@ -181,8 +182,8 @@ mod tests {
         let packed = SlotMachine::new(&graph, &weights).unwrap();
         let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         let (schedule, weights) = parallel_schedule();
-        let (parameters, bootstrap) = machine();
-        let target = verify::ckks::Machine {
+        let (parameters, bootstrap) = parameters();
+        let target = Target {
             parameters: &parameters,
             bootstrap: &bootstrap,
         };

@@ -1,19 +1,19 @@
-//! The engine's operations at full size, parameter set B; labels are `operation/degree/limbs/kernel`.
+//! The engine's operations at full size, parameter set B; labels are
+//! `operation/degree/limbs/kernel`.
 //!
 //! ```text
 //! RAYON_NUM_THREADS=1 cargo bench -p heddle-ckks --bench engine -- [FILTER]
 //! ```
 //!
-//! `HEDDLE_KERNEL` sets the kernel. Keys are made for the rows that the filter leaves; the bootstrap takes 7 GiB,
-//! the others 2 GiB. `heddle bench` measures the same operations without Criterion.
+//! `HEDDLE_KERNEL` sets the kernel. Keys are made for the rows that the filter leaves; the
+//! bootstrap takes 7 GiB, the others 2 GiB. `heddle bench` measures the same operations without
+//! Criterion.
 
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::secret::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::{Bootstrapper, Ciphertext, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::named;
 use std::cell::LazyCell;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn context() -> Arc<Context> {
-    Context::new(named::set_b()).expect("the machine has the kernel that is asked for")
+    Context::new(named::n16_qp1714_dense()).expect("the machine has the kernel that is asked for")
 }
 
 fn label(context: &Context, operation: &str, limbs: usize) -> String {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use heddle_frontends::image::{Picture, Pixels};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_runtime::packing::{InputTensor, class_of};
 use heddle_runtime::protocol::hex;
 use serde::{Deserialize, Serialize};
@@ -59,14 +59,14 @@ impl Answer {
         question: &Question,
         logits: Vec<f64>,
         reference: Option<&Model>,
-        outcome: Outcome,
+        output_kind: OutputKind,
         seconds: f64,
         key: Option<String>,
     ) -> Result<Self> {
         let reference_logits = match reference {
             Some(model) => {
                 let logits = heddle_ir::eval::nn::run(model, &question.tensor.elements)?;
-                Some(outcome.of_logits(logits.into_iter().map(f64::from).collect()))
+                Some(output_kind.of_logits(logits.into_iter().map(f64::from).collect()))
             }
             None => None,
         };
@@ -149,9 +149,9 @@ impl Answer {
             };
             line += &format!(
                 "; plaintext says {name}, largest {} difference {difference:.6} ({bits:.1} bits)",
-                plan.outcome.noun()
+                plan.output_kind.noun()
             );
-            line += &format!("\n  {:<10} {}", plan.outcome.plural(), list(&self.logits));
+            line += &format!("\n  {:<10} {}", plan.output_kind.plural(), list(&self.logits));
             if let Some(reference) = &self.reference_logits {
                 line += &format!("\n  plaintext  {}", list(reference));
             }

@@ -9,12 +9,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::buffer::{Buffer, POOL_LIMIT, set_pool_limit};
+use heddle_ckks::buffer::{Buffer, POOL_LIMIT};
 use heddle_ckks::kernel::{Init, Kernel, butterflies};
-use heddle_ckks::ntt::NttTable;
-use heddle_ckks::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::secret::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::tables::NttTable;
+use heddle_ckks::{Bootstrapper, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::keys::KeyUse;
 use heddle_params::named;
@@ -83,7 +82,7 @@ impl Bench {
         };
         threads.apply();
         let parameters = match self.insecure_log_n {
-            None => named::set_b(),
+            None => named::n16_qp1714_dense(),
             Some(log_n) => {
                 note("the parameters are insecure: the figures are for tests only");
                 named::toy(log_n)?
@@ -261,7 +260,6 @@ impl Sheet {
             Ok(())
         })?;
         drop(data);
-        trim_pool();
         Ok(())
     }
 
@@ -293,7 +291,7 @@ impl Sheet {
         };
         self.row(row, 1, || Ok(operation.run(rig.evaluator(), &x)?))?;
         drop((rig, x));
-        trim_pool();
+        self.trim_pool();
         Ok(())
     }
 
@@ -320,12 +318,18 @@ impl Sheet {
             ..Row::new(label, what)
         };
         self.row(row, 1, || {
-            black_box(bootstrapper.bootstrap(rig.evaluator(), &x)?);
+            drop(black_box(bootstrapper.bootstrap(rig.evaluator(), &x)?));
             Ok(())
         })?;
         drop((rig, x));
-        trim_pool();
+        self.trim_pool();
         Ok(())
+    }
+
+    /// Gives the buffers of a row back, so that rows do not add up to more memory than the largest.
+    fn trim_pool(&self) {
+        self.context.pool().set_limit(0);
+        self.context.pool().set_limit(POOL_LIMIT);
     }
 
     fn finish(self) -> Report {
@@ -359,10 +363,4 @@ fn fill(words: &mut [u64], modulus: u64) {
     for (i, word) in words.iter_mut().enumerate() {
         *word = (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) % modulus;
     }
-}
-
-/// Returns the buffers of a row to the system: the memory of rows does not add up.
-fn trim_pool() {
-    set_pool_limit(0);
-    set_pool_limit(POOL_LIMIT);
 }

@@ -184,7 +184,7 @@ impl Encrypt {
             overwrite(self.force),
         )?;
         let protocol = self.plan.open()?;
-        let images = image::sources(&self.image)?;
+        let images = image::image_set(&self.image)?;
         let picture = match (images.len(), images.get(0)) {
             (1, Some(picture)) => picture?,
             (count, _) => {

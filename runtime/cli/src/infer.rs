@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use heddle_frontends::image::{self, Sources};
+use heddle_frontends::image::{self, ImageSet};
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_runtime::runner::merge_ranges;
 use heddle_runtime::trace::ClassSeconds;
@@ -122,10 +122,10 @@ impl Infer {
     }
 
     /// The images of all arguments, at most as many as `--limit` says.
-    fn named_images(&self) -> Result<Sources> {
-        let mut images: Option<Sources> = None;
+    fn named_images(&self) -> Result<ImageSet> {
+        let mut images: Option<ImageSet> = None;
         for spec in &self.images {
-            let more = image::sources(spec)?;
+            let more = image::image_set(spec)?;
             match &mut images {
                 Some(images) => images.extend(more),
                 None => images = Some(more),

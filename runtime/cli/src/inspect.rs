@@ -201,7 +201,7 @@ fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error
         "output",
         format_args!(
             "{classes} {} up to {:.4}; {labels}; {}",
-            plan.outcome.plural(),
+            plan.output_kind.plural(),
             plan.output.packing.range,
             plan.output.ciphertext
         ),
@@ -253,7 +253,7 @@ fn describe_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), E
 fn activations(plan: &Plan) -> String {
     let margin = |range: &RangeRecord| {
         range
-            .head_room()
+            .margin()
             .map_or_else(|| "–".to_owned(), |times| format!("{times:.2}×"))
     };
     let known = plan.ranges.iter().filter_map(|range| {
@@ -282,18 +282,7 @@ fn activations(plan: &Plan) -> String {
     if rows.len() == 1 {
         return String::new();
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..6).filter_map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
+    let mut out = printable::table(&rows);
     out.push('\n');
     out
 }

@@ -5,16 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
+use heddle_ckks::{Bootstrapper, Ciphertext, Context, EvaluationKeys, Evaluator};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId, Schedule};
 use heddle_ir::plan::Plan;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::scale;
 use rayon::prelude::*;
 
 use super::{Backend, Operation};
@@ -26,9 +23,6 @@ use crate::observer::{Activity, Observed, Observer};
 mod weights;
 
 use weights::{EncodedBias, EncodedMap};
-
-/// By how much a result's scale may differ from the schedule's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
 
 /// Executes one plan's schedule on ciphertexts. Holds the plan's weights, encoded, and evaluation
 /// keys; nothing secret.
@@ -140,7 +134,7 @@ impl CkksBackend {
     ) -> Result<Ciphertext, Error> {
         let mut result = result.map_err(|source| operation.refused(source))?;
         let fits = result.level() == operation.ty.level
-            && (result.scale() / operation.ty.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+            && scale::same_scale(result.scale(), operation.ty.scale());
         if !fits {
             return Err(operation.contradiction(format!(
                 "the schedule says level {} and scale 2^{}, the result is at level {} and scale 2^{}",

@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 
-use heddle_ckks::bootstrap::cosine::Cosine;
-use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
-use heddle_ckks::noise::{NoiseModel, Simulated, Simulator};
+use heddle_ckks::circuits::bootstrap::Cosine;
+use heddle_ckks::circuits::noise::{NoiseModel, Simulated, Simulator};
+use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId};
 use heddle_ir::eval::ckks::{ClearMachine, RangeStatistic};
 use heddle_ir::plan::Plan;

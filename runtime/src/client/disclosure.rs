@@ -6,11 +6,8 @@
 //! `docs/security.md` says how large the noise must be for how many answers, in the terms of that
 //! paper and of Bossuat et al., ePrint 2024/853.
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::encode::Complex64;
-use heddle_ckks::keys::SecretKey;
-use heddle_ckks::sample::{SecureRng, normal};
+use heddle_ckks::ring::sample::{SecureRng, normal};
+use heddle_ckks::{Ciphertext, Complex64, Context, SecretKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
+use heddle_ckks::ring::{Seed, SeedExpander};
+use heddle_ckks::{EvaluationKeys, KeySwitchKey};
 #[cfg(feature = "client")]
-use heddle_ckks::keys::{PublicKey, SecretKey};
-use heddle_ckks::seed::{Seed, SeedExpander};
+use heddle_ckks::{PublicKey, SecretKey};
 use heddle_ir::file::{Access, BlockReader, Existing, Kind, Staged};
 #[cfg(feature = "client")]
 use heddle_ir::printable;

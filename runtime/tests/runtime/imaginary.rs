@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heddle_ckks::encrypt::Decryptor;
+use heddle_ckks::Decryptor;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -43,7 +43,7 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     let (shared, keys) = (Arc::clone(&plan), keys.into());
     let backend = CkksBackend::load(shared, context, keys, Memory::FullSpeed, &()).unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
-    let input = client.encrypt("x", &tensor).unwrap().expand(context);
+    let input = client.encrypt("x", &tensor).unwrap().expand();
     let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
     let decryptor = Decryptor::new(context, client.secret());
     outputs

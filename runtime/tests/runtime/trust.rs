@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::poly::{Basis, RnsPoly};
-use heddle_ckks::wire::write_poly;
+use heddle_ckks::Ciphertext;
+use heddle_ckks::ring::{Basis, RnsPoly};
+use heddle_ckks::scheme::wire::write_poly;
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::text;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -163,7 +163,7 @@ fn a_secret_key_that_is_not_the_one_of_its_id_is_refused() {
     let other = Client::generate(&protocol).unwrap();
     let context = protocol.context();
     let packed = client.secret().to_packed();
-    let secret = || heddle_ckks::keys::SecretKey::from_packed(context, &packed).unwrap();
+    let secret = || heddle_ckks::SecretKey::from_packed(context, &packed).unwrap();
     assert_eq!(
         Client::new(&protocol, secret(), client.identity())
             .unwrap()

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use heddle_compiler::compile::{Options, compile};
+use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::preprocess::{Channels, Preprocess};
@@ -25,7 +25,7 @@ fn check(
         samples,
         ..Options::new(preprocess)
     };
-    let plan = compile(model.clone(), &options).unwrap().plan;
+    let plan = compile(model.clone(), &options, &()).unwrap().plan;
     let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed: Vec<Vec<f64>> = images
         .iter()

@@ -117,7 +117,7 @@ fn check(case: &Case, folder: &Path, calibration: usize, tested: usize) {
     let (model, _) = lower_max_pool::run(model).unwrap();
     let train = images(&folder.join(case.train), case, calibration);
     let test = images(&folder.join(case.test), case, tested);
-    let sampled = calibrate(&model, &train, &[], 2.7).unwrap();
+    let sampled = calibrate(&model, &train, &[], 2.7, &()).unwrap();
     let (count, used) = overflows(&model, &sampled, &test);
     println!(
         "{}: {count} of {tested} images overflow, at most {used:.3} used",
@@ -125,7 +125,7 @@ fn check(case: &Case, folder: &Path, calibration: usize, tested: usize) {
     );
     assert_eq!(count, 0, "{}", case.model);
     if case.model.contains("_bn_") {
-        let statistical = calibrate(&model, &[], &[], 2.7).unwrap();
+        let statistical = calibrate(&model, &[], &[], 2.7, &()).unwrap();
         let (count, used) = overflows(&model, &statistical, &test);
         let mut ratios: Vec<f64> = statistical
             .details()
@@ -145,7 +145,11 @@ fn check(case: &Case, folder: &Path, calibration: usize, tested: usize) {
             case.model
         );
     } else {
-        assert!(calibrate(&model, &[], &[], 2.7).is_err(), "{}", case.model);
+        assert!(
+            calibrate(&model, &[], &[], 2.7, &()).is_err(),
+            "{}",
+            case.model
+        );
     }
 }
 

@@ -68,7 +68,7 @@ impl Scheduler<'_> {
             log_scale: self.log_scale + self.log_q(level),
         };
         let op = Op::MultiplyAccumulate { map, part, round };
-        self.graph.add(op, operands, ty, name)
+        self.push(op, operands, ty, name)
     }
 
     fn slot_sum(&mut self, value: ValueId, sum: SlotSum, name: &str) -> ValueId {

@@ -1,5 +1,5 @@
-//! SISO convolutions: every rotation of an input channel once, then for each output channel one sum of products.
-//! Source: arXiv 2106.07229.
+//! SISO convolutions: every rotation of an input channel once, then for each output channel one sum
+//! of products. Source: arXiv 2106.07229.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};
@@ -52,7 +52,7 @@ impl Scheduler<'_> {
         let convolution = SisoConvolution::of(map)?;
         let id = LinearMapId(self.linear_maps.len() as u32);
         self.linear_maps.push(map.clone());
-        let slots = self.machine.parameters.n() / 2;
+        let slots = self.target.parameters.n() / 2;
         let mut rotated = Vec::with_capacity(convolution.products());
         for (term, operand) in operands.iter().enumerate() {
             for by in convolution.rotations(term, slots) {
@@ -70,7 +70,7 @@ impl Scheduler<'_> {
             part: ProductPart::Taps,
             round: 0,
         };
-        let sum = self.graph.add(op, &rotated, ty, name);
+        let sum = self.push(op, &rotated, ty, name);
         let rescaled = self.rescale(sum, name);
         self.add_bias(id, map, rescaled, weights, name)
     }

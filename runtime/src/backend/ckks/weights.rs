@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::linear::LinearTransform;
+use heddle_ckks::{Ciphertext, Evaluator, LinearTransform, Plaintext};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
 use heddle_ir::linear::kernel::Kernel;
