@@ -31,7 +31,7 @@ pub fn compile(
     model: heddle_ir::nn::Model,
     options: &crate::Options,
 ) -> Result<heddle_ir::plan::Plan, Error> {
-    Ok(heddle_compiler::compile::compile(model, options)?.plan)
+    Ok(heddle_compiler::compile(model, options, &())?.plan)
 }
 
 /// What the plain network says of an image: the reference for a plan's answers.
@@ -57,7 +57,7 @@ pub fn read_images(spec: &str, plan: &ClientPlan) -> Result<Vec<InputTensor>, Er
     let layout = &plan.input.packing.layout;
     let shape = [layout.channels, layout.height, layout.width];
     let mut tensors = Vec::new();
-    for picture in image::sources(spec)?.iter() {
+    for picture in image::image_set(spec)?.iter() {
         let picture = picture?;
         let (elements, _) = image::to_tensor(&picture, &plan.preprocess, shape)?;
         tensors.push(InputTensor {

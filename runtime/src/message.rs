@@ -1,9 +1,8 @@
 //! What client and server send each other: evaluation keys, encrypted images, encrypted answers.
 
 use std::fmt;
-use std::sync::Arc;
 
-use heddle_ckks::{Ciphertext, Context, EvaluationKeys, SeededCiphertext};
+use heddle_ckks::{Ciphertext, EvaluationKeys, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
 use heddle_params::scale;
 

@@ -56,6 +56,7 @@ const NORMAL: &[(&str, &[&str])] = &[
 /// Every crate with what its tests, benches and examples depend on besides.
 const DEV: &[(&str, &[&str])] = &[
     ("heddle-frontends", &["heddle-tests"]),
+    ("heddle-compiler", &["heddle-frontends", "heddle-tests"]),
     ("heddle-runtime", &["heddle-compiler", "heddle-tests"]),
     ("heddle", &["heddle-tests"]),
     ("heddlec", &["heddle-tests"]),

@@ -134,7 +134,7 @@ fn probabilities_are_the_softmax_of_the_logits() {
 #[test]
 fn plans_with_every_way_to_reduce_are_read_back_equal() {
     for eval_mod in EvalMod::ALL {
-        let plan = compiled(network(4), Outcome::Logits, eval_mod).plan;
+        let plan = compiled(network(4), OutputKind::Logits, eval_mod).plan;
         let mut bytes = Vec::new();
         plan.write(&mut bytes, "plan").unwrap();
         let read = Plan::read(&*bytes, "plan", Accept::Any(Insecure::acknowledged())).unwrap();

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::{Options, Ring, compile};
-use heddle_compiler::Explain;
+use heddle_compiler::{Explain, Observer, Options, PassRecord, Ring, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::file::{
     Access, Content, Existing, Kind, MAX_TEXT, Outputs, Overwrite, Staged, commit_together,
@@ -67,13 +66,27 @@ pub(crate) fn run(args: Args) -> Result<()> {
         },
     };
     spinner.say("compiling");
-    let compilation = compile(model, &options, &())?;
+    let compilation = compile(model, &options, &Shown(&spinner))?;
     if let Some((path, existing)) = &outputs {
         spinner.say("writing the plan");
         write_plans(&compilation.plan, path, *existing)?;
     }
     drop(spinner);
     report(&args, &compilation)
+}
+
+/// A compilation whose progress is shown.
+struct Shown<'a>(&'a Spinner);
+
+impl Observer for Shown<'_> {
+    fn pass_finished(&self, pass: &PassRecord) {
+        self.0.say(&format!("compiling: {} is done", pass.name));
+    }
+
+    fn images_calibrated(&self, done: usize, total: usize) {
+        self.0
+            .say(&format!("calibrating: {done} of {total} images"));
+    }
 }
 
 /// Refuses outputs that would replace an input or a file of another kind. A plan may replace a

@@ -1,8 +1,7 @@
 //! What `heddlec` prints after a compilation.
 
 use anyhow::Result;
-use heddle_compiler::compile::Compilation;
-use heddle_compiler::pass::PassLog;
+use heddle_compiler::{Compilation, PassLog};
 use heddle_ir::plan::Plan;
 use heddle_ir::{printable, text};
 use heddle_terminal::{note, say, write};

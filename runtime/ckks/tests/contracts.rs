@@ -241,7 +241,7 @@ fn keys_and_encryption_refuse_what_they_say() {
     });
     errs!(stopped => Error::Randomness(_));
     // Parameters without an ephemeral secret.
-    let plain = named::over_small_ring(named::set_s_literal(), 8).unwrap();
+    let plain = named::over_small_ring(named::n16_qp1750_sparse64_literal(), 8).unwrap();
     let plain = Context::new(plain).unwrap();
     let generator = KeyGenerator::new(&plain, &SecretKey::generate(&plain).unwrap()).unwrap();
     errs! {

@@ -151,7 +151,11 @@ impl Answer {
                 "; plaintext says {name}, largest {} difference {difference:.6} ({bits:.1} bits)",
                 plan.output_kind.noun()
             );
-            line += &format!("\n  {:<10} {}", plan.output_kind.plural(), list(&self.logits));
+            line += &format!(
+                "\n  {:<10} {}",
+                plan.output_kind.plural(),
+                list(&self.logits)
+            );
             if let Some(reference) = &self.reference_logits {
                 line += &format!("\n  plaintext  {}", list(reference));
             }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use heddle_frontends::image::{self, Sources};
+use heddle_frontends::image::{self, ImageSet};
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::file::{Content, Existing, Outputs, Overwrite, read_regular};
 use heddle_ir::printable;
@@ -72,7 +72,7 @@ impl Eval {
         };
         let plan = Arc::new(self.plan.open()?);
         let security = plan.checked_parameters()?.security();
-        let mut images = image::sources(&self.data)?;
+        let mut images = image::image_set(&self.data)?;
         images.truncate(self.limit.unwrap_or(usize::MAX));
         let reference = reference(&plan, self.reference.as_deref())?;
         let run = Run {
@@ -107,7 +107,7 @@ impl Eval {
         }
         let mut report = Report::new(run, &answers, &ranges);
         report.security_bits = security.bits;
-        report.outcome = plan.outcome;
+        report.outcome = plan.output_kind;
         report.peak_rss_bytes = peak_rss_bytes();
         match self.json {
             true => print_json(&report),
@@ -117,7 +117,7 @@ impl Eval {
 
     /// What an earlier run left in the file of `--resume`; nothing if there is no such file.
     /// Classes and labels are derived again.
-    fn resumed(&self, run: &Run, images: &Sources) -> Result<(Vec<Answer>, Vec<RangeStatistic>)> {
+    fn resumed(&self, run: &Run, images: &ImageSet) -> Result<(Vec<Answer>, Vec<RangeStatistic>)> {
         let Some(path) = self.resume.as_deref().filter(|path| path.exists()) else {
             return Ok((Vec::new(), Vec::new()));
         };

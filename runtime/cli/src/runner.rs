@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use heddle_frontends::image::{Picture, Sources};
+use heddle_frontends::image::{ImageSet, Picture};
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::nn::Model;
@@ -95,7 +95,7 @@ pub(super) struct Answered {
 /// If an image cannot be read or does not fit, or an operation fails.
 pub(super) fn answer(
     runner: &Runner,
-    images: &Sources,
+    images: &ImageSet,
     range: Range<usize>,
     reference: Option<&Model>,
     observer: &dyn Observer,
@@ -117,7 +117,7 @@ pub(super) fn answer(
         .zip(batch.values)
         .map(|(question, logits)| {
             let key = key.clone();
-            Answer::new(question, logits, reference, plan.outcome, seconds, key)
+            Answer::new(question, logits, reference, plan.output_kind, seconds, key)
         })
         .collect::<Result<_>>()?;
     Ok(Answered {

@@ -90,7 +90,7 @@ impl CkksBackend {
         let sizes = weights.iter().map(|item| item.map_bytes(&plan));
         let largest = sizes.max().unwrap_or(0);
         let mut budget = memory.budget(context, key_bytes, transforms, largest)?;
-        budget.bound_pool();
+        budget.bound_pool(context);
         let fitting = weights.into_iter().filter(|item| match item {
             Item::Transform(_) | Item::Products(_) => budget.take(item.map_bytes(&plan)),
             Item::Bias(..) | Item::Bootstrapper(..) => true,

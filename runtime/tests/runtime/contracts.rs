@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
-use heddle_ckks::encode::Encoder;
-use heddle_ckks::encrypt::SecretEncryptor;
-use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
+use heddle_ckks::Encoder;
+use heddle_ckks::SecretEncryptor;
+use heddle_ckks::{Ciphertext, Plaintext};
+use heddle_ckks::{EvaluationKeys, KeySwitchKey};
 use heddle_ir::file::Existing;
 use heddle_ir::plan::Plan;
 use heddle_params::keys::{KeyKind, KeyUse};
@@ -50,10 +50,7 @@ impl Parties {
         let slots = vec![0.25; 1 << log_slots];
         let plaintext = Plaintext::encode_real(&encoder, &slots, scale).unwrap();
         let encryptor = SecretEncryptor::new(context, self.client.secret());
-        encryptor
-            .encrypt(&plaintext, level)
-            .unwrap()
-            .expand(context)
+        encryptor.encrypt(&plaintext, level).unwrap().expand()
     }
 
     /// Ciphertexts that differ from the plan's input in level, slots and scale, with what a refusal

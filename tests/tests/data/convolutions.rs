@@ -1,6 +1,6 @@
 //! A real network with every kind of convolution agrees with plaintext.
 
-use heddle_compiler::compile::{Convolution, Options, Ring, compile};
+use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearMachine, nn};
 use heddle_ir::preprocess::Preprocess;
@@ -37,7 +37,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
             convolution,
             ..Options::new(preprocess.clone())
         };
-        let plan = compile(model.clone(), &options).unwrap().plan;
+        let plan = compile(model.clone(), &options, &()).unwrap().plan;
         let interpreter =
             ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
         let inputs: Vec<Vec<f64>> = images

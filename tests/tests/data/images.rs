@@ -1,6 +1,6 @@
 //! Data sets as their authors publish them are read.
 
-use heddle_frontends::image::sources;
+use heddle_frontends::image::image_set;
 
 use crate::data;
 
@@ -14,7 +14,7 @@ fn the_official_files_are_read() {
         ("cifar10_train_1000.bin", 1000, None),
         ("mnist/t10k-images-idx3-ubyte.gz", 10_000, Some(7)),
     ] {
-        let images = sources(data.join(file).to_str().unwrap()).unwrap();
+        let images = image_set(data.join(file).to_str().unwrap()).unwrap();
         assert_eq!(images.len(), count);
         let first = images.get(0).unwrap().unwrap();
         assert!(

@@ -18,8 +18,8 @@ use crate::scheme::ciphertext::Ciphertext;
 use crate::scheme::encode::Encoder;
 use crate::scheme::keys::{EvaluationKeys, KeySwitchKey};
 
-pub use mul::Product;
 pub use heddle_params::scale::SCALE_TOLERANCE;
+pub use mul::Product;
 
 /// Evaluates on ciphertexts with a server's keys. Cheap to clone.
 #[derive(Clone)]

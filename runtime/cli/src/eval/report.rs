@@ -1,7 +1,7 @@
 //! The figures of `heddle eval`.
 
 use heddle_ir::eval::ckks::RangeStatistic;
-use heddle_ir::plan::Outcome;
+use heddle_ir::plan::OutputKind;
 use heddle_ir::printable::cell;
 use serde::Serialize;
 
@@ -40,7 +40,7 @@ pub(crate) struct Report {
     pub(super) security_bits: f64,
     pub(super) peak_rss_bytes: Option<u64>,
     /// What is compared.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: OutputKind,
 }
 
 #[derive(Debug, Serialize)]
@@ -90,7 +90,7 @@ impl Report {
             seconds_per_image: mean(&answers.iter().map(|a| a.seconds).collect::<Vec<_>>())
                 .unwrap_or_default(),
             security_bits: 0.0,
-            outcome: Outcome::default(),
+            outcome: OutputKind::default(),
             peak_rss_bytes: None,
         }
     }

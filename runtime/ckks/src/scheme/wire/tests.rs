@@ -55,7 +55,7 @@ fn objects_survive_and_damage_is_found() {
 fn a_sparse_secret_has_its_weight() {
     let literal = heddle_params::ParametersLiteral {
         secret: heddle_params::Secret::SparseTernary(8),
-        ..heddle_params::named::set_b().literal().clone()
+        ..heddle_params::named::n16_qp1714_dense().literal().clone()
     };
     let parameters = heddle_params::named::over_small_ring(literal, 6).unwrap();
     let context = Context::new(parameters).unwrap();
