@@ -1,4 +1,4 @@
-//! The engine's operations at full size, parameter set B; labels are
+//! The engine's operations at full size, N16_QP1714_DENSE; labels are
 //! `operation/degree/limbs/kernel`.
 //!
 //! ```text
@@ -33,7 +33,7 @@ fn label(context: &Context, operation: &str, limbs: usize) -> String {
 /// Keys and a ciphertext for an operation at a level.
 fn prepare(context: &Arc<Context>, operation: Operation, level: usize) -> (Rig, Ciphertext) {
     let uses = operation.required_keys(context.parameters(), level);
-    let rig = Rig::new(context, &uses, || ()).expect("set B has the level");
+    let rig = Rig::new(context, &uses, || ()).expect("the chain has the level");
     let slots = uniform_slots(context.log_n() - 1, BootstrapVariant::Complex);
     let ciphertext = rig.encrypt(&slots, 2f64.powi(40), level);
     (rig, ciphertext.expect("the slots fit the ring"))
@@ -67,8 +67,10 @@ fn bootstrap(c: &mut Criterion) {
     let ready = LazyCell::new(|| {
         let variant = BootstrapVariant::Real;
         let bootstrapper = Bootstrapper::new(&context, &parameters, log_slots, variant)
-            .expect("set B is made for bootstrapping");
-        let uses = bootstrapper.required_keys().expect("set B has the keys");
+            .expect("the parameters are made for bootstrapping");
+        let uses = bootstrapper
+            .required_keys()
+            .expect("the chain has the keys");
         let rig = Rig::new(&context, &uses, || ()).expect("keys are made");
         let (scale, level) = (bootstrapper.output_scale(), bootstrapper.input_level());
         let x = rig

@@ -1,4 +1,4 @@
-//! Bootstraps at full size (set B, N = 2^16) and prints time, memory and precision.
+//! Bootstraps at full size (N16_QP1714_DENSE) and prints time, memory and precision.
 //!
 //! ```text
 //! cargo run --release -p heddle-ckks --example bootstrap -- \
