@@ -309,3 +309,56 @@ fn percent(seconds: f64, all: f64) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_of_the_file_is_kept() {
+        let class = OperationClass::Linear;
+        let (node, op) = ("fc".to_owned(), "rescale".to_owned());
+        let (level_in, level_out, seconds) = (3, 2, 1.5);
+        let trace = Trace {
+            seconds,
+            classes: ClassSeconds {
+                linear: seconds,
+                ..ClassSeconds::default()
+            },
+            kinds: vec![TracedKind {
+                op: op.clone(),
+                operations: 1,
+                seconds,
+            }],
+            layers: vec![TracedLayer {
+                node: node.clone(),
+                class,
+                operations: 1,
+                level_in,
+                level_out,
+                seconds,
+            }],
+            operations: vec![TracedOp {
+                value: 7,
+                op,
+                node,
+                class,
+                log_slots: 8,
+                level_in,
+                level_out,
+                seconds,
+            }],
+        };
+        let text = serde_json::to_string(&trace).unwrap();
+        let expected = concat!(
+            r#"{"seconds":1.5,"split":{"linear":1.5,"activation":0.0,"bootstrap":0.0},"#,
+            r#""kinds":[{"op":"rescale","operations":1,"seconds":1.5}],"#,
+            r#""layers":[{"node":"fc","work":"linear","operations":1,"#,
+            r#""level_in":3,"level_out":2,"seconds":1.5}],"#,
+            r#""operations":[{"value":7,"op":"rescale","node":"fc","work":"linear","#,
+            r#""log_slots":8,"level_in":3,"level_out":2,"seconds":1.5}]}"#
+        );
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Trace>(&text).unwrap(), trace);
+    }
+}

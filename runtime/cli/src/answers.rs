@@ -317,5 +317,9 @@ mod tests {
         assert_eq!(all.high, 1.0);
         assert!((all.low - 0.83887).abs() < 1e-4, "{all:?}");
         assert_eq!(Fraction::new(0, 20).unwrap().low, 0.0);
+        let json = serde_json::to_value(all).unwrap();
+        for key in ["count", "of", "share", "low", "high"] {
+            assert!(json[key].is_number(), "{json}");
+        }
     }
 }
