@@ -2,7 +2,7 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{ActivationRecord, Outcome, Plan};
+use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotGraph;
 use heddle_params::bootstrap::BootstrapVariant;
@@ -123,14 +123,6 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         log,
     } = lowered;
     let short = approximate_activations::notes(&ranges, &approximations);
-    let mut records = ranges.records();
-    for (record, approximation) in records.iter_mut().zip(&approximations) {
-        record.activation = Some(ActivationRecord {
-            function: approximation.activation.function.to_string(),
-            precision_bits: approximation.activation.precision_bits(),
-            depth: approximation.activation.depth(),
-        });
-    }
     let mut plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
@@ -146,7 +138,7 @@ pub fn compile(model: Model, options: &Options) -> Result<Compilation, Error> {
         preprocess: options.preprocess.clone(),
         labels: options.labels.clone(),
         notes: notes.into_iter().chain(short).collect(),
-        ranges: records,
+        ranges: approximate_activations::records(&ranges, &approximations),
     };
     // Names come from the model's file, labels from the user's.
     plan.make_printable();

@@ -2,7 +2,7 @@
 
 use heddle_ir::printable;
 
-use crate::analysis::ranges::SAMPLE_MARGIN;
+use crate::analysis::ranges::IMAGE_MARGIN;
 
 /// Why a model does not compile.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ pub enum Error {
     /// `--range` is below what the samples show.
     #[error(
         "the range {bound} for `{node}` is too small: the sample images reach {observed:.4}\n\
-         help: give at least {observed:.4}, better {SAMPLE_MARGIN} times as much, or leave the range out"
+         help: give at least {observed:.4}, better {IMAGE_MARGIN} times as much, or leave the range out"
     )]
     RangeTooSmall {
         /// The activation's name.

@@ -1,7 +1,7 @@
 //! The ordered list of passes.
 
 use heddle_ir::ckks::Schedule;
-use heddle_ir::nn::Model;
+use heddle_ir::nn::{ActivationMap, Model};
 use heddle_ir::plan::Outcome;
 use heddle_ir::slot::SlotGraph;
 use heddle_ir::verify;
@@ -10,12 +10,11 @@ use heddle_params::{Parameters, named};
 
 use crate::analysis::cost::CostModel;
 use crate::analysis::ranges::{self, Ranges};
-use crate::analysis::rotations;
 use crate::approx::activation::Approximation;
 use crate::compile::{Convolution, Options, Ring};
 use crate::error::Error;
 use crate::pass::{Changed, PassLog};
-use crate::passes::schedule::Machine;
+use crate::passes::schedule::Target;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
@@ -34,8 +33,8 @@ pub struct Lowered {
     pub model: Model,
     /// The calibrated ranges.
     pub ranges: Ranges,
-    /// The activations as polynomials, in order.
-    pub approximations: Vec<Approximation>,
+    /// The activations as polynomials.
+    pub approximations: ActivationMap<Approximation>,
     /// The packed graph.
     pub packed: SlotGraph,
     /// The schedule.
@@ -89,11 +88,12 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let (model, changed) = lower_max_pool::run(model)?;
     verify::require("nn", &verify::nn::verify(&model))?;
     log.nn(lower_max_pool::NAME, changed, &model);
-    let model = match options.outcome {
+    let mut model = match options.outcome {
         Outcome::Logits => model,
         Outcome::Probabilities => append_softmax::centred(model),
     };
     verify::require("nn", &verify::nn::verify(&model))?;
+    model.number_activations();
     let ranges = ranges::calibrate(
         &model,
         &options.samples,
@@ -114,13 +114,11 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         }
         Convolution::Siso => (Splitting::EveryChannel, fuse_linear_maps::MAX_SISO_TERMS),
     };
-    let split = split_channels::run(model, splitting, slots);
-    let parts = split.repeated(&approximations);
-    let mut model = split.model;
+    let (mut model, changed) = split_channels::run(model, splitting, slots);
     verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(split_channels::NAME, split.changed, &model);
+    log.nn(split_channels::NAME, changed, &model);
 
-    let packed = pack::run(&model, &ranges, &parts, options.convolution, slots)?;
+    let packed = pack::run(&model, &ranges, &approximations, options.convolution, slots)?;
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(pack::NAME, Changed::Yes, &packed, pack::remarks(&packed));
     let mut notes: Vec<String> = model.notes.iter().chain(ranges.notes()).cloned().collect();
@@ -155,16 +153,16 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
     let cost = CostModel::new(&parameters, &bootstrap);
     // Linear maps run where an activation has used up its levels, one above what bootstraps take.
     let level = bootstrap.input_level() + 1;
-    let (packed, changed) = share_sums::run(packed, &model.weights, cost, level, slots)?;
+    let shared = share_sums::run(packed, &model.weights, cost, level, slots)?;
+    let (packed, rotations) = (shared.graph, shared.rotations);
     verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
     log.slot(
         share_sums::NAME,
-        changed,
+        shared.changed,
         &packed,
         share_sums::remarks(&packed),
     );
-    let steps = rotations::steps(&packed, &model.weights, slots)?;
-    let placement = place_bootstraps::run(&packed, &steps, &parameters, &bootstrap)?;
+    let placement = place_bootstraps::run(&packed, &rotations, &parameters, &bootstrap)?;
     log.slot(
         place_bootstraps::NAME,
         Changed::No,
@@ -172,12 +170,12 @@ pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
         placement.remarks(),
     );
 
-    let machine = Machine {
+    let target = Target {
         parameters: &parameters,
         bootstrap: &bootstrap,
         variant: options.variant,
     };
-    let schedule = schedule::run(&packed, &steps, &placement, &model.weights, machine)?;
+    let schedule = schedule::run(&packed, &rotations, &placement, &model.weights, target)?;
     log.ckks(schedule::NAME, &schedule, Vec::new());
     let machine = verify::ckks::Machine {
         parameters: &parameters,

@@ -18,6 +18,7 @@ pub mod file;
 pub mod graph;
 pub mod layout;
 pub mod linear;
+mod matrix;
 pub mod nn;
 pub mod plan;
 pub mod preprocess;

@@ -103,11 +103,11 @@ pub enum Op {
     Add,
     /// A slotwise activation of one operand.
     Activation(ApproximatedActivation),
-    /// The sum of the operand rotated left by every combination of `steps`, in order:
+    /// The sum of the operand rotated left by every combination of `rotations`, in order:
     /// `y ← y + rotate(y, step)` for each step. Takes no level.
     RotateSum {
         /// Rotations, in slots.
-        steps: Vec<usize>,
+        rotations: Vec<usize>,
     },
     /// One operand's values of a function, divided by their sum over slots.
     Normalise(Normalisation),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use heddle_compiler::compile::{Options, compile};
 use heddle_frontends::{image, onnx};
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::Accept;
@@ -44,7 +44,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .into_iter()
         .map(f64::from)
         .collect();
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = machine
         .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();

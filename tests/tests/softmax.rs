@@ -2,9 +2,9 @@
 
 use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::eval::nn;
-use heddle_ir::eval::slot::{Activations, SlotMachine};
+use heddle_ir::eval::slot::{Activations, SlotInterpreter};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{Outcome, Plan};
 use heddle_ir::preprocess::Preprocess;
@@ -56,7 +56,7 @@ fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed = pack(&plan.input, "image", image).unwrap();
     let batch = machine.run_batch(&[packed]).unwrap();
     assert!(
@@ -139,7 +139,7 @@ fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
     let compilation = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
-    let machine = SlotMachine::new(graph, &plan.weights).unwrap();
+    let machine = SlotInterpreter::new(graph, &plan.weights).unwrap();
     let image = image(7);
     let packed = pack(&plan.input, "image", &image).unwrap();
     let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
@@ -201,7 +201,7 @@ fn an_inverse_sine_brings_logits_closer() {
             summary.contains("a bootstrap fails with probability 2^-"),
             "{summary}"
         );
-        let machine = SlotMachine::new(&packed, &plan.weights).unwrap();
+        let machine = SlotInterpreter::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
             let slots = pack(&plan.input, "image", image).unwrap();

@@ -4,7 +4,7 @@
 //! New weights are computed in double precision and rounded once. The ranges that batch-norm
 //! statistics tell must be taken before this pass; it keeps number and order of activations.
 
-use heddle_ir::nn::{LinearOp, Model, Op, TensorType};
+use heddle_ir::nn::{BatchNorm, ChannelAffine, Conv, Gemm, LinearOp, Model, Op, TensorType};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
 use crate::error::Error;
@@ -22,7 +22,7 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
     let is_affine = |op: &Op| {
         matches!(
             op,
-            Op::Linear(LinearOp::BatchNorm { .. } | LinearOp::ChannelAffine { .. })
+            Op::Linear(LinearOp::BatchNorm(_) | LinearOp::ChannelAffine(_))
         )
     };
     if !model
@@ -68,7 +68,7 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
             }
             None => {
                 let op = match &node.op {
-                    Op::Linear(LinearOp::BatchNorm { .. }) => {
+                    Op::Linear(LinearOp::BatchNorm(_)) => {
                         Op::Linear(folder.channel_affine(&affine, &node.name))
                     }
                     op => op.clone(),
@@ -131,13 +131,13 @@ impl Folder<'_> {
                 .map(f64::from)
         };
         match &node.op {
-            Op::Linear(LinearOp::BatchNorm {
+            Op::Linear(LinearOp::BatchNorm(BatchNorm {
                 scale,
                 bias,
                 mean,
                 variance,
                 epsilon,
-            }) => {
+            })) => {
                 let divisors = data(variance)
                     .enumerate()
                     .map(|(channel, variance)| {
@@ -161,7 +161,7 @@ impl Folder<'_> {
                 let shift = shift.collect();
                 Ok(Some(Affine { scale, shift }))
             }
-            Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
+            Op::Linear(LinearOp::ChannelAffine(ChannelAffine { scale, shift })) => {
                 let channels = node.ty.chw()[0];
                 let or = |id: &Option<WeightId>, default| {
                     id.as_ref()
@@ -182,25 +182,25 @@ impl Folder<'_> {
             return None;
         };
         match op {
-            LinearOp::Conv {
+            LinearOp::Conv(Conv {
                 weight,
                 bias,
                 window,
                 groups,
-            } => {
+            }) => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
-                Some(LinearOp::Conv {
+                Some(LinearOp::Conv(Conv {
                     weight,
                     bias,
                     window,
                     groups,
-                })
+                }))
             }
-            LinearOp::Gemm { weight, bias } => {
+            LinearOp::Gemm(Gemm { weight, bias }) => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
-                Some(LinearOp::Gemm { weight, bias })
+                Some(LinearOp::Gemm(Gemm { weight, bias }))
             }
-            LinearOp::ChannelAffine { scale, shift } => {
+            LinearOp::ChannelAffine(ChannelAffine { scale, shift }) => {
                 let channels = affine.scale.len();
                 let data = |id: Option<WeightId>, default: f64| match id {
                     Some(id) => self
@@ -276,7 +276,7 @@ impl Folder<'_> {
         };
         let scale = Some(push("scale", &affine.scale));
         let shift = Some(push("shift", &affine.shift));
-        LinearOp::ChannelAffine { scale, shift }
+        LinearOp::ChannelAffine(ChannelAffine { scale, shift })
     }
 }
 
@@ -288,7 +288,7 @@ fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weig
         .collect();
     let linear = ops.iter_mut().filter_map(|op| match op {
         Op::Linear(linear) => Some(linear),
-        Op::Input | Op::Activation(_) | Op::Add | Op::MaxPool { .. } | Op::Identity => None,
+        Op::Input | Op::Activation { .. } | Op::Add | Op::MaxPool { .. } | Op::Identity => None,
     });
     let kept = weights.referenced(linear.flat_map(LinearOp::weights_mut).collect());
     for (value, op) in graph.values().zip(ops) {

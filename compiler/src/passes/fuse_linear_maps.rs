@@ -2,7 +2,6 @@
 //! that a chain of affine operations, a residual join and its shortcut take one level together.
 
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::LinearOp;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::{Graph, ValueId};
 
@@ -86,7 +85,7 @@ impl Fusion {
             for (term, operand) in map.terms.iter().zip(operands) {
                 if *operand == inner {
                     terms += inner_map.terms.len();
-                    can_split &= !term.ops.iter().any(is_batch_norm);
+                    can_split &= term.ops.iter().all(|op| op.without_offset().is_some());
                 } else {
                     terms += 1;
                 }
@@ -114,30 +113,6 @@ impl Fusion {
     }
 }
 
-/// A batch normalisation's offset cannot be left out.
-fn is_batch_norm(op: &LinearOp) -> bool {
-    matches!(op, LinearOp::BatchNorm { .. })
-}
-
-/// The operation without its offset.
-fn without_bias(op: &LinearOp) -> LinearOp {
-    let mut op = op.clone();
-    match &mut op {
-        LinearOp::Conv { bias, .. } | LinearOp::Gemm { bias, .. } => *bias = None,
-        LinearOp::ChannelAffine { shift, .. } | LinearOp::ElementAffine { shift, .. } => {
-            *shift = None;
-        }
-        LinearOp::BatchNorm { .. }
-        | LinearOp::AveragePool { .. }
-        | LinearOp::GlobalAveragePool
-        | LinearOp::Flatten
-        | LinearOp::Slice { .. }
-        | LinearOp::Separable { .. }
-        | LinearOp::Pad { .. } => {}
-    }
-    op
-}
-
 /// Replaces the terms of `map` that read `inner` by those of the inner map behind it.
 fn substitute(
     map: &mut LinearMap,
@@ -157,7 +132,7 @@ fn substitute(
             // Every offset counts once: the first term keeps those of the operations behind.
             let behind = term.ops.iter().map(|op| match position {
                 0 => op.clone(),
-                _ => without_bias(op),
+                _ => op.without_offset().unwrap_or_else(|| op.clone()),
             });
             map.terms.push(LinearTerm {
                 input: inner_term.input,

@@ -1,5 +1,5 @@
 //! Scale assignment and scheduling: from packed operations with levels to the operations that the
-//! encrypted machine executes, every value typed with level and scale.
+//! encrypted run executes, every value typed with level and scale.
 //!
 //! Between operations every ciphertext has the network's scale Δ exactly: the diagonals of a linear
 //! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a gate
@@ -29,7 +29,7 @@ pub const NAME: &str = "schedule";
 
 /// What the packed graph is lowered with.
 #[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
+pub struct Target<'a> {
     /// Moduli and levels.
     pub parameters: &'a Parameters,
     /// Levels and scale of bootstraps.
@@ -44,14 +44,14 @@ pub struct Machine<'a> {
 /// If a weight is missing or its shape does not fit.
 pub fn run(
     packed: &SlotGraph,
-    steps: &[Vec<TransformSteps>],
+    rotations: &[Vec<TransformSteps>],
     placement: &Placement,
     weights: &Weights,
-    machine: Machine<'_>,
+    target: Target<'_>,
 ) -> Result<Schedule, Error> {
     let mut scheduler = Scheduler {
-        machine,
-        log_scale: f64::from(machine.bootstrap.log_scale),
+        target,
+        log_scale: f64::from(target.bootstrap.log_scale),
         graph: Graph::new(),
         linear_maps: Vec::new(),
         polynomials: Vec::new(),
@@ -86,8 +86,8 @@ pub fn run(
                 scheduler.graph.add(Op::Input, &[], ty, &node.name)
             }
             SlotOp::Linear(map) => {
-                let steps = steps[value.index()].clone();
-                scheduler.linear(map, steps, &operands, weights, &node.name)?
+                let rotations = rotations[value.index()].clone();
+                scheduler.linear(map, rotations, &operands, weights, &node.name)?
             }
             SlotOp::ParallelConvolution { map, slots } => {
                 scheduler.parallel_convolution(map, *slots, operands[0], weights, &node.name)?
@@ -102,8 +102,8 @@ pub fn run(
             SlotOp::Activation(activation) => {
                 scheduler.activation(activation, operands[0], &node.name)
             }
-            SlotOp::RotateSum { steps } => steps.iter().fold(operands[0], |sum, step| {
-                scheduler.add_rotated(sum, *step, &node.name)
+            SlotOp::RotateSum { rotations } => rotations.iter().fold(operands[0], |sum, by| {
+                scheduler.add_rotated(sum, *by, &node.name)
             }),
             SlotOp::Normalise(division) => scheduler.normalise(division, operands[0], &node.name),
         });
@@ -122,7 +122,7 @@ pub fn run(
 }
 
 struct Scheduler<'a> {
-    machine: Machine<'a>,
+    target: Target<'a>,
     log_scale: f64,
     graph: Graph<Op, CiphertextType>,
     linear_maps: Vec<LinearMap>,
@@ -133,7 +133,7 @@ struct Scheduler<'a> {
 
 impl Scheduler<'_> {
     fn log_q(&self, level: usize) -> f64 {
-        (self.machine.parameters.q()[level] as f64).log2()
+        (self.target.parameters.q()[level] as f64).log2()
     }
 
     fn drop_to(&mut self, value: ValueId, level: usize, name: &str) -> ValueId {
@@ -161,11 +161,11 @@ impl Scheduler<'_> {
     }
 
     fn refresh(&mut self, value: ValueId, name: &str) -> ValueId {
-        let Machine {
+        let Target {
             bootstrap,
             parameters,
             variant,
-        } = self.machine;
+        } = self.target;
         let lowered = self.drop_to(value, bootstrap.input_level(), name);
         let ty = CiphertextType {
             level: bootstrap.output_level(parameters),
@@ -179,7 +179,7 @@ impl Scheduler<'_> {
     fn linear(
         &mut self,
         map: &LinearMap,
-        steps: Vec<TransformSteps>,
+        rotations: Vec<TransformSteps>,
         operands: &[ValueId],
         weights: &Weights,
         name: &str,
@@ -192,12 +192,18 @@ impl Scheduler<'_> {
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
-        let sum = self
-            .graph
-            .add(Op::LinearTransform { map: id, steps }, operands, ty, name);
+        let sum = self.graph.add(
+            Op::LinearTransform {
+                map: id,
+                steps: rotations,
+            },
+            operands,
+            ty,
+            name,
+        );
         let mut sum = self.rescale(sum, name);
-        for doubling in (0..map.doublings).rev() {
-            sum = self.halve_period(sum, map.output.period() << doubling, name);
+        for log_shares in (0..map.log_shares).rev() {
+            sum = self.halve_period(sum, map.output.period() << log_shares, name);
         }
         self.add_bias(id, map, sum, weights, name)
     }

@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::kernel::Kernel;
-use crate::linear::{AffineMatrix, LinearMap, ProductPart};
+use crate::linear::products::ProductConvolution;
+use crate::linear::{AffineMatrix, LinearMap, ProductPhase};
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
 
@@ -30,7 +30,7 @@ type Lanes<const L: usize> = Vec<[f64; L]>;
 
 /// A schedule with its linear maps expanded, ready to run on plain numbers.
 #[derive(Clone, Debug)]
-pub struct ClearMachine {
+pub struct ClearInterpreter {
     schedule: Schedule,
     maps: Vec<ExpandedMap>,
     frees: Vec<Vec<ValueId>>,
@@ -40,11 +40,11 @@ pub struct ClearMachine {
     reduction: Reduction,
 }
 
-/// The matrices or the kernel of a linear map, whichever its operations use, and its bias.
+/// The matrices of a linear map or the convolution that it is, whichever its operations use, and its bias.
 #[derive(Clone, Debug)]
 pub(super) struct ExpandedMap {
     pub(super) terms: Vec<AffineMatrix>,
-    pub(super) kernel: Option<Kernel>,
+    pub(super) products: Option<ProductConvolution>,
     pub(super) bias: Option<Vec<f64>>,
 }
 
@@ -68,7 +68,7 @@ impl ExpandedMap {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             terms,
-            kernel: None,
+            products: None,
             bias: map.bias(weights)?,
         })
     }
@@ -76,20 +76,20 @@ impl ExpandedMap {
     /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots` slots, or SISO.
     pub(super) fn by_products(
         map: &LinearMap,
-        part: ProductPart,
+        phase: ProductPhase,
         slots: usize,
         weights: &Weights,
     ) -> Result<Self, Error> {
         Ok(Self {
             terms: Vec::new(),
-            kernel: Some(Kernel::new(map, part, slots, weights)?),
+            products: Some(ProductConvolution::new(map, phase, slots, weights)?),
             bias: map.bias(weights)?,
         })
     }
 }
 
-/// For every map, one part and the slots of the convolution that it is used as.
-fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPart, usize)>> {
+/// For every map, one phase and the slots of the convolution that it is used as.
+fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPhase, usize)>> {
     let mut uses = vec![None; schedule.linear_maps.len()];
     let graph = &schedule.graph;
     for value in graph.values() {
@@ -111,7 +111,7 @@ pub struct BatchResult {
     pub ranges: Vec<RangeStatistic>,
 }
 
-impl ClearMachine {
+impl ClearInterpreter {
     /// Expands every linear map once; `schedule` has passed its verifier with these weights.
     ///
     /// # Errors
@@ -353,8 +353,8 @@ impl ClearMachine {
             }
             Op::MultiplyAccumulate { map, part, round } => {
                 let mut sum = vec![[0.0; L]; node.ty.slots()];
-                if let Some(kernel) = &self.expanded(*map).kernel {
-                    let plaintexts = kernel.plaintexts(*part, *round);
+                if let Some(convolution) = &self.expanded(*map).products {
+                    let plaintexts = convolution.plaintexts(*part, *round);
                     for (plaintext, operand) in plaintexts.iter().zip(operands) {
                         multiply_add(&mut sum, plaintext, operand);
                     }
@@ -473,9 +473,9 @@ mod tests {
     use super::*;
     use crate::test_support::{machine, schedule};
 
-    fn clear() -> ClearMachine {
+    fn clear() -> ClearInterpreter {
         let (schedule, weights) = schedule();
-        ClearMachine::new(&schedule, &weights, &machine().1).unwrap()
+        ClearInterpreter::new(&schedule, &weights, &machine().1).unwrap()
     }
 
     fn image(seed: usize) -> Vec<f64> {
@@ -594,6 +594,6 @@ mod tests {
         assert!(machine.apply(ValueId(1), &[]).is_err());
         let (schedule, _) = schedule();
         let parameters = BootstrapParameters::default();
-        assert!(ClearMachine::new(&schedule, &Weights::default(), &parameters).is_err());
+        assert!(ClearInterpreter::new(&schedule, &Weights::default(), &parameters).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Division by a sum over slots: the step that softmax is made of.
+//! Division by a sum over slots, which softmax is made of.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,7 @@ pub struct Normalisation {
     /// The same times `c`, with which the sum stays within [−1, 1]; equal to the numerator where `c` is 1.
     pub denominator: Chebyshev,
     /// Rotations of the sum, in slots, as in [`RotateSum`](super::Op::RotateSum).
-    pub steps: Vec<usize>,
+    pub rotations: Vec<usize>,
     /// `w` as a function of `D`.
     pub start: Chebyshev,
     /// `e` as a function of `D`.
@@ -53,7 +53,7 @@ impl Normalisation {
     /// The approximation on one period of slots.
     pub fn eval(&self, slots: &[f64]) -> Vec<f64> {
         let denominators = slots.iter().map(|x| self.denominator.eval(*x)).collect();
-        let sums = rotate_sum(denominators, &self.steps);
+        let sums = rotate_sum(denominators, &self.rotations);
         let quotient = |(x, sum): (&f64, f64)| {
             let mut deviation = self.deviation.eval(sum);
             let mut quotient = self.numerator.eval(*x) * self.start.eval(sum);
@@ -69,7 +69,7 @@ impl Normalisation {
     /// `g(x)/Σ g(x)` on one period of slots.
     pub fn exact(&self, slots: &[f64]) -> Vec<f64> {
         let values: Vec<f64> = slots.iter().map(|x| self.function.apply(*x)).collect();
-        let sums = rotate_sum(values.clone(), &self.steps);
+        let sums = rotate_sum(values.clone(), &self.rotations);
         values
             .iter()
             .zip(sums)
@@ -109,11 +109,11 @@ pub fn is_square(polynomial: &Chebyshev) -> bool {
     polynomial.coefficients == [0.5, 0.0, 0.5]
 }
 
-/// `y ← y + rotate(y, step)` for each step.
-pub(crate) fn rotate_sum(mut slots: Vec<f64>, steps: &[usize]) -> Vec<f64> {
-    for step in steps {
+/// `y ← y + rotate(y, by)` for each rotation.
+pub(crate) fn rotate_sum(mut slots: Vec<f64>, rotations: &[usize]) -> Vec<f64> {
+    for by in rotations {
         let mut rotated = slots.clone();
-        rotated.rotate_left(step % slots.len().max(1));
+        rotated.rotate_left(by % slots.len().max(1));
         slots
             .iter_mut()
             .zip(&rotated)
@@ -135,7 +135,7 @@ mod tests {
             function: Weighting::Square,
             numerator: squared.clone(),
             denominator: squared,
-            steps: vec![1, 2],
+            rotations: vec![1, 2],
             // w = 2 − D, e = (1 − D)².
             start: chebyshev(&[2.0, -1.0]),
             deviation: chebyshev(&[1.5, -2.0, 0.5]),

@@ -11,7 +11,7 @@ use heddle_params::eval_mod::{Reduction, SineFit};
 use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::ProductPart;
+use crate::linear::ProductPhase;
 use crate::linear::parallel::ParallelRotations;
 use crate::plan::Plan;
 use crate::printable;
@@ -93,7 +93,7 @@ impl Step<'_> {
         self.giant += other.giant;
         self.doublings += other.doublings;
         self.siso += other.siso;
-        self.parallel.kernel += other.parallel.kernel;
+        self.parallel.taps += other.parallel.taps;
         self.parallel.sums += other.parallel.sums;
         self.parallel.selection += other.parallel.selection;
         self.parallel.replication += other.parallel.replication;
@@ -109,8 +109,8 @@ impl Step<'_> {
         });
         let halves = halves_period(schedule, rotation);
         match (self.kind, part) {
-            (Kind::Parallel, Some(ProductPart::Kernel)) => self.parallel.kernel += 1,
-            (Kind::Parallel, Some(ProductPart::Selection)) => self.parallel.selection += 1,
+            (Kind::Parallel, Some(ProductPhase::Weights)) => self.parallel.taps += 1,
+            (Kind::Parallel, Some(ProductPhase::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if halves => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
             (Kind::Linear, _) => self.doublings += 1,
@@ -119,12 +119,12 @@ impl Step<'_> {
         }
     }
 
-    /// Rotations: baby + giant of a transform, + doublings where there are any; kernel + sums + selection +
+    /// Rotations: baby + giant of a transform, + doublings where there are any; taps + sums + selection +
     /// replication of a multiplexed parallel convolution; the number alone of a SISO convolution or a
     /// rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
-            kernel,
+            taps,
             sums,
             selection,
             replication,
@@ -137,7 +137,7 @@ impl Step<'_> {
             }
             (0, giant, 0) => giant.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
-            _ => format!("{kernel}+{sums}+{selection}+{replication}"),
+            _ => format!("{taps}+{sums}+{selection}+{replication}"),
         }
     }
 }
@@ -158,7 +158,7 @@ fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
         let node = graph.node(value);
         let of = |user: ValueId| match graph.node(user).op {
             Op::MultiplyAccumulate {
-                part: ProductPart::Taps,
+                part: ProductPhase::Taps,
                 ..
             } => Some(Kind::Siso),
             Op::MultiplyAccumulate { .. } => Some(Kind::Parallel),
@@ -269,7 +269,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
             Op::LinearTransform { steps, .. } => step.count_rotations(steps),
             Op::MultiplyAccumulate { part, .. } => {
                 step.diagonals += graph.operands(value).len();
-                if *part == ProductPart::Taps {
+                if *part == ProductPhase::Taps {
                     step.parts += 1;
                 }
             }
@@ -288,7 +288,7 @@ fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
 /// result's scale and slots, the diagonals and rotations (baby + giant + doublings of shares) of a linear map, the
-/// plaintext products and rotations (kernel + sums + selection + replication) of a multiplexed
+/// plaintext products and rotations (taps + sums + selection + replication) of a multiplexed
 /// parallel convolution, the products and rotations of a SISO convolution, or the degrees of an
 /// activation's polynomials; then totals, and the evaluation keys by level. What several parts of a feature map take
 /// alike is one line, with their number.

@@ -1,7 +1,7 @@
 //! The schedule on plain numbers: same layout, same polynomials, EvalMod's sine included.
 
 use heddle_ir::ckks::{LinearMapId, PolynomialId};
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::plan::Plan;
 use heddle_params::bootstrap::BootstrapVariant;
 
@@ -13,7 +13,7 @@ use crate::executor::Step;
 /// by noise alone.
 #[derive(Debug)]
 pub struct ClearBackend {
-    machine: ClearMachine,
+    machine: ClearInterpreter,
 }
 
 impl ClearBackend {
@@ -22,12 +22,12 @@ impl ClearBackend {
     /// # Errors
     /// If a weight does not fit.
     pub fn load(plan: &Plan) -> Result<Self, Error> {
-        let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap)?;
+        let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap)?;
         Ok(Self { machine })
     }
 
     /// The machine, which also runs many images at once.
-    pub fn machine(&self) -> &ClearMachine {
+    pub fn machine(&self) -> &ClearInterpreter {
         &self.machine
     }
 

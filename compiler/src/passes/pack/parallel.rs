@@ -24,7 +24,7 @@ impl Packer<'_> {
             terms: vec![term.clone()],
             output,
             bias_factor: 1.0 / self.bounds[value.index()],
-            doublings: 0,
+            log_shares: 0,
         };
         let expressible = self.convolution == Convolution::MultiplexedParallel
             && output.is_consistent()

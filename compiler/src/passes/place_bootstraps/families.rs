@@ -147,7 +147,7 @@ fn are_parts(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId])
             grid(left) == grid(right) && share()
         }
         (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
-        (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {
+        (Op::RotateSum { rotations: left }, Op::RotateSum { rotations: right }) => {
             left == right && follow()
         }
         _ => false,

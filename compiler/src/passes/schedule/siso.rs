@@ -4,7 +4,7 @@
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};
 use heddle_ir::linear::siso::SisoConvolution;
-use heddle_ir::linear::{LinearMap, ProductPart};
+use heddle_ir::linear::{LinearMap, ProductPhase};
 use heddle_ir::weights::Weights;
 
 use super::Scheduler;
@@ -52,7 +52,7 @@ impl Scheduler<'_> {
         let convolution = SisoConvolution::of(map)?;
         let id = LinearMapId(self.linear_maps.len() as u32);
         self.linear_maps.push(map.clone());
-        let slots = self.machine.parameters.n() / 2;
+        let slots = self.target.parameters.n() / 2;
         let mut rotated = Vec::with_capacity(convolution.products());
         for (term, operand) in operands.iter().enumerate() {
             for by in convolution.rotations(term, slots) {
@@ -67,7 +67,7 @@ impl Scheduler<'_> {
         };
         let op = Op::MultiplyAccumulate {
             map: id,
-            part: ProductPart::Taps,
+            part: ProductPhase::Taps,
             round: 0,
         };
         let sum = self.graph.add(op, &rotated, ty, name);
