@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TensorType, Window};
 use crate::error::Error;
-use crate::matrix::{AffineMatrix, RowProduct};
+use crate::matrix::{AffineMatrix, RowProduct, Selection};
 use crate::weights::{Tensor, WeightId, Weights};
 
 mod average_pool;
@@ -391,8 +391,9 @@ impl LinearOp {
         Ok(chain)
     }
 
-    /// Shows the rows of [`chain_matrix`](Self::chain_matrix) in order. The matrix of the last
-    /// operation, and its product with those before, are never stored.
+    /// Shows the rows of [`chain_matrix`](Self::chain_matrix) in order, and returns the shape of the
+    /// result. Neither the product nor the matrix of a convolution is stored where selections of
+    /// elements alone come before or after it.
     ///
     /// # Errors
     /// As [`chain_matrix`](Self::chain_matrix).
@@ -401,41 +402,38 @@ impl LinearOp {
         operand: [usize; 3],
         weights: &Weights,
         show: ShowRow<'_>,
-    ) -> Result<(), Error> {
-        let Some((last, earlier)) = ops.split_last() else {
-            (0..operand.iter().product()).for_each(|element| show(&[(element, 1.0)], 0.0));
-            return Ok(());
-        };
-        let mut shape = operand;
-        let mut inner: Option<AffineMatrix> = None;
-        for op in earlier {
-            let operation = op.as_operation();
-            let (matrix, next) = match inner {
-                None => operation.matrix(shape, weights)?,
-                Some(before) => {
-                    let mut product = AffineMatrix::with_columns(before.columns());
-                    let mut multiply = RowProduct::new(&before);
-                    let next = operation.rows(shape, weights, &mut |entries, offset| {
-                        let (entries, offset) = multiply.row(entries, offset);
-                        product.push_row(entries, offset);
-                    })?;
-                    (product, next)
-                }
-            };
-            (inner, shape) = (Some(matrix), next);
-        }
-        match inner {
-            None => last.as_operation().rows(shape, weights, show)?,
-            Some(before) => {
-                let mut multiply = RowProduct::new(&before);
-                last.as_operation()
-                    .rows(shape, weights, &mut |entries, offset| {
-                        let (entries, offset) = multiply.row(entries, offset);
-                        show(entries, offset);
-                    })?
+    ) -> Result<[usize; 3], Error> {
+        let (last, earlier) = match ops {
+            [] => {
+                (0..operand.iter().product()).for_each(|element| show(&[(element, 1.0)], 0.0));
+                return Ok(operand);
             }
+            [only] => return only.as_operation().rows(operand, weights, show),
+            [earlier @ .., last] => (last.as_operation(), earlier),
         };
-        Ok(())
+        if last.row_entries(weights) == 1 {
+            let mut shape = operand;
+            for op in earlier {
+                (_, shape) = op.as_operation().offset(shape, weights)?;
+            }
+            let (outer, shape) = last.matrix(shape, weights)?;
+            if let Some(mut selection) = Selection::of(&outer) {
+                Self::chain_rows(earlier, operand, weights, &mut |entries, offset| {
+                    selection.row(entries, offset, show);
+                })?;
+                selection.end(show);
+                return Ok(shape);
+            }
+        }
+        let mut inner = AffineMatrix::with_columns(operand.iter().product());
+        let shape = Self::chain_rows(earlier, operand, weights, &mut |entries, offset| {
+            inner.push_row(entries, offset);
+        })?;
+        let mut product = RowProduct::new(&inner);
+        last.rows(shape, weights, &mut |entries, offset| {
+            let (entries, offset) = product.row(entries, offset);
+            show(entries, offset);
+        })
     }
 
     /// The offset of [`chain_matrix`](Self::chain_matrix). Only operations behind a non-zero offset

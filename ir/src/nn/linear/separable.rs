@@ -67,29 +67,29 @@ impl LinearOperation for Separable {
         [_, height, width]: [usize; 3],
         weights: &Weights,
     ) -> Vec<f32> {
-        let [rows, columns] = [self.rows, self.columns].map(|id| id.map(|id| data(weights, id)));
+        let rows = self.rows.map(|id| entries(data(weights, id), h));
+        let columns = self.columns.map(|id| entries(data(weights, id), w));
         let mut result = Vec::new();
         let mut along_width = vec![0.0; h * width];
         for plane in x.chunks_exact(h * w) {
-            match columns {
+            match &columns {
                 None => along_width.copy_from_slice(plane),
                 Some(matrix) => {
                     let results = along_width.chunks_exact_mut(width);
                     for (row, out) in plane.chunks_exact(w).zip(results) {
-                        for (out, factors) in out.iter_mut().zip(matrix.chunks_exact(w)) {
-                            *out = dot(factors.iter().zip(row));
+                        for (out, entries) in out.iter_mut().zip(matrix) {
+                            *out = dot(entries, |x| row[x]);
                         }
                     }
                 }
             }
-            match rows {
+            match &rows {
                 None => result.extend_from_slice(&along_width),
                 Some(matrix) => {
-                    for factors in matrix.chunks_exact(h).take(height) {
-                        result.extend((0..width).map(|column| {
-                            let elements = along_width[column..].iter().step_by(width);
-                            dot(factors.iter().zip(elements))
-                        }));
+                    for entries in matrix.iter().take(height) {
+                        let of_column =
+                            |column: usize| dot(entries, |y| along_width[y * width + column]);
+                        result.extend((0..width).map(of_column));
                     }
                 }
             }
@@ -186,14 +186,7 @@ fn axis_rows(
     };
     let matrix = tensor(weights, id)?;
     match matrix.shape[..] {
-        [_, columns] if columns == extent && extent > 0 => Ok(matrix
-            .data
-            .chunks_exact(extent)
-            .map(|row| {
-                let entries = row.iter().map(|entry| f64::from(*entry)).enumerate();
-                entries.filter(|(_, entry)| *entry != 0.0).collect()
-            })
-            .collect()),
+        [_, columns] if columns == extent && extent > 0 => Ok(entries(&matrix.data, extent)),
         _ => Err(misfit(matrix, format!("[results, {extent}]"))),
     }
 }
@@ -215,12 +208,20 @@ fn axis_sums(weights: &Weights, id: Option<WeightId>) -> Vec<[f64; 2]> {
     matrix.data.chunks(extent).map(sums).collect()
 }
 
-fn dot<'a>(pairs: impl Iterator<Item = (&'a f32, &'a f32)>) -> f32 {
-    // A factor of 0 hides even an infinity: the entry is not there.
-    pairs
-        .filter(|(factor, _)| **factor != 0.0)
-        .map(|(factor, x)| f64::from(*factor) * f64::from(*x))
-        .sum::<f64>() as f32
+/// The non-zero entries of every row of a matrix: a factor of 0 hides even an infinity.
+fn entries(matrix: &[f32], extent: usize) -> Vec<Vec<(usize, f64)>> {
+    let row = |row: &[f32]| {
+        let entries = row.iter().map(|entry| f64::from(*entry)).enumerate();
+        entries.filter(|(_, entry)| *entry != 0.0).collect()
+    };
+    matrix.chunks_exact(extent).map(row).collect()
+}
+
+fn dot(entries: &[(usize, f64)], x: impl Fn(usize) -> f32) -> f32 {
+    let products = entries
+        .iter()
+        .map(|(index, factor)| factor * f64::from(x(*index)));
+    products.sum::<f64>() as f32
 }
 
 #[cfg(test)]
