@@ -4,11 +4,11 @@
 //! operations between two layouts. The weights are referred to, not copied: matrices and diagonals
 //! are expanded where they are needed, by compiler and runtime alike.
 //!
-//! Where the result's period is shorter than an operand's, every copy of the result could be computed
-//! from diagonals of its own. It is cheaper to give each copy a share of every sum and to add the
-//! copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan, "GAZELLE",
-//! USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal `(c - r) mod P`, where
-//! `P` is the result's period, so that there are `P` diagonals at most.
+//! Where the result's period is shorter than an operand's, every copy of the result could be
+//! computed from diagonals of its own. It is cheaper to give each copy a share of every sum and to
+//! add the copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan,
+//! "GAZELLE", USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal `(c -
+//! r) mod P`, where `P` is the result's period, so that there are `P` diagonals at most.
 
 use std::collections::BTreeMap;
 
@@ -29,17 +29,17 @@ pub use crate::matrix::AffineMatrix;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProductPhase {
-    /// The weights under each tap of a multiplexed parallel convolution's filter; the operands are the
-    /// convolution's operand rotated by
+    /// The weights under each tap of a multiplexed parallel convolution's filter; the operands are
+    /// the convolution's operand rotated by
     /// [`tap_rotations`](parallel::ParallelConvolution::tap_rotations).
     #[serde(rename = "kernel")]
     Weights,
-    /// The masks that select each output channel of a multiplexed parallel convolution; the operands are
-    /// the round's sum rotated by
+    /// The masks that select each output channel of a multiplexed parallel convolution; the
+    /// operands are the round's sum rotated by
     /// [`selection_rotation`](parallel::ParallelConvolution::selection_rotation).
     Selection,
-    /// The masked weights under each tap of a SISO convolution, term by term; the operands are the terms'
-    /// operands rotated by [`rotations`](siso::SisoConvolution::rotations).
+    /// The masked weights under each tap of a SISO convolution, term by term; the operands are the
+    /// terms' operands rotated by [`rotations`](siso::SisoConvolution::rotations).
     Taps,
 }
 
@@ -64,8 +64,8 @@ pub struct LinearMap {
     /// Multiplies the bias: one over the result's range.
     pub bias_factor: f64,
     /// log2 of the number of shares: the terms sum to a value of `2^log_shares` times the result's
-    /// period, each copy of which holds a share of every sum. Adding its rotation by half its period,
-    /// `log_shares` times over, gives the result; then the bias is added.
+    /// period, each copy of which holds a share of every sum. Adding its rotation by half its
+    /// period, `log_shares` times over, gives the result; then the bias is added.
     #[serde(rename = "doublings")]
     pub log_shares: u32,
 }
@@ -75,7 +75,8 @@ pub struct LinearMap {
 pub struct Diagonals {
     /// Period of the operand: the index of a diagonal counts modulo this.
     pub input_period: usize,
-    /// Period of the diagonals and of what they sum to: the larger of the operand's and the shares'.
+    /// Period of the diagonals and of what they sum to: the larger of the operand's and the
+    /// shares'.
     pub work_period: usize,
     /// `entries[d][i]` multiplies slot `i + d` of the operand on its way to slot `i` of the result.
     pub entries: BTreeMap<usize, Vec<f64>>,
@@ -348,8 +349,8 @@ mod tests {
         })
     }
 
-    /// Diagonals, applied and added up as an encrypted run does it, agree with the matrix. Returns how
-    /// many there are.
+    /// Diagonals, applied and added up as an encrypted run does it, agree with the matrix. Returns
+    /// how many there are.
     fn check(map: &LinearMap, weights: &Weights) -> usize {
         let operands: Vec<Vec<f64>> = (map.terms.iter().enumerate())
             .map(|(index, term)| ramp(term.input.period(), 3 + index))

@@ -145,9 +145,9 @@ impl AffineMatrix {
         moved
     }
 
-    /// The matrix with each row spread over the rows `row, row + P, …` below `period`, where `P` is the
-    /// number of rows now and divides `period`: the entry of a column goes where column less row is
-    /// nearest to zero modulo `P`. Entries are multiplied by `factor`; the bias is dropped.
+    /// The matrix with each row spread over the rows `row, row + P, …` below `period`, where `P` is
+    /// the number of rows now and divides `period`: the entry of a column goes where column less
+    /// row is nearest to zero modulo `P`. Entries are multiplied by `factor`; the bias is dropped.
     pub(crate) fn in_shares(&self, period: usize, factor: f64) -> Self {
         let of_result = self.rows();
         let mut rows = vec![Vec::new(); period];
@@ -174,8 +174,8 @@ impl AffineMatrix {
 }
 
 impl AffineMatrix {
-    /// Whether every row has one entry at most, at a higher column than the rows before: no two rows
-    /// share a column, and their order is that of the columns.
+    /// Whether every row has one entry at most, at a higher column than the rows before: no two
+    /// rows share a column, and their order is that of the columns.
     fn is_selection(&self) -> bool {
         let is_short = self.row_starts.windows(2).all(|at| at[1] - at[0] <= 1);
         is_short && self.column_indices.is_sorted_by(|a, b| a < b)
@@ -261,8 +261,8 @@ impl<'a> RowProduct<'a> {
         }
     }
 
-    /// A row, of ascending columns, after the inner matrix: its entries by ascending column, and its
-    /// offset.
+    /// A row, of ascending columns, after the inner matrix: its entries by ascending column, and
+    /// its offset.
     pub(crate) fn row(&mut self, entries: &[(usize, f64)], offset: f64) -> (&[(usize, f64)], f64) {
         self.row.clear();
         let mut bias = offset;

@@ -568,7 +568,7 @@ fn with_referenced_weights(schedule: &Schedule, weights: &Weights) -> (Schedule,
 pub(crate) mod tests {
     use super::*;
     use crate::graph::ValueId;
-    use crate::test_support::{machine, schedule, slot_graph};
+    use crate::test_support::{schedule, slot_graph, target};
     use heddle_params::eval_mod::EvalMod;
 
     /// The small ring of tests is insecure.
@@ -579,7 +579,7 @@ pub(crate) mod tests {
     pub(crate) fn plan() -> Plan {
         let (schedule, weights) = schedule();
         let (packed, _) = slot_graph();
-        let (parameters, bootstrap) = machine();
+        let (parameters, bootstrap) = target();
         Plan {
             name: "small".into(),
             model_digest: [3; 32],

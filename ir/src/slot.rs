@@ -96,8 +96,8 @@ pub enum Op {
         slots: usize,
     },
     /// One output channel by the SISO algorithm of [`crate::linear::siso`], bias included: what
-    /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand for
-    /// every term, in order.
+    /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand
+    /// for every term, in order.
     SisoConvolution(LinearMap),
     /// The sum of two operands of one type. Takes no level.
     Add,

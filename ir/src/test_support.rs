@@ -107,8 +107,8 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
     (graph, weights)
 }
 
-/// The machine of [`schedule`]: set B's chain at N = 2^10.
-pub(crate) fn machine() -> (Parameters, BootstrapParameters) {
+/// The target of [`schedule`]: set B's chain at N = 2^10.
+pub(crate) fn target() -> (Parameters, BootstrapParameters) {
     (
         named::toy(10).expect("the toy set exists"),
         BootstrapParameters::default(),
@@ -206,9 +206,9 @@ impl Builder {
     }
 }
 
-/// What the verifier says of a schedule on [`machine`], one message a violation.
+/// What the verifier says of a schedule on [`target`], one message a violation.
 pub(crate) fn violations(schedule: &Schedule, weights: &Weights) -> Vec<String> {
-    let (parameters, bootstrap) = machine();
+    let (parameters, bootstrap) = target();
     let machine = verify::ckks::Machine {
         parameters: &parameters,
         bootstrap: &bootstrap,
@@ -224,7 +224,7 @@ pub(crate) fn ramp(len: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The schedule of [`slot_graph`] on [`machine`], with the weights.
+/// The schedule of [`slot_graph`] on [`target`], with the weights.
 pub(crate) fn schedule() -> (Schedule, Weights) {
     let (graph, weights) = slot_graph();
     let linear_maps: Vec<LinearMap> = graph
@@ -245,7 +245,7 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
             giant: (0..diagonals.input_period).step_by(4).collect(),
         }
     };
-    let (parameters, _) = machine();
+    let (parameters, _) = target();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -273,8 +273,8 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
     )
 }
 
-/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, in four shares, with
-/// its weights.
+/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, in four
+/// shares, with its weights.
 pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     let (graph, weights) = slot_graph();
     let node = |value: u32| graph.node(ValueId(value));
@@ -298,7 +298,7 @@ pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     (parallel, weights)
 }
 
-/// The schedule of [`parallel_slot_graph`] on [`machine`], with the weights.
+/// The schedule of [`parallel_slot_graph`] on [`target`], with the weights.
 pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     let (graph, weights) = parallel_slot_graph();
     let node = |value: u32| &graph.node(ValueId(value)).op;
@@ -307,7 +307,7 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         unreachable!("the graph is a convolution and a linear map");
     };
     let convolution = ParallelConvolution::of(map, *slots).expect("the map is a convolution");
-    let (parameters, _) = machine();
+    let (parameters, _) = target();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -376,8 +376,8 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     (schedule, weights)
 }
 
-/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`machine`], with the
-/// weights.
+/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`target`],
+/// with the weights.
 pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
@@ -408,7 +408,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     };
     let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
     let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
-    let (parameters, _) = machine();
+    let (parameters, _) = target();
     let n = parameters.n();
     let log_q = (parameters.q()[4] as f64).log2();
     let mut b = Builder {

@@ -93,8 +93,8 @@ impl<'a> CostModel<'a> {
             + rescales
     }
 
-    /// One output channel of a SISO convolution with its rescale; `fraction` is the part of its rotations that is
-    /// booked here, not under other output channels.
+    /// One output channel of a SISO convolution with its rescale; `fraction` is the part of its
+    /// rotations that is booked here, not under other output channels.
     pub fn siso(&self, level: usize, products: usize, fraction: f64) -> f64 {
         let limbs = 2.0 * (level + 1) as f64;
         self.key_switch(level) * fraction + ACCUMULATE * limbs * products as f64 + limbs
@@ -105,8 +105,8 @@ impl<'a> CostModel<'a> {
         self.key_switch(level) * rotations as f64
     }
 
-    /// A polynomial: baby rotations, doublings and recombinations, at descending levels; one of degree
-    /// 1 takes a rescale alone.
+    /// A polynomial: baby rotations, doublings and recombinations, at descending levels; one of
+    /// degree 1 takes a rescale alone.
     pub fn polynomial(&self, level: usize, polynomial: &Chebyshev) -> f64 {
         if polynomial.degree() <= 1 {
             return 2.0 * (level + 1) as f64;

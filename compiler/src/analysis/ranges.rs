@@ -24,10 +24,10 @@ pub const NAME: &str = "calibrate-ranges";
 
 /// A bound is this factor times the largest |value| among the calibration images. Other images go
 /// further, and one that leaves a range has no result: of 417 ranges of twelve networks, each
-/// calibrated with 1,000 training images, 2,000 to 5,000 test images exceed 1.2 times the calibration
-/// images in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to fall like that,
-/// by two thirds per tenth, one network in thousands has an image beyond 2; that costs 0.4 bits
-/// against 1.5.
+/// calibrated with 1,000 training images, 2,000 to 5,000 test images exceed 1.2 times the
+/// calibration images in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to
+/// fall like that, by two thirds per tenth, one network in thousands has an image beyond 2; that
+/// costs 0.4 bits against 1.5.
 pub const IMAGE_MARGIN: f64 = 2.0;
 
 /// Bounds are at least this fraction of the median bound, since networks have activations that are
@@ -119,12 +119,12 @@ impl Ranges {
     }
 }
 
-/// The bounds of `model`, which must pass its verifier. An activation's id is its place in the model,
-/// as [`Model::number_activations`] gives it.
+/// The bounds of `model`, which must pass its verifier. An activation's id is its place in the
+/// model, as [`Model::number_activations`] gives it.
 ///
 /// `images` are preprocessed, row-major `C, H, W`; without any, batch-norm statistics are used, for
-/// which `model` must still have its batch normalisations. `input_bound` is the largest |element| that
-/// preprocessing can give.
+/// which `model` must still have its batch normalisations. `input_bound` is the largest |element|
+/// that preprocessing can give.
 ///
 /// # Errors
 /// If an override matches nothing or is below what the images show, if an image has the wrong size

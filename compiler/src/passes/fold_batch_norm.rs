@@ -33,15 +33,15 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
         return Ok((model, Changed::No));
     }
     let mut folder = Folder {
-        source: &model,
+        model: &model,
         graph: Graph::new(),
         weights: model.weights.clone(),
     };
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
-        let sources = model.graph.operands(value);
-        let operands: Vec<ValueId> = sources
+        let before = model.graph.operands(value);
+        let operands: Vec<ValueId> = before
             .iter()
             .map(|operand| renumbered[operand.index()])
             .collect();
@@ -54,8 +54,8 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
             ));
             continue;
         };
-        let is_single_use = model.graph.users(sources[0]) == [value]
-            && !model.graph.outputs().contains(&sources[0]);
+        let is_single_use =
+            model.graph.users(before[0]) == [value] && !model.graph.outputs().contains(&before[0]);
         let folded = if is_single_use {
             folder.fold(operands[0], &affine)
         } else {
@@ -112,17 +112,17 @@ struct Affine {
 }
 
 struct Folder<'a> {
-    source: &'a Model,
+    model: &'a Model,
     graph: Graph<Op, TensorType>,
     weights: Weights,
 }
 
 impl Folder<'_> {
-    /// What `value` of the source does to its channels, if that is all it does.
+    /// What `value` of the model does to its channels, if that is all it does.
     fn affine(&self, value: ValueId) -> Result<Option<Affine>, Error> {
-        let node = self.source.graph.node(value);
+        let node = self.model.graph.node(value);
         let data = |id: &WeightId| {
-            self.source
+            self.model
                 .weights
                 .get(*id)
                 .data
@@ -266,10 +266,10 @@ impl Folder<'_> {
     }
 
     fn channel_affine(&mut self, affine: &Affine, name: &str) -> LinearOp {
-        let mut push = |part: &str, values: &[f64]| {
+        let mut push = |what: &str, values: &[f64]| {
             let data = values.iter().map(|value| *value as f32).collect();
             self.weights.push(Tensor::new(
-                format!("{name}.{part}"),
+                format!("{name}.{what}"),
                 vec![values.len()],
                 data,
             ))

@@ -18,8 +18,8 @@ pub const MAX_SISO_TERMS: usize = 1024;
 
 /// Fuses until nothing is left to fuse, into maps of at most `max_terms` terms.
 ///
-/// Operations are visited once, in order: a map's own operands have been substituted when its turn comes, and what
-/// becomes of its users does not change whether it fits them.
+/// Operations are visited once, in order: a map's own operands have been substituted when its turn
+/// comes, and what becomes of its users does not change whether it fits them.
 pub fn run(graph: SlotGraph, max_terms: usize) -> (SlotGraph, Changed) {
     let mut fusion = Fusion {
         nodes: graph.values().map(|v| Node::of(&graph, v)).collect(),
@@ -70,8 +70,8 @@ struct Fusion {
 
 impl Fusion {
     /// Whether the linear map `inner` can become part of every one of its users. A map that several
-    /// linear maps share is copied into each: a few more diagonals are cheaper than the level that it
-    /// would take, since one level lies between an activation and the next bootstrap.
+    /// linear maps share is copied into each: a few more diagonals are cheaper than the level that
+    /// it would take, since one level lies between an activation and the next bootstrap.
     fn fits(&self, inner: ValueId, users: &[ValueId]) -> bool {
         let Op::Linear(inner_map) = &self.nodes[inner.index()].op else {
             return false;

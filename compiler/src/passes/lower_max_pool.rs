@@ -3,8 +3,8 @@
 //! A window's maximum is taken along width first, then along height, and on each axis over runs of
 //! 2, 4, 8 … taps, the last two of which may overlap: ⌈log2 k⌉ ReLUs an axis. Every position of a
 //! map is computed at once, so that intermediate maps keep the operand's size and neighbours stay
-//! neighbours; only the last round takes the stride, on both axes, as a strided convolution does. The
-//! difference `a − b` is one separable map whose rows hold +1 and −1.
+//! neighbours; only the last round takes the stride, on both axes, as a strided convolution does.
+//! The difference `a − b` is one separable map whose rows hold +1 and −1.
 //!
 //! Padding takes no part in a maximum: a tap outside the map is replaced by the nearest one inside
 //! the same window, which changes nothing, since a maximum may count an element twice.
@@ -108,8 +108,8 @@ impl Lowering {
         self.round(maxima, &last.of(&kept), matrices, window.stride, name)
     }
 
-    /// `b + relu(a − b)`, where `a` and `b` are what the pairing picks from `operand`. `matrices` says
-    /// for a matrix along the pairing's axis what happens along height and width.
+    /// `b + relu(a − b)`, where `a` and `b` are what the pairing picks from `operand`. `matrices`
+    /// says for a matrix along the pairing's axis what happens along height and width.
     fn round(
         &mut self,
         operand: ValueId,
@@ -149,7 +149,8 @@ impl Lowering {
         self.graph.add(Op::Add, &[kept, excess], ty, name)
     }
 
-    /// The operand with a matrix along height and one along width; itself where both are identities.
+    /// The operand with a matrix along height and one along width; itself where both are
+    /// identities.
     fn separable(
         &mut self,
         operand: ValueId,
@@ -278,8 +279,8 @@ impl Pairing {
 /// How the maxima along one axis of a window are taken.
 #[derive(Debug)]
 struct AxisMaxima {
-    /// ⌈log2 k⌉ rounds; the results of the last are the window's maxima at all positions between its
-    /// first and its last one.
+    /// ⌈log2 k⌉ rounds; the results of the last are the window's maxima at all positions between
+    /// its first and its last one.
     rounds: Vec<Pairing>,
     /// The last round's results that the stride keeps, in order.
     kept: Vec<usize>,

@@ -2,9 +2,10 @@
 //!
 //! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
 //! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
-//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution where
-//! those are asked for; an addition a linear map of two identity terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
-//! count the same elements in row-major order.
+//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution
+//! where those are asked for; an addition a linear map of two identity terms, and a mean over the
+//! whole map a rotate-and-sum. Flattening moves nothing: both sides count the same elements in
+//! row-major order.
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
@@ -238,8 +239,8 @@ impl Packer<'_> {
         self.add(Op::Linear(map), operands, output, value)
     }
 
-    /// The value with every slot but the output's elements zero: a linear map leaves it so, anything
-    /// else would show the client what other slots hold.
+    /// The value with every slot but the output's elements zero: a linear map leaves it so,
+    /// anything else would show the client what other slots hold.
     fn masked(&mut self, holder: ValueId, value: ValueId) -> Result<ValueId, Error> {
         if matches!(self.graph.node(holder).op, Op::Linear(_)) {
             return Ok(holder);

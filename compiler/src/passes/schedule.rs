@@ -2,8 +2,8 @@
 //! encrypted run executes, every value typed with level and scale.
 //!
 //! Between operations every ciphertext has the network's scale Δ exactly: the diagonals of a linear
-//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a gate
-//! ends at the scale that makes its product with its factor rescale to Δ.
+//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a
+//! gate ends at the scale that makes its product with its factor rescale to Δ.
 
 use std::collections::BTreeMap;
 

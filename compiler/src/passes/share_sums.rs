@@ -1,10 +1,11 @@
-//! Shared sums: how many shares the sums of each linear map are computed in, and by which rotations.
+//! Shared sums: how many shares the sums of each linear map are computed in, and by which
+//! rotations.
 //!
-//! A map whose result has a shorter period than its operands would be evaluated anew for every copy of
-//! the result. With shares, each copy takes part of the sums' entries, on fewer diagonals, and for every
-//! halving of their number one rotation and one addition complete them, see [`heddle_ir::linear`]. Every
-//! number of shares is tried, and the cheapest kept. Matrices are expanded here alone: what they tell
-//! of a map's rotations is kept for later passes.
+//! A map whose result has a shorter period than its operands would be evaluated anew for every copy
+//! of the result. With shares, each copy takes part of the sums' entries, on fewer diagonals, and
+//! for every halving of their number one rotation and one addition complete them, see
+//! [`heddle_ir::linear`]. Every number of shares is tried, and the cheapest kept. Matrices are
+//! expanded here alone: what they tell of a map's rotations is kept for later passes.
 
 use heddle_ir::ckks::TransformSteps;
 use heddle_ir::linear::{DiagonalResidues, LinearMap};
@@ -130,8 +131,8 @@ impl Choice<'_> {
         residues: &[DiagonalResidues],
     ) -> Result<Option<(f64, Vec<TransformSteps>)>, Error> {
         let diagonals = diagonals(map, log_shares, residues);
-        // Without rotations: less is impossible, and the search for these takes long where diagonals
-        // are many.
+        // Without rotations: less is impossible, and the search for these takes long where
+        // diagonals are many.
         let products = diagonals.iter().map(|diagonals| TransformCounts {
             diagonals: diagonals.len(),
             baby: 0,

@@ -1,9 +1,11 @@
-//! Channel splitting: a feature map that one ciphertext cannot hold becomes several, each with a run of its channels.
+//! Channel splitting: a feature map that one ciphertext cannot hold becomes several, each with a
+//! run of its channels.
 //!
-//! The tensor graph is rewritten, so that later passes need not know: a convolution becomes, for every run of its output
-//! channels, the sum of the convolutions of the input's runs, which linear-map fusion makes one map of several
-//! operands; channel-wise operations and activations act on each run. Which maps are too large follows from the layouts that
-//! [`pack`](super::pack) assigns.
+//! The tensor graph is rewritten, so that later passes need not know: a convolution becomes, for
+//! every run of its output channels, the sum of the convolutions of the input's runs, which
+//! linear-map fusion makes one map of several operands; channel-wise operations and activations act
+//! on each run. Which maps are too large follows from the layouts that [`pack`](super::pack)
+//! assigns.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -24,13 +26,14 @@ pub const NAME: &str = "split-channels";
 pub enum Splitting {
     /// Those that one ciphertext cannot hold, into as few pieces as possible.
     WhereNeeded,
-    /// All results of convolutions and what follows from them, into single channels; vectors behind matrix products as
-    /// they need.
+    /// All results of convolutions and what follows from them, into single channels; vectors behind
+    /// matrix products as they need.
     EveryChannel,
 }
 
-/// Splits feature maps so that each piece fits `slots` slots. What cannot be split, because a single channel is too large
-/// or because it is the image, is left for [`pack`](super::pack) to refuse.
+/// Splits feature maps so that each piece fits `slots` slots. What cannot be split, because a
+/// single channel is too large or because it is the image, is left for [`pack`](super::pack) to
+/// refuse.
 pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed) {
     let mut splitter = Splitter {
         model: &model,

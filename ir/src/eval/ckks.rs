@@ -40,7 +40,8 @@ pub struct ClearInterpreter {
     reduction: Reduction,
 }
 
-/// The matrices of a linear map or the convolution that it is, whichever its operations use, and its bias.
+/// The matrices of a linear map or the convolution that it is, whichever its operations use, and
+/// its bias.
 #[derive(Clone, Debug)]
 pub(super) struct ExpandedMap {
     pub(super) terms: Vec<AffineMatrix>,
@@ -73,7 +74,8 @@ impl ExpandedMap {
         })
     }
 
-    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots` slots, or SISO.
+    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots`
+    /// slots, or SISO.
     pub(super) fn by_products(
         map: &LinearMap,
         phase: ProductPhase,
@@ -424,7 +426,7 @@ fn repeated<const L: usize>(mut period: Lanes<L>, slots: usize) -> Lanes<L> {
 const BLOCK: usize = 128;
 
 /// Replaces every element by the polynomial's value, by Clenshaw's recurrence; an odd polynomial
-/// takes half the steps, by the recurrence `T_{k+2} = 2·T_2·T_k − T_{k−2}`.
+/// takes half the terms, by the recurrence `T_{k+2} = 2·T_2·T_k − T_{k−2}`.
 fn eval_polynomial(polynomial: &Chebyshev, elements: &mut [f64]) {
     let coefficients = &polynomial.coefficients;
     let is_odd = coefficients.iter().step_by(2).all(|even| *even == 0.0);
@@ -471,11 +473,11 @@ fn clenshaw(coefficients: &[f64], twice: &[f64], b1: &mut [f64], b2: &mut [f64])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{machine, schedule};
+    use crate::test_support::{schedule, target};
 
     fn clear() -> ClearInterpreter {
         let (schedule, weights) = schedule();
-        ClearInterpreter::new(&schedule, &weights, &machine().1).unwrap()
+        ClearInterpreter::new(&schedule, &weights, &target().1).unwrap()
     }
 
     fn image(seed: usize) -> Vec<f64> {
@@ -513,11 +515,11 @@ mod tests {
 
     #[test]
     fn a_run_is_its_operations_one_by_one() {
-        let machine = clear();
-        let graph = &machine.schedule.graph;
+        let interpreter = clear();
+        let graph = &interpreter.schedule.graph;
         let mut seen: Vec<Vec<f64>> = Vec::new();
         let input = image(1);
-        let output = machine
+        let output = interpreter
             .run(&input, |_, slots| seen.push(slots.to_vec()))
             .unwrap();
         for value in graph.values() {
@@ -530,7 +532,7 @@ mod tests {
                 operands.push(&input);
             }
             assert_eq!(
-                machine.apply(value, &operands).unwrap(),
+                interpreter.apply(value, &operands).unwrap(),
                 seen[value.index()]
             );
         }
@@ -541,24 +543,31 @@ mod tests {
 
     #[test]
     fn a_batch_agrees_with_single_runs() {
-        let machine = clear();
+        let interpreter = clear();
         let images: Vec<Vec<f64>> = (0..19).map(image).collect();
-        let batch = machine.run_batch(&images).unwrap();
+        let batch = interpreter.run_batch(&images).unwrap();
         assert_eq!(batch.outputs.len(), 19);
         for (image, output) in images.iter().zip(&batch.outputs) {
-            let single = machine.run(image, |_, _| {}).unwrap();
+            let single = interpreter.run(image, |_, _| {}).unwrap();
             for (a, b) in single.iter().zip(output) {
                 assert!((a - b).abs() < 1e-12);
             }
         }
-        assert_eq!(machine.run_batch::<Vec<f64>>(&[]).unwrap().outputs.len(), 0);
+        assert_eq!(
+            interpreter
+                .run_batch::<Vec<f64>>(&[])
+                .unwrap()
+                .outputs
+                .len(),
+            0
+        );
     }
 
     #[test]
     fn overflows_are_counted_before_every_activation() {
-        let machine = clear();
-        assert_eq!(machine.watched().len(), 2);
-        let calm = machine.run_batch(&[image(0)]).unwrap();
+        let interpreter = clear();
+        assert_eq!(interpreter.watched().len(), 2);
+        let calm = interpreter.run_batch(&[image(0)]).unwrap();
         for range in &calm.ranges {
             assert_eq!(
                 (range.name.as_str(), range.function.as_deref()),
@@ -572,26 +581,26 @@ mod tests {
         );
         let loud: Vec<f64> = image(0).iter().map(|x| x * 40.0).collect();
         let mut worst: f64 = 0.0;
-        let first = machine.watched()[0];
-        machine
+        let first = interpreter.watched()[0];
+        interpreter
             .run(&loud, |value, slots| {
                 if value == first {
                     worst = slots.iter().fold(0.0, |worst, slot| worst.max(slot.abs()));
                 }
             })
             .unwrap();
-        let ranges = machine.run_batch(&[image(0), loud]).unwrap().ranges;
+        let ranges = interpreter.run_batch(&[image(0), loud]).unwrap().ranges;
         assert!(ranges[0].overflows > 0 && worst > 1.0, "{ranges:?}");
         assert!((ranges[0].worst - worst).abs() < 1e-12);
     }
 
     #[test]
     fn wrong_lengths_are_errors() {
-        let machine = clear();
-        assert!(machine.run(&[0.0; 3], |_, _| {}).is_err());
-        assert!(machine.run_batch(&[vec![0.0; 16], vec![]]).is_err());
-        assert!(machine.apply(ValueId(1), &[&[0.0; 8]]).is_err());
-        assert!(machine.apply(ValueId(1), &[]).is_err());
+        let interpreter = clear();
+        assert!(interpreter.run(&[0.0; 3], |_, _| {}).is_err());
+        assert!(interpreter.run_batch(&[vec![0.0; 16], vec![]]).is_err());
+        assert!(interpreter.apply(ValueId(1), &[&[0.0; 8]]).is_err());
+        assert!(interpreter.apply(ValueId(1), &[]).is_err());
         let (schedule, _) = schedule();
         let parameters = BootstrapParameters::default();
         assert!(ClearInterpreter::new(&schedule, &Weights::default(), &parameters).is_err());

@@ -144,7 +144,7 @@ mod tests {
     use crate::eval::ckks::ClearInterpreter;
     use crate::graph::Graph;
     use crate::test_support::{
-        machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph,
+        parallel_schedule, parallel_slot_graph, schedule, slot_graph, target,
     };
     use crate::verify;
 
@@ -162,7 +162,7 @@ mod tests {
             .run(&image(), Activations::Approximated, |_, _| {})
             .unwrap();
         let (schedule, weights) = schedule();
-        let mut bootstrap = machine().1;
+        let mut bootstrap = target().1;
         // A ratio this large leaves nothing of the sine's cubic term.
         bootstrap.log_message_ratio = 20;
         let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
@@ -181,7 +181,7 @@ mod tests {
         let packed = SlotInterpreter::new(&graph, &weights).unwrap();
         let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         let (schedule, weights) = parallel_schedule();
-        let (parameters, bootstrap) = machine();
+        let (parameters, bootstrap) = target();
         let target = verify::ckks::Machine {
             parameters: &parameters,
             bootstrap: &bootstrap,

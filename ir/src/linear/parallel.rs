@@ -1,5 +1,5 @@
-//! Multiplexed parallel convolution: the algorithm MULTPARCONVBN of Lee et al., "Low-Complexity Deep
-//! Convolutional Neural Networks on Fully Homomorphic Encryption Using Multiplexed Parallel
+//! Multiplexed parallel convolution: the algorithm MULTPARCONVBN of Lee et al., "Low-Complexity
+//! Deep Convolutional Neural Networks on Fully Homomorphic Encryption Using Multiplexed Parallel
 //! Convolutions", ICML 2022.
 //!
 //! The operand repeats `p` times in the ciphertext. Its rotation under every tap of the filter is
@@ -25,9 +25,9 @@ pub struct SlotSum {
     pub stride: usize,
 }
 
-/// One step of a [`SlotSum`]; [`SlotSum::steps`] says how they are taken.
+/// One rotation of a [`SlotSum`]; [`SlotSum::rotations`] says how they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SumStep {
+pub enum SumRotation {
     /// `b ← b + rotate(b, by)`, where `b` starts as the operand.
     Double {
         /// Left rotation, in slots.
@@ -45,15 +45,15 @@ pub enum SumStep {
 impl SlotSum {
     /// The rotations in order: first ⌊log2 count⌋ doublings, whose last `b` is the sum so far, then
     /// one remainder for every other bit of `count` (the paper's SUMSLOTS).
-    pub fn steps(&self) -> Vec<SumStep> {
+    pub fn rotations(&self) -> Vec<SumRotation> {
         let Some(doublings) = self.count.checked_ilog2() else {
             return Vec::new();
         };
-        let doubled = (0..doublings).map(|step| SumStep::Double {
-            by: self.stride << step,
+        let doubled = (0..doublings).map(|doubling| SumRotation::Double {
+            by: self.stride << doubling,
         });
         let bits = (0..doublings).filter(|bit| self.count >> bit & 1 == 1);
-        let remainders = bits.map(|bit| SumStep::Remainder {
+        let remainders = bits.map(|bit| SumRotation::Remainder {
             doublings: bit as usize,
             by: (self.count >> (bit + 1) << (bit + 1)) * self.stride,
         });
@@ -224,19 +224,19 @@ impl ParallelConvolution {
         (from + self.slots - to % self.slots) % self.slots
     }
 
-    /// Left rotations by which the result, one after the other added to itself, comes to repeat with
-    /// its own period: the half of the slots first, the period last.
+    /// Left rotations by which the result, one after the other added to itself, comes to repeat
+    /// with its own period: the half of the slots first, the period last.
     pub fn replication(&self) -> Vec<usize> {
         let copies = self.output.copies(self.slots);
         (1..=copies.ilog2())
-            .map(|step| self.slots >> step)
+            .map(|halving| self.slots >> halving)
             .collect()
     }
 
     /// How many rotations an execution takes, those by nothing left out.
     pub fn rotations(&self) -> ParallelRotations {
         let taps = self.tap_rotations();
-        let sums: usize = self.sums().iter().map(|sum| sum.steps().len()).sum();
+        let sums: usize = self.sums().iter().map(|sum| sum.rotations().len()).sum();
         ParallelRotations {
             taps: taps
                 .iter()
@@ -352,7 +352,8 @@ impl ParallelFilter {
     }
 
     /// The weights under one tap: in copy `j` those of the round's `j`-th output channel, at the
-    /// slots of every input channel where the output's pixel lies; zero where the tap reads padding.
+    /// slots of every input channel where the output's pixel lies; zero where the tap reads
+    /// padding.
     fn weights(&self, round: usize, tap: usize) -> Vec<f64> {
         let ParallelConvolution {
             slots,
@@ -441,13 +442,13 @@ fn added(x: &[f64], y: &[f64], by: usize) -> Vec<f64> {
 fn summed(operand: &[f64], sum: SlotSum) -> Vec<f64> {
     let mut doubled = vec![operand.to_vec()];
     let mut total = None;
-    for step in sum.steps() {
-        match step {
-            SumStep::Double { by } => {
+    for rotation in sum.rotations() {
+        match rotation {
+            SumRotation::Double { by } => {
                 let last = &doubled[doubled.len() - 1];
                 doubled.push(added(last, last, by));
             }
-            SumStep::Remainder { doublings, by } => {
+            SumRotation::Remainder { doublings, by } => {
                 let so_far = total.as_ref().unwrap_or(&doubled[doubled.len() - 1]);
                 total = Some(added(so_far, &doubled[doublings], by));
             }
@@ -466,7 +467,7 @@ mod tests {
             for stride in [1, 3] {
                 let sum = SlotSum { count, stride };
                 let expected = count.ilog2() as usize + count.count_ones() as usize - 1;
-                assert_eq!(sum.steps().len(), expected, "{count}");
+                assert_eq!(sum.rotations().len(), expected, "{count}");
                 let slots: Vec<f64> = (0..512).map(f64::from).map(f64::sin).collect();
                 let found = summed(&slots, sum);
                 for (at, found) in found.iter().enumerate() {
@@ -479,6 +480,6 @@ mod tests {
             count: 0,
             stride: 1,
         };
-        assert_eq!(nothing.steps(), []);
+        assert_eq!(nothing.rotations(), []);
     }
 }

@@ -35,8 +35,8 @@ impl ProductConvolution {
         })
     }
 
-    /// The plaintexts of a phase of a round, one per operand; all of a SISO convolution's are in its
-    /// round 0.
+    /// The plaintexts of a phase of a round, one per operand; all of a SISO convolution's are in
+    /// its round 0.
     pub fn plaintexts(&self, phase: ProductPhase, round: usize) -> Vec<Vec<f64>> {
         match self {
             Self::Parallel(filter) => filter.plaintexts(phase, round),

@@ -1,14 +1,15 @@
-//! SISO convolution: single input, single output. A ciphertext holds one channel, and an output channel is the
-//! sum of the input channels rotated under every tap of the filter, times that tap's weights.
+//! SISO convolution: single input, single output. A ciphertext holds one channel, and an output
+//! channel is the sum of the input channels rotated under every tap of the filter, times that tap's
+//! weights.
 //!
-//! Source: Juvekar et al., "Gazelle" (USENIX Security 2018), and Lee et al., "Privacy-Preserving Machine Learning with
-//! Fully Homomorphic Encryption for Deep Neural Network", arXiv 2106.07229.
+//! Source: Juvekar et al., "Gazelle" (USENIX Security 2018), and Lee et al., "Privacy-Preserving
+//! Machine Learning with Fully Homomorphic Encryption for Deep Neural Network", arXiv 2106.07229.
 //!
-//! The plaintext of a tap is its weight at the output's pixels for which the tap reads a pixel, and zero at
-//! those for which it reads padding, between the pixels of a strided convolution, and elsewhere: the result needs no
-//! mask of its own, and a strided one stays on the grid, its pixels a stride times as far apart. One level.
-//! The rotations do not depend on the output channel and are shared by all of them. A join's shortcut is one
-//! more term, of one tap.
+//! The plaintext of a tap is its weight at the output's pixels for which the tap reads a pixel, and
+//! zero at those for which it reads padding, between the pixels of a strided convolution, and
+//! elsewhere: the result needs no mask of its own, and a strided one stays on the grid, its pixels
+//! a stride times as far apart. One level. The rotations do not depend on the output channel and
+//! are shared by all of them. A join's shortcut is one more term, of one tap.
 
 use super::{LinearMap, LinearTerm, ProductPhase, tensor};
 use crate::error::Error;
@@ -36,12 +37,14 @@ struct Term {
 impl SisoConvolution {
     /// The output channel that `map` is; the map's layouts are consistent.
     ///
-    /// Every term is a convolution in one group, strided selections of pixels, or nothing but a factor. Its operand has
-    /// one channel, or for a convolution the gap 1, so that every channel has a plane of its own.
+    /// Every term is a convolution in one group, strided selections of pixels, or nothing but a
+    /// factor. Its operand has one channel, or for a convolution the gap 1, so that every channel
+    /// has a plane of its own.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the result's gap is not
-    /// the operand's times the stride, the grids differ, or a filter has more taps than its operand slots.
+    /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the
+    /// result's gap is not the operand's times the stride, the grids differ, or a filter has more
+    /// taps than its operand slots.
     pub fn of(map: &LinearMap) -> Result<Self, Error> {
         if map.output.channels != 1 || map.terms.is_empty() {
             return Err(misfit(
@@ -71,9 +74,9 @@ impl SisoConvolution {
         self.terms[term].products()
     }
 
-    /// Left rotations of a term's operand, one for every product in order, modulo `slots`, a power of two that is no
-    /// less than the operand's period; planes first, then the filter in row-major order. Rotations by a multiple of the
-    /// period are none.
+    /// Left rotations of a term's operand, one for every product in order, modulo `slots`, a power
+    /// of two that is no less than the operand's period; planes first, then the filter in row-major
+    /// order. Rotations by a multiple of the period are none.
     ///
     /// # Panics
     /// If there is no such term.
@@ -217,7 +220,8 @@ fn misfit(expected: &str, found: String) -> Error {
 #[derive(Clone, Debug)]
 pub struct SisoFilter {
     convolution: SisoConvolution,
-    /// By term: the weight of every channel's taps, `[channels, filter height, filter width]`, the factor included.
+    /// By term: the weight of every channel's taps, `[channels, filter height, filter width]`, the
+    /// factor included.
     taps: Vec<Vec<f64>>,
 }
 
@@ -256,8 +260,8 @@ impl SisoFilter {
         &self.convolution
     }
 
-    /// The plaintexts, one a product, each as long as the larger of the operand's and the result's periods; none for
-    /// another phase than [`ProductPhase::Taps`].
+    /// The plaintexts, one a product, each as long as the larger of the operand's and the result's
+    /// periods; none for another phase than [`ProductPhase::Taps`].
     pub fn plaintexts(&self, phase: ProductPhase) -> Vec<Vec<f64>> {
         match phase {
             ProductPhase::Taps => {
@@ -268,8 +272,9 @@ impl SisoFilter {
         }
     }
 
-    /// The plaintexts of one term. An operand of several planes repeats with them, the result with one: in plane
-    /// `k` of a plaintext stands the weight of the channel that the rotation brings there.
+    /// The plaintexts of one term. An operand of several planes repeats with them, the result with
+    /// one: in plane `k` of a plaintext stands the weight of the channel that the rotation brings
+    /// there.
     fn plaintexts_of(&self, index: usize) -> Vec<Vec<f64>> {
         let SisoConvolution { output, terms } = &self.convolution;
         let term = &terms[index];

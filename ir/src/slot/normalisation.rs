@@ -27,17 +27,20 @@ impl Weighting {
     }
 }
 
-/// `g(x)/Σ g(x)` slot by slot, where the sum is taken by rotations and the division is Goldschmidt's: with
-/// `D = c·Σ g(x)` and `w ≈ c/D` the quotient is `g·w·(1 + e)(1 + e²)(1 + e⁴)…`, `e = 1 − D·w/c`.
+/// `g(x)/Σ g(x)` slot by slot, where the sum is taken by rotations and the division is
+/// Goldschmidt's: with `D = c·Σ g(x)` and `w ≈ c/D` the quotient is `g·w·(1 + e)(1 + e²)(1 + e⁴)…`,
+/// `e = 1 − D·w/c`.
 ///
-/// Operand and result are slots in [−1, 1]. The result is at most 1 and never more than the exact quotient.
+/// Operand and result are slots in [−1, 1]. The result is at most 1 and never more than the exact
+/// quotient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
     /// g.
     pub function: Weighting,
     /// An approximation of g on [−1, 1].
     pub numerator: Chebyshev,
-    /// The same times `c`, with which the sum stays within [−1, 1]; equal to the numerator where `c` is 1.
+    /// The same times `c`, with which the sum stays within [−1, 1]; equal to the numerator where
+    /// `c` is 1.
     pub denominator: Chebyshev,
     /// Rotations of the sum, in slots, as in [`RotateSum`](super::Op::RotateSum).
     pub rotations: Vec<usize>,
@@ -77,8 +80,8 @@ impl Normalisation {
             .collect()
     }
 
-    /// Levels that an evaluation consumes. A square is one product; a factor `1 + e²` is a polynomial of `e`, whose
-    /// constant takes a second level.
+    /// Levels that an evaluation consumes. A square is one product; a factor `1 + e²` is a
+    /// polynomial of `e`, whose constant takes a second level.
     pub fn depth(&self) -> usize {
         let stage = |polynomial: &Chebyshev| match is_square(polynomial) {
             true => 1,
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn depth_counts_the_longest_chain() {
-        // The square 1; e and 1 + e 2; e² one more and 1 + e² two more; products from the second on wait for these.
+        // The square 1; e and 1 + e 2; e² one more and 1 + e² two more; products from the second on
+        // wait for these.
         let depths = [3, 4, 6, 7, 8, 9, 10];
         for (iterations, depth) in depths.into_iter().enumerate() {
             let mut division = square();

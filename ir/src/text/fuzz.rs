@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{parse_ckks, parse_nn, parse_slot, print_ckks, print_slot, summary};
-use crate::test_support::{machine, parallel_schedule, parallel_slot_graph, schedule, slot_graph};
+use crate::test_support::{parallel_schedule, parallel_slot_graph, schedule, slot_graph, target};
 use crate::verify;
 use crate::weights::Weights;
 
@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn damaged_schedules_do_not_panic(edits in prop::collection::vec(edit(), 1..4)) {
-        let (parameters, bootstrap) = machine();
+        let (parameters, bootstrap) = target();
         for (schedule, weights) in [schedule(), parallel_schedule()] {
             let text = edited(&print_ckks(&schedule), &edits);
             let Ok(parsed) = parse_ckks(&text) else { continue };

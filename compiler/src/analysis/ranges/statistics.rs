@@ -2,9 +2,9 @@
 //!
 //! A batch normalisation's result has mean β and standard deviation |γ| in every channel, over the
 //! images that it was trained on. Means and deviations are carried along from there: through an
-//! activation as if its operand were normal; through a residual join as if the summands were fully correlated,
-//! since a block's result and its shortcut are large in the same places; through a matrix product as
-//! if the features were independent.
+//! activation as if its operand were normal; through a residual join as if the summands were fully
+//! correlated, since a block's result and its shortcut are large in the same places; through a
+//! matrix product as if the features were independent.
 
 use heddle_ir::nn::linear::Moments;
 use heddle_ir::nn::{Activation, Model, Op};

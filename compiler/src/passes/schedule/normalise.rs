@@ -1,6 +1,6 @@
-//! Goldschmidt's division in the schedule. Every product of the quotient ends at exactly the network's scale, since the
-//! factor is evaluated at the scale that the rescale behind it takes away; squares of the deviation drift by the
-//! little that primes differ, and types say so.
+//! Goldschmidt's division in the schedule. Every product of the quotient ends at exactly the
+//! network's scale, since the factor is evaluated at the scale that the rescale behind it takes
+//! away; squares of the deviation drift by the little that primes differ, and types say so.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, Op};

@@ -3,7 +3,7 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};
-use heddle_ir::linear::parallel::{ParallelConvolution, SlotSum, SumStep};
+use heddle_ir::linear::parallel::{ParallelConvolution, SlotSum, SumRotation};
 use heddle_ir::linear::{LinearMap, ProductPhase};
 use heddle_ir::weights::Weights;
 
@@ -54,10 +54,10 @@ impl Scheduler<'_> {
         self.add_bias(id, map, result, weights, name)
     }
 
-    /// The operands times the plaintexts of a part of a convolution's round, not rescaled.
+    /// The operands times the plaintexts of a phase of a convolution's round, not rescaled.
     fn products(
         &mut self,
-        (map, part, round): (LinearMapId, ProductPhase, usize),
+        (map, phase, round): (LinearMapId, ProductPhase, usize),
         operands: &[ValueId],
         slots: usize,
         name: &str,
@@ -68,20 +68,24 @@ impl Scheduler<'_> {
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
-        let op = Op::MultiplyAccumulate { map, part, round };
+        let op = Op::MultiplyAccumulate {
+            map,
+            part: phase,
+            round,
+        };
         self.graph.add(op, operands, ty, name)
     }
 
     fn slot_sum(&mut self, value: ValueId, sum: SlotSum, name: &str) -> ValueId {
         let mut doubled = vec![value];
         let mut total = value;
-        for step in sum.steps() {
-            match step {
-                SumStep::Double { by } => {
+        for rotation in sum.rotations() {
+            match rotation {
+                SumRotation::Double { by } => {
                     total = self.add_rotated(total, by, name);
                     doubled.push(total);
                 }
-                SumStep::Remainder { doublings, by } => {
+                SumRotation::Remainder { doublings, by } => {
                     let rotated = self.rotate(doubled[doublings], by, name);
                     total = self.sum(total, rotated, name);
                 }

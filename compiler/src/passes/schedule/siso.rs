@@ -1,5 +1,5 @@
-//! SISO convolutions: every rotation of an input channel once, then for each output channel one sum of products.
-//! Source: arXiv 2106.07229.
+//! SISO convolutions: every rotation of an input channel once, then for each output channel one sum
+//! of products. Source: arXiv 2106.07229.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ckks::PolynomialId;
 use crate::slot::Chebyshev;
-use crate::test_support::{machine, parallel_schedule, schedule, violations};
+use crate::test_support::{parallel_schedule, schedule, target, violations};
 use heddle_params::keys::{KeyKind, KeyUse};
 
 fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
@@ -153,7 +153,7 @@ fn references_exist() {
 fn the_keys_are_those_of_the_operations() {
     let keys_without = |gone: fn(&Op) -> bool| {
         let (mut schedule, _) = schedule();
-        let (parameters, bootstrap) = machine();
+        let (parameters, bootstrap) = target();
         let all = schedule.required_keys(&parameters, &bootstrap).unwrap();
         for value in schedule.graph.values() {
             if gone(&schedule.graph.node(value).op) {

@@ -156,12 +156,7 @@ impl Planes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ramp(len: usize) -> Vec<f32> {
-        (0..len)
-            .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
-            .collect()
-    }
+    use crate::test_support::ramp;
 
     /// Convolution straight from its definition.
     fn naive(filter: &Filter<'_>, x: &[f32], from: [usize; 3], to: [usize; 3]) -> Vec<f32> {
@@ -215,15 +210,15 @@ mod tests {
                 dilation,
             };
             let [rows, columns] = window.output(from[1], from[2]).unwrap();
-            let weight = ramp(m * from[0] / groups * kernel[0] * kernel[1]);
-            let bias = ramp(m);
+            let weight = ramp(m * from[0] / groups * kernel[0] * kernel[1], 1);
+            let bias = ramp(m, 2);
             let filter = Filter {
                 weight: &weight,
                 bias: Some(&bias),
                 window: &window,
                 groups,
             };
-            let x = ramp(from.iter().product());
+            let x = ramp(from.iter().product(), 3);
             let to = [m, rows, columns];
             let (got, want) = (filter.apply(&x, from, to), naive(&filter, &x, from, to));
             assert_eq!(got.len(), want.len());
