@@ -109,6 +109,25 @@ pub struct Model {
     pub notes: Vec<String>,
 }
 
+/// The weights that `graph` refers to, in their old order; the graph is renumbered to match.
+pub fn referenced_weights(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
+    let mut ops: Vec<Op> = graph
+        .values()
+        .map(|value| graph.node(value).op.clone())
+        .collect();
+    let references = ops.iter_mut().flat_map(|op| match op {
+        Op::Linear(op) => op.weights_mut(),
+        Op::Input | Op::Activation { .. } | Op::Add | Op::MaxPool { .. } | Op::Identity => {
+            Vec::new()
+        }
+    });
+    let kept = weights.referenced(references.collect());
+    for (value, op) in graph.values().zip(ops) {
+        graph.node_mut(value).op = op;
+    }
+    kept
+}
+
 /// Axis order of an image tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

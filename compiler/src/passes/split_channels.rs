@@ -12,7 +12,9 @@ use std::ops::Range;
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::linear::OnChannels;
-use heddle_ir::nn::{Conv, Gemm, LinearOp, Model, Op, Pad, Slice, TensorType, Window};
+use heddle_ir::nn::{
+    Conv, Gemm, LinearOp, Model, Op, Pad, Slice, TensorType, Window, referenced_weights,
+};
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 
 use super::pack::output_layout;
@@ -63,7 +65,7 @@ pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed)
     };
     if changed == Changed::Yes {
         graph = graph.pruned(|op| matches!(op, Op::Input));
-        weights = referenced(&mut graph, &weights);
+        weights = referenced_weights(&mut graph, &weights);
     }
     let split = Model {
         graph,
@@ -71,20 +73,6 @@ pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed)
         ..model
     };
     (split, changed)
-}
-
-/// The weights that the graph refers to, renumbered.
-fn referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
-    let mut ops: Vec<Op> = graph.values().map(|v| graph.node(v).op.clone()).collect();
-    let references = ops.iter_mut().flat_map(|op| match op {
-        Op::Linear(op) => op.weights_mut(),
-        _ => Vec::new(),
-    });
-    let kept = weights.referenced(references.collect());
-    for (value, op) in graph.values().zip(ops) {
-        graph.node_mut(value).op = op;
-    }
-    kept
 }
 
 /// A run of channels.
