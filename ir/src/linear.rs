@@ -1,14 +1,14 @@
 //! Sparse linear maps between packed feature maps.
 //!
 //! A map is a sum of terms, one for every operand; a term is a chain of the tensor graph's affine
-//! operations between two layouts. The weights are referred to, not copied: matrices and diagonals
-//! are expanded where they are needed, by compiler and runtime alike.
+//! operations between two layouts. A map refers to weights and does not copy them: compiler and
+//! runtime expand matrices and diagonals where they need them.
 //!
 //! Where the result's period is shorter than an operand's, every copy of the result could be
 //! computed from diagonals of its own. It is cheaper to give each copy a share of every sum and to
 //! add the copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan,
-//! "GAZELLE", USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal `(c -
-//! r) mod P`, where `P` is the result's period, so that there are `P` diagonals at most.
+//! "GAZELLE", USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal
+//! `(c - r) mod P`, where `P` is the result's period, so that there are `P` diagonals at most.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ pub enum ProductPhase {
     Taps,
 }
 
-/// One operand's part in a linear map.
+/// One operand of a linear map and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearTerm {
     /// Where the operand's elements lie.

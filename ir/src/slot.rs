@@ -99,7 +99,7 @@ pub enum Op {
     /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand
     /// for every term, in order.
     SisoConvolution(LinearMap),
-    /// The sum of two operands of one type. Takes no level.
+    /// The sum of two operands of one type. It takes no level.
     Add,
     /// A slotwise activation of one operand.
     Activation(ApproximatedActivation),

@@ -1,8 +1,8 @@
 //! Batch-norm folding: a batch normalisation behind a convolution or matrix product becomes part of
-//! its weights, and any other becomes one multiplier and one offset a channel.
+//! its weights; any other becomes one multiplier and one offset per channel.
 //!
-//! New weights are computed in double precision and rounded once. The ranges that batch-norm
-//! statistics tell must be taken before this pass; it keeps number and order of activations.
+//! New weights are computed in double precision and rounded once. Ranges that follow from
+//! batch-norm statistics must be taken before this pass. Activations keep their ids.
 
 use heddle_ir::nn::{
     BatchNorm, ChannelAffine, Conv, Gemm, LinearOp, Model, Op, TensorType, referenced_weights,

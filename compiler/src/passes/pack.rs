@@ -1,10 +1,10 @@
 //! Layout assignment and convolution lowering: from tensors to packed slots.
 //!
-//! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
-//! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
-//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution
-//! where those are asked for; an addition a linear map of two identity terms, and a mean over the
-//! whole map a rotate-and-sum. Flattening moves nothing: both sides count the same elements in
+//! Every feature map keeps the grid of the image. A stride multiplies the gap, and the channels
+//! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes one
+//! sparse linear map with a multiplexed result, or a multiplexed parallel convolution if the
+//! options ask for it. An addition becomes a linear map of two identity terms, and a mean over the
+//! whole map a sum by rotations. Flattening moves nothing: both sides count the same elements in
 //! row-major order.
 
 use heddle_ir::layout::MultiplexedLayout;
@@ -115,9 +115,9 @@ fn of_activation(
     approximation.expect("every activation is approximated")
 }
 
-/// The range of every tensor value: an activation's operand has the calibrated bound, its result
-/// what follows from it; a value that only linear operations follow has the bound of what they lead
-/// to, so that fusing them changes no scale.
+/// The range of every tensor value. An activation's operand has the calibrated bound, and its
+/// result the bound that follows from it. A value that is followed by linear operations alone has
+/// the bound of what they lead to, so that fusing them changes no scale.
 fn bounds(
     model: &Model,
     ranges: &Ranges,
@@ -239,8 +239,8 @@ impl Packer<'_> {
         self.add(Op::Linear(map), operands, output, value)
     }
 
-    /// The value with every slot but the output's elements zero: a linear map leaves it so,
-    /// anything else would show the client what other slots hold.
+    /// The value with zero in every slot but the output's elements. The result of a linear map has
+    /// that already; all other results would show the client what their other slots hold.
     fn masked(&mut self, holder: ValueId, value: ValueId) -> Result<ValueId, Error> {
         if matches!(self.graph.node(holder).op, Op::Linear(_)) {
             return Ok(holder);

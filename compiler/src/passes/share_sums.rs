@@ -1,11 +1,11 @@
-//! Shared sums: how many shares the sums of each linear map are computed in, and by which
+//! Shared sums: in how many shares the sums of each linear map are computed, and by which
 //! rotations.
 //!
-//! A map whose result has a shorter period than its operands would be evaluated anew for every copy
-//! of the result. With shares, each copy takes part of the sums' entries, on fewer diagonals, and
-//! for every halving of their number one rotation and one addition complete them, see
-//! [`heddle_ir::linear`]. Every number of shares is tried, and the cheapest kept. Matrices are
-//! expanded here alone: what they tell of a map's rotations is kept for later passes.
+//! Where a map's result has a shorter period than its operands, every copy of the result would be
+//! computed anew. With shares, each copy computes a part of every sum, on fewer diagonals.
+//! Rotations and additions complete the sums, one for every halving of the number of shares; see
+//! [`heddle_ir::linear`]. The pass tries every number of shares and keeps the cheapest. It is the
+//! only one that expands matrices: it keeps the rotations of every map for later passes.
 
 use heddle_ir::ckks::TransformSteps;
 use heddle_ir::linear::{DiagonalResidues, LinearMap};

@@ -1,11 +1,11 @@
-//! Channel splitting: a feature map that one ciphertext cannot hold becomes several, each with a
-//! run of its channels.
+//! Channel splitting: a feature map that one ciphertext cannot hold becomes several pieces, each
+//! with a run of its channels.
 //!
-//! The tensor graph is rewritten, so that later passes need not know: a convolution becomes, for
-//! every run of its output channels, the sum of the convolutions of the input's runs, which
-//! linear-map fusion makes one map of several operands; channel-wise operations and activations act
-//! on each run. Which maps are too large follows from the layouts that [`pack`](super::pack)
-//! assigns.
+//! The pass rewrites the tensor graph, so that later passes see ordinary operations. A convolution
+//! becomes one sum per run of its output channels: the convolutions of all pieces of its operand,
+//! which linear-map fusion turns into one map of several operands. Channel-wise operations and
+//! activations act on each piece. The layouts that [`pack`](super::pack) assigns say which maps are
+//! too large.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -33,9 +33,8 @@ pub enum Splitting {
     EveryChannel,
 }
 
-/// Splits feature maps so that each piece fits `slots` slots. What cannot be split, because a
-/// single channel is too large or because it is the image, is left for [`pack`](super::pack) to
-/// refuse.
+/// Splits feature maps so that each piece fits `slots` slots. The image and single channels cannot
+/// be split; [`pack`](super::pack) refuses those that are too large.
 pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed) {
     let mut splitter = Splitter {
         model: &model,

@@ -1,15 +1,15 @@
-//! SISO convolution: single input, single output. A ciphertext holds one channel, and an output
-//! channel is the sum of the input channels rotated under every tap of the filter, times that tap's
+//! SISO convolution: single input, single output. A ciphertext holds one channel. An output channel
+//! is a sum over all taps of the filter: the input channels, rotated under the tap, times its
 //! weights.
 //!
 //! Source: Juvekar et al., "Gazelle" (USENIX Security 2018), and Lee et al., "Privacy-Preserving
 //! Machine Learning with Fully Homomorphic Encryption for Deep Neural Network", arXiv 2106.07229.
 //!
-//! The plaintext of a tap is its weight at the output's pixels for which the tap reads a pixel, and
-//! zero at those for which it reads padding, between the pixels of a strided convolution, and
-//! elsewhere: the result needs no mask of its own, and a strided one stays on the grid, its pixels
-//! a stride times as far apart. One level. The rotations do not depend on the output channel and
-//! are shared by all of them. A join's shortcut is one more term, of one tap.
+//! The plaintext of a tap holds its weight at those pixels of the output for which the tap reads a
+//! pixel. It is zero where the tap reads padding, between the pixels of a strided convolution, and
+//! in all other slots. The result therefore needs no mask, and a strided result stays on the grid
+//! with its pixels farther apart. It takes one level. The rotations are the same for all output
+//! channels, which share them. The shortcut of a residual join is one more term, with one tap.
 
 use super::{LinearMap, LinearTerm, ProductPhase, tensor};
 use crate::error::Error;
