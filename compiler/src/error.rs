@@ -2,8 +2,6 @@
 
 use heddle_ir::printable;
 
-use crate::analysis::ranges::IMAGE_MARGIN;
-
 /// Why a model does not compile.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,7 +93,7 @@ pub enum Error {
     /// `--range` is below what the samples show.
     #[error(
         "the range {bound} for `{node}` is too small: the sample images reach {observed:.4}\n\
-         help: give at least {observed:.4}, better {IMAGE_MARGIN} times as much, or leave the range out"
+         help: give at least {observed:.4}, better {margin} times as much, or leave the range out"
     )]
     RangeTooSmall {
         /// The activation's name.
@@ -104,6 +102,8 @@ pub enum Error {
         bound: f64,
         /// The largest |value| that the samples show.
         observed: f64,
+        /// How many times as much a range should be.
+        margin: f64,
     },
     /// A sample image leads to an infinite value or a NaN.
     #[error(

@@ -1,10 +1,5 @@
 //! What a pass is to the pipeline: a name, a stage, and the text of the graph after it.
 
-use heddle_ir::ckks::Schedule;
-use heddle_ir::nn::Model;
-use heddle_ir::slot::SlotGraph;
-use heddle_ir::text;
-
 /// Whether a pass did anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -71,41 +66,15 @@ impl PassLog {
         &self.records
     }
 
-    /// Records a pass that ended in a tensor graph.
-    pub fn nn(&mut self, name: &'static str, changed: Changed, model: &Model) {
-        self.push(name, Stage::Nn, changed, Vec::new(), || {
-            text::print_nn(model)
-        });
-    }
-
-    /// Records a pass that ended in a packed graph.
-    pub fn slot(
-        &mut self,
-        name: &'static str,
-        changed: Changed,
-        graph: &SlotGraph,
-        remarks: Vec<String>,
-    ) {
-        self.push(name, Stage::Slot, changed, remarks, || {
-            text::print_slot(graph)
-        });
-    }
-
-    /// Records a pass that ended in a schedule.
-    pub fn ckks(&mut self, name: &'static str, schedule: &Schedule, remarks: Vec<String>) {
-        self.push(name, Stage::Ckks, Changed::Yes, remarks, || {
-            text::print_ckks(schedule)
-        });
-    }
-
-    fn push(
+    /// Records a pass; `print` gives the text of the graph after it.
+    pub(crate) fn push(
         &mut self,
         name: &'static str,
         stage: Stage,
         changed: Changed,
         remarks: Vec<String>,
         print: impl FnOnce() -> String,
-    ) {
+    ) -> &PassRecord {
         let keep = self.explain == Explain::Graphs && changed == Changed::Yes;
         let text = keep.then(print);
         self.records.push(PassRecord {
@@ -115,5 +84,6 @@ impl PassLog {
             remarks,
             text,
         });
+        &self.records[self.records.len() - 1]
     }
 }

@@ -1,206 +1,247 @@
 //! The ordered list of passes.
 
-use heddle_ir::ckks::Schedule;
+use heddle_ir::Note;
+use heddle_ir::ckks::{Schedule, Target};
 use heddle_ir::nn::{ActivationMap, Model};
-use heddle_ir::plan::Outcome;
+use heddle_ir::plan::OutputKind;
 use heddle_ir::slot::SlotGraph;
-use heddle_ir::verify;
+use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::{Parameters, named};
 
 use crate::analysis::cost::CostModel;
 use crate::analysis::ranges::{self, Ranges};
+use crate::analysis::rotations::Rotations;
 use crate::approx::activation::Approximation;
-use crate::compile::{Convolution, Options, Ring};
 use crate::error::Error;
+use crate::observer::Observer;
+use crate::options::{Convolution, Options};
+use crate::parameters;
 use crate::pass::{Changed, PassLog};
-use crate::passes::schedule::Target;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
     lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, share_sums,
     split_channels,
 };
+use crate::stage::{Packed, Scheduled, Verified};
 
 /// What comes out of the last pass, with the last graph of every stage.
-#[derive(Clone, Debug)]
-pub struct Lowered {
+pub(crate) struct Lowered {
     /// The parameters chosen.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
     /// How ciphertexts are refreshed.
-    pub bootstrap: BootstrapParameters,
+    pub(crate) bootstrap: BootstrapParameters,
     /// The tensor graph.
-    pub model: Model,
+    pub(crate) model: Model,
     /// The calibrated ranges.
-    pub ranges: Ranges,
+    pub(crate) ranges: Ranges,
     /// The activations as polynomials.
-    pub approximations: ActivationMap<Approximation>,
+    pub(crate) approximations: ActivationMap<Approximation>,
     /// The packed graph.
-    pub packed: SlotGraph,
+    pub(crate) packed: SlotGraph,
     /// The schedule.
-    pub schedule: Schedule,
-    /// What import and passes have to say to the user, one sentence each.
-    pub notes: Vec<String>,
+    pub(crate) schedule: Schedule,
+    /// What import and passes have to say to the user.
+    pub(crate) notes: Vec<Note>,
     /// What every pass did.
-    pub log: PassLog,
+    pub(crate) log: PassLog,
+}
+
+/// What was found out about the activations of the tensor graph.
+struct Activations {
+    /// The calibrated ranges.
+    ranges: Ranges,
+    /// The polynomials.
+    approximations: ActivationMap<Approximation>,
 }
 
 /// Runs every pass, each verified after it ran.
-///
-/// # Errors
-/// As [`crate::compile::compile`].
-pub fn run(model: Model, options: &Options) -> Result<Lowered, Error> {
-    let by_default = BootstrapParameters::with_eval_mod(options.eval_mod);
-    let depth = by_default.eval_mod_depth();
-    let (literal, bootstrap) = match options.convolution {
-        Convolution::SingleLevel => (named::set_b_literal_with(depth), by_default),
-        Convolution::MultiplexedParallel => (
-            named::set_a_literal_with(depth),
-            named::set_a_bootstrap_with(options.eval_mod),
-        ),
-        Convolution::Siso => {
-            let bootstrap = named::set_s_bootstrap_with(options.eval_mod);
-            (
-                named::set_s_literal_with(bootstrap.eval_mod_depth()),
-                bootstrap,
-            )
-        }
-    };
-    let parameters = match options.ring {
-        Ring::Secure => Parameters::new(literal).map_err(|error| match error {
-            heddle_params::Error::Insecure { bits, .. } => Error::InsecureSet { bits },
-            error => error.into(),
-        })?,
-        Ring::Insecure { log_n } => named::over_small_ring(literal, log_n)?,
-    };
-    bootstrap.check(&parameters)?;
-    let slots = parameters.n() / 2;
-    let mut log = PassLog::new(options.explain);
-
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn("import", Changed::Yes, &model);
-    let (model, changed) = remove_identity::run(model)?;
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(remove_identity::NAME, changed, &model);
-    let (model, changed) = fold_padding::run(model)?;
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(fold_padding::NAME, changed, &model);
-    let (model, changed) = lower_max_pool::run(model)?;
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(lower_max_pool::NAME, changed, &model);
-    let mut model = match options.outcome {
-        Outcome::Logits => model,
-        Outcome::Probabilities => append_softmax::centred(model),
-    };
-    verify::require("nn", &verify::nn::verify(&model))?;
-    model.number_activations();
-    let ranges = ranges::calibrate(
-        &model,
-        &options.samples,
-        &options.range_overrides,
-        options.preprocess.bound(),
-    )?;
-    log.nn(ranges::NAME, Changed::No, &model);
-    let (model, changed) = fold_batch_norm::run(model)?;
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(fold_batch_norm::NAME, changed, &model);
-
-    let sign = options.relu.stages()?;
-    let approximations = approximate_activations::run(&model, &ranges, &sign);
-    log.nn(approximate_activations::NAME, Changed::No, &model);
-    let (splitting, max_terms) = match options.convolution {
-        Convolution::SingleLevel | Convolution::MultiplexedParallel => {
-            (Splitting::WhereNeeded, fuse_linear_maps::MAX_TERMS)
-        }
-        Convolution::Siso => (Splitting::EveryChannel, fuse_linear_maps::MAX_SISO_TERMS),
-    };
-    let (mut model, changed) = split_channels::run(model, splitting, slots);
-    verify::require("nn", &verify::nn::verify(&model))?;
-    log.nn(split_channels::NAME, changed, &model);
-
-    let packed = pack::run(&model, &ranges, &approximations, options.convolution, slots)?;
-    verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-    log.slot(pack::NAME, Changed::Yes, &packed, pack::remarks(&packed));
-    let mut notes: Vec<String> = model.notes.iter().chain(ranges.notes()).cloned().collect();
-    let packed = match options.outcome {
-        Outcome::Logits => packed,
-        Outcome::Probabilities => {
-            let (packed, softmax) = append_softmax::run(packed, &mut model.weights);
-            verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-            log.slot(
-                append_softmax::NAME,
-                Changed::Yes,
-                &packed,
-                softmax.remarks(),
-            );
-            append_softmax::note(&softmax, &mut notes);
-            packed
-        }
-    };
-    let (packed, changed) = fuse_linear_maps::run(packed, max_terms);
-    verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-    log.slot(fuse_linear_maps::NAME, changed, &packed, Vec::new());
-    let packed = match options.convolution {
-        Convolution::SingleLevel | Convolution::MultiplexedParallel => packed,
-        Convolution::Siso => {
-            let (packed, changed) = lower_siso::run(packed);
-            verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-            let remarks = lower_siso::remarks(&packed);
-            log.slot(lower_siso::NAME, changed, &packed, remarks);
-            packed
-        }
-    };
-    let cost = CostModel::new(&parameters, &bootstrap);
-    // Linear maps run where an activation has used up its levels, one above what bootstraps take.
-    let level = bootstrap.input_level() + 1;
-    let shared = share_sums::run(packed, &model.weights, cost, level, slots)?;
-    let (packed, rotations) = (shared.graph, shared.rotations);
-    verify::require("slot", &verify::slot::verify(&packed, &model.weights))?;
-    log.slot(
-        share_sums::NAME,
-        shared.changed,
-        &packed,
-        share_sums::remarks(&packed),
-    );
-    let placement = place_bootstraps::run(&packed, &rotations, &parameters, &bootstrap)?;
-    log.slot(
-        place_bootstraps::NAME,
-        Changed::No,
-        &packed,
-        placement.remarks(),
-    );
-
-    let target = Target {
-        parameters: &parameters,
-        bootstrap: &bootstrap,
-        variant: options.variant,
-    };
-    let schedule = schedule::run(&packed, &rotations, &placement, &model.weights, target)?;
-    log.ckks(schedule::NAME, &schedule, Vec::new());
-    let machine = verify::ckks::Machine {
+pub(crate) fn run(
+    model: Model,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Lowered, Error> {
+    let (parameters, bootstrap) = parameters::choose(options)?;
+    let pipeline = Pipeline {
+        options,
+        slots: parameters.n() / 2,
         parameters: &parameters,
         bootstrap: &bootstrap,
     };
-    let violations = verify::ckks::verify(&schedule, machine, Some(&model.weights));
-    verify::require("ckks", &violations)?;
-    let violations = verify::ckks::verify_diagonals(&schedule, &model.weights);
-    verify::require("ckks", &violations)?;
-    let keys = schedule.required_keys(&parameters, &bootstrap)?;
-    log.ckks(
-        "select-keys",
-        &schedule,
-        vec![format!("{} keys", keys.len())],
-    );
-
+    let tensors = Verified::begin("import", model, options.explain, observer)?;
+    let (tensors, activations) = pipeline.on_tensors(tensors, observer)?;
+    let (packed, rotations, notes) = pipeline.on_slots(tensors, &activations)?;
+    let (scheduled, log) = pipeline.on_schedule(packed, &rotations)?.finish();
     Ok(Lowered {
-        parameters,
-        bootstrap,
-        model,
-        ranges,
-        approximations,
-        packed,
-        schedule,
+        model: scheduled.packed.model,
+        ranges: activations.ranges,
+        approximations: activations.approximations,
+        packed: scheduled.packed.graph,
+        schedule: scheduled.schedule,
         notes,
         log,
+        parameters,
+        bootstrap,
     })
+}
+
+/// The choices that passes depend on.
+struct Pipeline<'a> {
+    options: &'a Options,
+    parameters: &'a Parameters,
+    bootstrap: &'a BootstrapParameters,
+    slots: usize,
+}
+
+impl Pipeline<'_> {
+    fn is_siso(&self) -> bool {
+        self.options.convolution == Convolution::Siso
+    }
+
+    fn with_softmax(&self) -> bool {
+        self.options.output_kind == OutputKind::Probabilities
+    }
+
+    /// The passes of the tensor graph.
+    fn on_tensors<'a>(
+        &self,
+        tensors: Verified<'a, Model>,
+        observer: &dyn Observer,
+    ) -> Result<(Verified<'a, Model>, Activations), Error> {
+        let options = self.options;
+        let mut tensors = tensors
+            .pass(remove_identity::NAME, remove_identity::run)?
+            .pass(fold_padding::NAME, fold_padding::run)?
+            .pass(lower_max_pool::NAME, lower_max_pool::run)?;
+        if self.with_softmax() {
+            tensors = tensors.prepare(append_softmax::centred)?;
+        }
+        tensors = tensors.prepare(|mut model| {
+            model.number_activations();
+            model
+        })?;
+        let ranges = ranges::calibrate(
+            tensors.graph(),
+            &options.samples,
+            &options.range_overrides,
+            options.preprocess.bound(),
+            observer,
+        )?;
+        tensors.note(ranges::NAME, Changed::No, Vec::new());
+        let mut tensors = tensors.pass(fold_batch_norm::NAME, fold_batch_norm::run)?;
+        let sign = options.relu.stages()?;
+        let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign);
+        tensors.note(approximate_activations::NAME, Changed::No, Vec::new());
+        let splitting = match self.is_siso() {
+            true => Splitting::EveryChannel,
+            false => Splitting::WhereNeeded,
+        };
+        let tensors = tensors.pass(split_channels::NAME, |model| {
+            Ok(split_channels::run(model, splitting, self.slots))
+        })?;
+        let activations = Activations {
+            ranges,
+            approximations,
+        };
+        Ok((tensors, activations))
+    }
+
+    /// The passes of the packed graph, the rotations of its linear maps, and what import and passes
+    /// have to say to the user.
+    fn on_slots<'a>(
+        &self,
+        tensors: Verified<'a, Model>,
+        activations: &Activations,
+    ) -> Result<(Verified<'a, Packed>, Rotations, Vec<Note>), Error> {
+        let (ranges, slots) = (&activations.ranges, self.slots);
+        let approximations = &activations.approximations;
+        let mut packed = tensors.lower(
+            pack::NAME,
+            |model| {
+                let convolution = self.options.convolution;
+                let graph = pack::run(&model, ranges, approximations, convolution, slots)?;
+                Ok(Packed { graph, model })
+            },
+            |packed| pack::remarks(&packed.graph),
+        )?;
+        let imported = &packed.graph().model.notes;
+        let mut notes: Vec<Note> = imported.iter().chain(ranges.notes()).cloned().collect();
+        if self.with_softmax() {
+            let (with_softmax, softmax) = packed.pass_giving(
+                append_softmax::NAME,
+                |Packed { graph, mut model }| {
+                    let (graph, softmax) = append_softmax::run(graph, &mut model.weights);
+                    Ok((Packed { graph, model }, Changed::Yes, softmax))
+                },
+                |_, softmax| softmax.remarks(),
+            )?;
+            append_softmax::note(&softmax, &mut notes);
+            packed = with_softmax;
+        }
+        let max_terms = match self.is_siso() {
+            true => fuse_linear_maps::MAX_SISO_TERMS,
+            false => fuse_linear_maps::MAX_TERMS,
+        };
+        packed = packed.pass(fuse_linear_maps::NAME, |packed| {
+            packed.map(|graph, _| Ok(fuse_linear_maps::run(graph, max_terms)))
+        })?;
+        if self.is_siso() {
+            packed = packed.pass_with_remarks(
+                lower_siso::NAME,
+                |packed| packed.map(|graph, _| Ok(lower_siso::run(graph))),
+                |packed| lower_siso::remarks(&packed.graph),
+            )?;
+        }
+        let cost = CostModel::new(self.parameters, self.bootstrap);
+        // Linear maps run where an activation has used up its levels, one above what bootstraps
+        // take.
+        let level = self.bootstrap.input_level() + 1;
+        let (packed, rotations) = packed.pass_giving(
+            share_sums::NAME,
+            |Packed { graph, model }| {
+                let shared = share_sums::run(graph, &model.weights, cost, level, slots)?;
+                let graph = shared.graph;
+                Ok((Packed { graph, model }, shared.changed, shared.rotations))
+            },
+            |packed, _| share_sums::remarks(&packed.graph),
+        )?;
+        Ok((packed, rotations, notes))
+    }
+
+    /// The passes that make the schedule.
+    fn on_schedule<'a>(
+        &self,
+        mut packed: Verified<'a, Packed>,
+        rotations: &Rotations,
+    ) -> Result<Verified<'a, Scheduled>, Error> {
+        let (parameters, bootstrap) = (self.parameters, self.bootstrap);
+        let graph = &packed.graph().graph;
+        let placement = place_bootstraps::run(graph, rotations, parameters, bootstrap)?;
+        packed.note(place_bootstraps::NAME, Changed::No, placement.remarks());
+        let mut scheduled = packed.lower(
+            schedule::NAME,
+            |packed| {
+                let target = Target {
+                    parameters,
+                    bootstrap,
+                };
+                let (graph, weights) = (&packed.graph, &packed.model.weights);
+                let variant = self.options.variant;
+                let schedule =
+                    schedule::run(graph, rotations, &placement, weights, target, variant)?;
+                Ok(Scheduled {
+                    schedule,
+                    packed,
+                    parameters: parameters.clone(),
+                    bootstrap: bootstrap.clone(),
+                })
+            },
+            |_| Vec::new(),
+        )?;
+        let schedule = &scheduled.graph().schedule;
+        let keys = schedule.required_keys(parameters, bootstrap)?;
+        let remarks = vec![format!("{} keys", keys.len())];
+        scheduled.note("select-keys", Changed::Yes, remarks);
+        Ok(scheduled)
+    }
 }

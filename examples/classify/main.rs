@@ -1,25 +1,14 @@
 //! The whole story in one process: a pretrained ONNX model becomes a plan, a client encrypts a
-//! picture, a server classifies it without seeing it, the client reads the answer.
+//! picture, a server classifies it without seeing it, the client decrypts the answer.
 //!
 //! `cargo run --release -p heddle-examples --bin classify [MODEL.onnx PICTURE]`, for models that
 //! take CIFAR-10 images.
 #![forbid(unsafe_code)]
 
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use heddle_compiler::compile::{Options, compile};
-use heddle_frontends::{image, onnx};
-use heddle_ir::eval::nn;
-use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
-use heddle_params::Accept;
-use heddle_runtime::client::{Client, KeyLimit, Share};
-use heddle_runtime::memory::Memory;
-use heddle_runtime::packing::class_of;
-use heddle_runtime::progress::Show;
-use heddle_runtime::protocol::Protocol;
-use heddle_runtime::server::Server;
+use anyhow::Result;
+use heddle::prelude::*;
 
 fn main() -> Result<()> {
     let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/demo");
@@ -29,12 +18,13 @@ fn main() -> Result<()> {
         .unwrap_or(format!("{demo}/resnet20_cifar10.onnx"));
     let picture_file = arguments.next().unwrap_or(format!("{demo}/ship.png"));
 
-    let model = onnx::import(Path::new(&model_file), &onnx::ImportOptions::default())?;
+    let model = import(&model_file)?;
     let options = Options {
         labels: CIFAR10_CLASSES.map(str::to_owned).to_vec(),
-        ..Options::new(Preprocess::named("cifar10").expect("a built-in set"))
+        ..Options::new(Preprocess::named_or_file("cifar10")?)
     };
-    let plan = compile(model.clone(), &options)?.plan;
+    let plan = compile(model.clone(), &options)?;
+    let labels = plan.labels.clone();
     let protocol = Protocol::of(&plan, Accept::Secure)?;
     let security = protocol.context().parameters().security().bits;
     println!(
@@ -42,42 +32,34 @@ fn main() -> Result<()> {
         plan.schedule.bootstraps()
     );
 
-    let pictures = image::read(&picture_file)?;
-    ensure!(
-        pictures.len() == 1,
-        "`{picture_file}` holds {} pictures; name one",
-        pictures.len()
-    );
-    let layout = &plan.input.layout;
-    let shape = [layout.channels, layout.height, layout.width];
-    let (tensor, _) = image::to_tensor(&pictures[0], &plan.preprocess, shape)?;
-
     // The client: its secret key never leaves it.
+    let image = read_image(&picture_file, protocol.plan())?;
     let client = Client::generate(&protocol)?;
-    let keys = client.server_keys(KeyLimit::default(), Show::Stderr)?;
-    let encrypted = client.encrypt(&picture_file, &tensor)?;
+    let keys = client.server_keys(KeyLimit::default(), &Announce)?;
+    let encrypted = client.encrypt(&image.name, &image.elements)?;
 
     // The server: plan, weights, evaluation keys, a picture that it cannot see.
-    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Stderr)?;
+    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, &Announce)?;
     let started = Instant::now();
-    let (answer, _) = server.run(encrypted, Show::Stderr)?;
+    let (answer, _) = server.run(encrypted, &Announce)?;
     let seconds = started.elapsed().as_secs_f64();
 
-    let logits = client.decrypt(&answer, Share::Private)?;
-    let reference: Vec<f64> = nn::run(&model, &tensor)?
-        .into_iter()
-        .map(f64::from)
-        .collect();
-    let name = |logits: &[f64]| {
-        plan.labels
-            .get(class_of(logits))
-            .cloned()
-            .unwrap_or_default()
-    };
-    println!("encrypted: {} {logits:.3?}", name(&logits));
-    println!("plaintext: {} {reference:.3?}", name(&reference));
+    let decrypted = Prediction::of(client.decrypt(&answer, Disclosure::Private)?);
+    let plain = reference(&model, &image)?;
+    let name = |prediction: &Prediction| labels.get(prediction.class).cloned().unwrap_or_default();
+    println!("encrypted: {} {:.3?}", name(&decrypted), decrypted.values);
+    println!("plaintext: {} {:.3?}", name(&plain), plain.values);
     println!(
         "{seconds:.1} s from encrypted picture to encrypted answer, at {security:.1}-bit security"
     );
     Ok(())
+}
+
+/// Says on standard error what takes long.
+struct Announce;
+
+impl Observer for Announce {
+    fn begin(&self, activity: heddle::Activity, total: usize) {
+        eprintln!("{activity}: {total}");
+    }
 }

@@ -1,22 +1,26 @@
 //! Pictures: PNG and JPEG files, `.npy` tensors, CIFAR binary batches and idx files (also gzipped).
 //!
-//! What a file holds is told by its content, not by its name. A file of many images takes an index
-//! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A folder
-//! means every picture and tensor in it, sorted by name, subfolders included.
+//! A file's content decides what it is, not its name. A file of many images takes an index
+//! or a half-open range: `test.bin#17`, `test.bin#0..10`; without one it means all of them. A
+//! folder means every picture and tensor in it, sorted by name, subfolders included.
 //!
 //! Only regular files are read, and reading is bounded: a file holds at most [`MAX_BYTES`] bytes,
 //! unpacked, one picture takes at most [`MAX_PICTURE_BYTES`], a PNG or JPEG has at most
 //! [`MAX_PIXELS`] pixels, and a folder at most [`MAX_FILES`] of them. Decoding one picture stays
-//! below 512 MB. Whoever goes through [`Sources`] holds one picture at a time, unless it keeps them.
+//! below 512 MB. An [`ImageSet`] is read one picture at a time.
 
 mod folder;
+mod image_set;
 mod npy;
 mod photo;
 mod records;
-mod source;
 mod tensor;
 
-pub use source::{Sources, path_of, sources};
+use std::path::Path;
+
+use heddle_ir::printable;
+
+pub use image_set::{ImageSet, image_set, path_of};
 pub use tensor::to_tensor;
 
 /// Most bytes that a file of many images may hold, unpacked; they are kept in memory.
@@ -110,9 +114,17 @@ pub enum Error {
         found: String,
         /// What the model takes.
         expected: String,
-        /// The mend.
+        /// How to fix it.
         help: String,
     },
+}
+
+/// Wraps what the system says of a file.
+fn io_error(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |source| Error::Io {
+        file: printable::path(path),
+        source,
+    }
 }
 
 fn too_large(file: &str, found: u64, limit: u64, unit: &str, help: &'static str) -> Error {
@@ -199,16 +211,16 @@ impl Picture {
     }
 }
 
-/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together. [`sources`]
-/// reads any number of them, one after the other.
+/// Reads all images that `spec` names, which may take [`MAX_BYTES`] of memory together.
+/// [`image_set`] reads any number of them, one after the other.
 ///
 /// # Errors
-/// If a file cannot be read, is no picture, is damaged or too large, the selection after `#` is none,
-/// or the images are too many.
+/// If a file cannot be read, is no picture, is damaged or too large, the selection after `#` is
+/// none, or the images are too many.
 pub fn read(spec: &str) -> Result<Vec<Picture>, Error> {
     let mut pictures = Vec::new();
     let mut taken = 0;
-    for picture in sources(spec)?.iter() {
+    for picture in image_set(spec)?.iter() {
         let picture = picture?;
         taken += picture.bytes() as u64;
         if taken > MAX_BYTES {

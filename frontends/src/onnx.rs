@@ -2,16 +2,17 @@
 //!
 //! Bytes pass a linear scan (`wire`) before the protobuf parser sees them. Of the nodes that the
 //! output depends on, those with constant inputs are evaluated (`fold`), and the others go through
-//! a table of builders (`ops`) to the tensor graph. Reshapes and transposes move no data: they change
-//! how a value is seen (`view`). Every problem is collected before import fails.
+//! a table of builders (`ops`) to the tensor graph. Reshapes and transposes move no data: they
+//! change how a value is seen (`view`). Every problem is collected before import fails.
 //!
 //! A model is foreign input. Its file and its external data have at most 2 GiB each; parsed, it
-//! takes at most ten times its bytes and 512 MB beyond its tensors (`wire`), and what its nodes make
-//! of it is bounded likewise, in memory and in work (`budget`).
+//! takes at most ten times its bytes and 512 MB beyond its tensors (`wire`), and what its nodes
+//! make of it is bounded likewise, in memory and in work (`budget`).
 
 mod attr;
 mod budget;
 mod build;
+mod call;
 mod dims;
 mod external;
 mod fold;

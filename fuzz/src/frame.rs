@@ -1,7 +1,7 @@
 //! The framing of plans, keys and ciphertexts (`heddle_ir::file`), written from its description:
 //! taken apart without a check, put together with right lengths and checksums.
 
-use crate::mutate::{self, Plain};
+use crate::plain::{self, Plain};
 use crate::proto::{self, Field, Value, varint};
 use crate::rng::Rng;
 
@@ -93,9 +93,9 @@ impl Framed {
                 let index = rng.below(self.blocks.len());
                 match self.blocks.get_mut(index) {
                     Some(block) if std::str::from_utf8(block).is_ok() => {
-                        mutate::text(block, rng, plain);
+                        plain::text(block, rng, plain);
                     }
-                    Some(block) => mutate::bytes(block, rng, plain),
+                    Some(block) => plain::bytes(block, rng, plain),
                     None => self.mutate_header(rng, plain),
                 }
             }
@@ -111,7 +111,7 @@ impl Framed {
                 proto::mutate(&mut fields, rng, plain);
                 self.header = proto::write(&fields);
             }
-            None => mutate::bytes(&mut self.header, rng, plain),
+            None => plain::bytes(&mut self.header, rng, plain),
         }
     }
 

@@ -12,6 +12,7 @@ pub mod files;
 pub mod frame;
 pub mod mutate;
 pub mod oracle;
+pub mod plain;
 pub mod proto;
 pub mod rng;
 pub mod seeds;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use heddle_ckks::seed::StreamId;
+use heddle_ckks::ring::StreamId;
 use heddle_ir::ckks::{Op, Schedule};
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::keys::{KeyKind, KeyNeed, KeyUse};
@@ -47,16 +47,16 @@ pub fn keys_of(uses: &[KeyUse]) -> Vec<Key> {
     uses.iter().map(|used| (job(used), used.level)).collect()
 }
 
-/// What is computed by.
+/// What keys are made for.
 #[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
+pub struct Target<'a> {
     /// Ring and primes.
     pub parameters: &'a ParametersLiteral,
     /// How ciphertexts are refreshed.
     pub bootstrap: &'a BootstrapParameters,
 }
 
-impl Machine<'_> {
+impl Target<'_> {
     /// `5^steps` modulo 2N, one multiplication at a time.
     fn power_of_five(&self, steps: u64) -> u64 {
         let modulus = 2_u64 << self.parameters.log_n;
@@ -364,12 +364,12 @@ fn is_prime(n: u64) -> bool {
 ///
 /// # Panics
 /// If something is wrong.
-pub fn check_keys(machine: Machine<'_>, found: &[KeyUse], needed: &[Key]) {
+pub fn check_keys(target: Target<'_>, found: &[KeyUse], needed: &[Key]) {
     let mut keys = keys_of(found);
     for (job, level) in &keys {
-        assert!(*level <= machine.top(), "level {level}");
+        assert!(*level <= target.top(), "level {level}");
         if let Job::Galois(exponent) = job {
-            let limit = 2_u64 << machine.parameters.log_n;
+            let limit = 2_u64 << target.parameters.log_n;
             assert!(
                 exponent % 2 == 1 && *exponent < limit,
                 "exponent {exponent}"
@@ -380,12 +380,12 @@ pub fn check_keys(machine: Machine<'_>, found: &[KeyUse], needed: &[Key]) {
     assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
     keys.sort_unstable();
     assert_eq!(keys, needed);
-    let moduli = machine.parameters.log_q.len() + machine.parameters.log_p.len();
+    let moduli = target.parameters.log_q.len() + target.parameters.log_p.len();
     let mut names = BTreeSet::new();
     for used in found {
         let level = used.level;
         let digits = match used.kind {
-            KeyKind::Galois(_) | KeyKind::Relin => machine.digits(level),
+            KeyKind::Galois(_) | KeyKind::Relin => target.digits(level),
             KeyKind::Encapsulate | KeyKind::Decapsulate => 1,
         };
         for digit in 0..digits {

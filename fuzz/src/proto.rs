@@ -1,6 +1,6 @@
 //! Protobuf messages as trees of fields, without a schema.
 
-use crate::mutate::{Plain, bytes as mutate_bytes, number, text};
+use crate::plain::{Plain, bytes as mutate_bytes, number, text};
 use crate::rng::Rng;
 
 /// Deepest nesting that is taken apart.

@@ -4,23 +4,22 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
+use heddle_cli::Record;
+use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::MultiplexedLayout;
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::Existing;
-use heddle_ir::plan::{ClientPlan, Outcome, Plan, Port};
+use heddle_ir::plan::{ClientPlan, OutputKind, Plan, Port};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotType;
 use heddle_ir::text::{print_ckks, print_nn, print_slot};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::keys::KeyNeed;
 use heddle_params::{Accept, Insecure, ParametersLiteral, Secret};
-use heddle_runtime::cli::Record;
 use heddle_runtime::client::{Client, KeyLimit};
 use heddle_runtime::files::{ciphertext, keys};
 use heddle_runtime::message::{EncryptedAnswer, FreshCiphertext};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 
@@ -161,12 +160,12 @@ fn compiled(model: usize, convolution: Convolution, ring: Ring) -> Compilation {
         labels: ["cat", "dog", "frog"].map(String::from).to_vec(),
         ring,
         convolution,
-        outcome: Outcome::Probabilities,
+        output_kind: OutputKind::Probabilities,
         ..Options::new(Preprocess::named("mnist").expect("a known set"))
     };
     let (name, bytes) = &models()[model];
     let model = import_bytes(name, bytes, &ImportOptions::default()).expect("the model imports");
-    compile(model, &options).expect("the model compiles")
+    compile(model, &options, &()).expect("the model compiles")
 }
 
 const TOY: Ring = Ring::Insecure { log_n: 8 };
@@ -224,7 +223,7 @@ pub fn tiny() -> ClientPlan {
         .into(),
         input: port(4),
         output: port(3),
-        outcome: Outcome::Logits,
+        output_kind: OutputKind::Logits,
         preprocess: Preprocess::named("unit").expect("a known set"),
         labels: Vec::new(),
     }
@@ -286,7 +285,7 @@ fn key_files(client: &Client) -> Vec<Named> {
     });
     let evaluation = file(|path| {
         let staged = keys::stage_evaluation(path, Existing::Replace, &TINY, client.id(), |sink| {
-            client.generate_keys(KeyLimit::default(), Show::Nothing, sink)
+            client.generate_keys(KeyLimit::default(), &(), sink)
         });
         staged
             .expect("the keys are written")

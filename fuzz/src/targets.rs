@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use heddle_cli::Record;
 use heddle_frontends::image::{self, Pixels};
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::eval::ckks::ClearInterpreter;
@@ -16,17 +17,15 @@ use heddle_ir::text::{
 };
 use heddle_ir::verify;
 use heddle_params::{Accept, ParametersLiteral};
-use heddle_runtime::cli::Record;
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::files::{ciphertext as ciphertexts, keys as key_files};
 use heddle_runtime::message::EncryptedAnswer;
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 
 use crate::files::{scratch, with_file};
 use crate::frame::Framed;
 use crate::mutate::Format;
-use crate::oracle::{Machine, check_keys, check_parameters, needs_of};
+use crate::oracle::{self, check_keys, check_parameters, needs_of};
 use crate::seeds::{COMPILED, TINY, any};
 
 /// A target.
@@ -188,12 +187,12 @@ pub fn client(data: &[u8]) -> bool {
     };
     let parameters = client.checked_parameters().expect("the plan is checked");
     check_parameters(&parameters, client.insecure);
-    let machine = Machine {
+    let target = oracle::Target {
         parameters: &client.parameters,
         bootstrap: &client.bootstrap,
     };
     let keys = client.required_keys().expect("the plan is checked");
-    check_keys(machine, &keys, &machine.keys(needs));
+    check_keys(target, &keys, &target.keys(needs));
     if client.parameters.log_n <= SMALL_RING {
         follow(client);
     }
@@ -209,10 +208,10 @@ fn follow(client: ClientPlan) {
         return;
     }
     let client = Client::generate(&protocol).expect("the parameters allow a secret");
-    let made = client.server_keys(KeyLimit(bytes), Show::Nothing);
+    let made = client.server_keys(KeyLimit(bytes), &());
     let made = made.expect("a client can make the keys of a plan that it accepts");
     assert_eq!(made.keys.len(), protocol.keys().len());
-    let refused = client.server_keys(KeyLimit(bytes.saturating_sub(1)), Show::Nothing);
+    let refused = client.server_keys(KeyLimit(bytes.saturating_sub(1)), &());
     assert!(refused.is_err() || bytes == 0);
     let layout = protocol.plan().input.packing.layout;
     let tensor = vec![0.0; layout.channels * layout.height * layout.width];
@@ -236,7 +235,7 @@ pub fn keys(data: &[u8]) -> bool {
     with_file(data, |path| {
         let secret = key_files::read_secret(path, &TINY);
         let public = key_files::read_public(path, &TINY);
-        let evaluation = key_files::read_evaluation(path, &TINY, Show::Nothing);
+        let evaluation = key_files::read_evaluation(path, &TINY, &());
         let staged = match (secret, public, evaluation) {
             (Ok(client), Err(_), Err(_)) => key_files::stage_secret(&out, &client),
             (Err(_), Ok(key), Err(_)) => {
@@ -278,7 +277,7 @@ pub fn ciphertext(data: &[u8]) -> bool {
             (Ok(image), Err(_)) => {
                 ciphertexts::write_image(&out, Existing::Replace, &TINY, &image)
                     .expect("what was read is written");
-                let whole = image.expand(TINY.context());
+                let whole = image.expand();
                 assert_eq!(whole.level(), plan.input.ciphertext.level);
                 assert_eq!(whole.log_slots(), plan.input.ciphertext.log_slots);
             }
@@ -286,14 +285,14 @@ pub fn ciphertext(data: &[u8]) -> bool {
                 ciphertexts::write_answer(&out, Existing::Replace, &TINY, &answer)
                     .expect("what was read is written");
                 assert!(
-                    CLIENT.decrypt(&answer, Share::Private).is_err(),
+                    CLIENT.decrypt(&answer, Disclosure::Private).is_err(),
                     "of another key"
                 );
                 let forged = EncryptedAnswer {
                     key: CLIENT.id(),
                     ..answer
                 };
-                if let Ok(numbers) = CLIENT.decrypt(&forged, Share::Private) {
+                if let Ok(numbers) = CLIENT.decrypt(&forged, Disclosure::Private) {
                     let most = 4.0 * plan.output.packing.range;
                     assert!(numbers.iter().all(|x| x.abs() <= most), "{numbers:?}");
                 }
@@ -328,11 +327,11 @@ pub fn texts(data: &[u8]) -> bool {
         for (_, compiled) in &*COMPILED {
             let plan = &compiled.plan;
             let parameters = plan.checked_parameters().expect("the plan is sound");
-            let machine = verify::ckks::Machine {
+            let target = heddle_ir::ckks::Target {
                 parameters: &parameters,
                 bootstrap: &plan.bootstrap,
             };
-            if verify::ckks::verify(&schedule, machine, Some(&plan.weights)).is_empty() {
+            if verify::ckks::verify(&schedule, target, Some(&plan.weights)).is_empty() {
                 verify::ckks::verify_diagonals(&schedule, &plan.weights);
                 summary(&schedule);
             }
@@ -401,7 +400,7 @@ pub fn images(data: &[u8]) -> bool {
     let sets = ["cifar10", "mnist", "unit"].map(|name| Preprocess::named(name).expect("known"));
     with_file(data, |path| {
         let name = path.to_str().expect("the scratch folder's name is text");
-        let Ok(sources) = image::sources(name) else {
+        let Ok(sources) = image::image_set(name) else {
             return false;
         };
         let mut accepted = false;

@@ -1,7 +1,7 @@
 //! The oracle itself: it agrees with the library where that is known to be right, and notices what
 //! is wrong.
 
-use heddle_fuzz::oracle::{Machine, check_keys, check_parameters};
+use heddle_fuzz::oracle::{Target, check_keys, check_parameters};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::keys::{KeyNeed, KeyUse, required};
@@ -21,8 +21,8 @@ fn needs(parameters: &Parameters) -> Vec<KeyNeed> {
 #[test]
 fn named_sets_need_what_the_oracle_says() {
     let sets = [
-        (named::set_a(), named::set_a_bootstrap()),
-        (named::set_b(), BootstrapParameters::default()),
+        (named::n16_qp1684_dense(), named::n16_qp1684_dense_bootstrap()),
+        (named::n16_qp1714_dense(), BootstrapParameters::default()),
         (
             named::toy_with(12, 10).unwrap(),
             BootstrapParameters::with_eval_mod(EvalMod::Arcsine { degree: 5 }),
@@ -31,7 +31,7 @@ fn named_sets_need_what_the_oracle_says() {
     ];
     for (parameters, bootstrap) in sets {
         check_parameters(&parameters, parameters.is_insecure());
-        let machine = Machine {
+        let target = Target {
             parameters: parameters.literal(),
             bootstrap: &bootstrap,
         };
@@ -43,23 +43,23 @@ fn named_sets_need_what_the_oracle_says() {
                 };
                 needs.push(KeyNeed::Bootstrap { log_slots, variant });
                 let found = required(&parameters, &bootstrap, needs.iter().copied()).unwrap();
-                check_keys(machine, &found, &machine.keys(needs));
+                check_keys(target, &found, &target.keys(needs));
             }
         }
     }
 }
 
-/// The keys of set B for a few operations, edited.
+/// The keys of `N16_QP1714_DENSE` for a few operations, edited.
 fn edited(edit: impl FnOnce(&mut Vec<KeyUse>)) {
-    let (parameters, bootstrap) = (named::set_b(), BootstrapParameters::default());
-    let machine = Machine {
+    let (parameters, bootstrap) = (named::n16_qp1714_dense(), BootstrapParameters::default());
+    let target = Target {
         parameters: parameters.literal(),
         bootstrap: &bootstrap,
     };
     let needs = needs(&parameters);
     let mut found = required(&parameters, &bootstrap, needs.iter().copied()).unwrap();
     edit(&mut found);
-    check_keys(machine, &found, &machine.keys(needs));
+    check_keys(target, &found, &target.keys(needs));
 }
 
 #[test]
@@ -85,5 +85,5 @@ fn a_key_too_many_is_noticed() {
 #[test]
 #[should_panic(expected = "marked insecure")]
 fn a_wrong_mark_is_noticed() {
-    check_parameters(&named::set_b(), true);
+    check_parameters(&named::n16_qp1714_dense(), true);
 }

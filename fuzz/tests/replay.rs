@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use heddle_fuzz::mutate::{havoc, mutate};
+use heddle_fuzz::mutate::mutate;
+use heddle_fuzz::plain::havoc;
 use heddle_fuzz::rng::Rng;
 use heddle_fuzz::targets::{Target, named};
 

@@ -1,5 +1,5 @@
-//! The third stage: the levelled CKKS schedule, the operations that the encrypted machine executes
-//! in the order of their ids.
+//! The third stage: the levelled CKKS schedule, the operations that the runtime executes in the
+//! order of their ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{Graph, ValueId};
 use crate::linear::{LinearMap, ProductPhase};
 use crate::slot::Chebyshev;
+
+mod target;
+
+pub use target::Target;
 
 /// The type of a ciphertext.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,18 +127,18 @@ pub enum Op {
     /// The encrypted image.
     Input,
     /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
-    /// scale. The result holds the shares of the map's sums, see [`LinearMap::log_shares`]. The diagonals are encoded at the scale that is the quotient of the result's and the
-    /// operands'.
+    /// scale. The result holds the shares of the map's sums, see [`LinearMap::log_shares`]. The
+    /// diagonals are encoded at the scale that is the quotient of the result's and the operands'.
     LinearTransform {
         /// Which map.
         map: LinearMapId,
         /// The rotations, one entry for every term.
         steps: Vec<TransformSteps>,
     },
-    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of a part of a convolution, multiplexed parallel or SISO,
-    /// not rescaled; one operand per plaintext, all at one level and scale. The plaintexts fill the
-    /// result's slots, or those of an operand that has more, and are encoded at the scale that is the
-    /// quotient of the result's and the operands'.
+    /// `Σᵢ xᵢ·wᵢ` over the plaintexts `wᵢ` of one phase of a convolution, multiplexed parallel or
+    /// SISO, not rescaled; one operand per plaintext, all at one level and scale. The plaintexts
+    /// fill the result's slots, or those of an operand that has more, and are encoded at the scale
+    /// that is the quotient of the result's and the operands'.
     MultiplyAccumulate {
         /// Which convolution.
         map: LinearMapId,
@@ -187,7 +191,7 @@ pub struct Schedule {
     pub polynomials: Vec<Chebyshev>,
 }
 
-/// How likely a bootstrap's modular reduction fails, see [`heddle_params::failure`].
+/// How likely the modular reduction of a bootstrap fails, see [`heddle_params::failure`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FailureProbability {
     /// log2 of the probability of the bootstrap that is likeliest to fail.
@@ -209,7 +213,7 @@ impl fmt::Display for FailureProbability {
 }
 
 impl Schedule {
-    /// For every operation, the values that nobody needs after it, ascending.
+    /// For every operation, the values that are not needed after it, ascending.
     pub fn frees(&self) -> Vec<Vec<ValueId>> {
         let mut frees = vec![Vec::new(); self.graph.len()];
         for (index, last) in self.graph.last_uses().into_iter().enumerate() {
@@ -220,8 +224,8 @@ impl Schedule {
         frees
     }
 
-    /// Whether an addition halves the period of its operands: it adds a value and its rotation by half of
-    /// its slots.
+    /// Whether an addition halves the period of its operands: it adds a value and its rotation by
+    /// half of its slots.
     pub fn halves_period(&self, value: ValueId) -> bool {
         let graph = &self.graph;
         let [x, y] = graph.operands(value)[..] else {
@@ -245,8 +249,8 @@ impl Schedule {
         self.polynomials.get(id.0 as usize)
     }
 
-    /// The probability that a bootstrap fails, at worst and in a whole inference; `None` without bootstraps. The
-    /// bootstrapping parameters have passed their check.
+    /// The probability that a bootstrap fails, at worst and in a whole inference; `None` without
+    /// bootstraps. The bootstrapping parameters have passed their check.
     pub fn failure(
         &self,
         parameters: &Parameters,

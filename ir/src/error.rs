@@ -58,7 +58,7 @@ pub enum Error {
         message: String,
     },
     /// A file's parameters are malformed or weaker than what is accepted.
-    #[error("`{file}`: {source}")]
+    #[error("`{file}`: {source}{}", acknowledgement(source))]
     Refused {
         /// The file's name.
         file: String,
@@ -89,4 +89,15 @@ pub enum Error {
         /// What to do.
         help: String,
     },
+}
+
+/// How a person acknowledges parameters below 128 bits, as the end of the error's help line.
+fn acknowledgement(error: &heddle_params::Error) -> &'static str {
+    match error {
+        heddle_params::Error::Insecure { .. }
+        | heddle_params::Error::InsecureEncapsulation { .. } => {
+            ", on the command line with `--insecure`"
+        }
+        _ => "",
+    }
 }

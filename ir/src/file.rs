@@ -13,7 +13,7 @@
 //! not malice.
 
 mod outputs;
-mod parts;
+mod partial;
 mod place;
 mod regular;
 #[cfg(all(unix, feature = "signals"))]
@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::printable;
 
 pub use outputs::{Content, Outputs, Overwrite};
-pub use parts::remove_unfinished;
+pub use partial::remove_unfinished;
 pub use regular::{MAX_TEXT, open_regular, read_regular, read_text};
 pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 
@@ -89,7 +89,7 @@ impl Kind {
     }
 
     /// How to get a sound file of this kind.
-    fn mend(self) -> &'static str {
+    fn remedy(self) -> &'static str {
         match self {
             Self::Plan | Self::ClientPlan => "make the plan again with `heddlec`",
             Self::SecretKey | Self::PublicKey | Self::EvaluationKeys => {
@@ -192,7 +192,7 @@ impl<W: Write> BlockWriter<W> {
         self.write_checked(&[&(bytes.len() as u32).to_le_bytes(), bytes])
     }
 
-    /// Writes any number of bytes as as many blocks as it takes.
+    /// Writes any number of bytes, in as many blocks as needed.
     ///
     /// # Errors
     /// If writing fails.
@@ -264,10 +264,10 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
     let kind = Kind::of_code(code);
     if version != VERSION {
         let what = kind.map_or("file".to_owned(), |kind| kind.to_string());
-        let mend = kind.map_or("make it again", Kind::mend);
+        let remedy = kind.map_or("make it again", Kind::remedy);
         return fail(format!(
             "is a {what} of format version {version}, this program reads version {VERSION}\n\
-             help: {mend} of this version"
+             help: {remedy} of this version"
         ));
     }
     let Some(kind) = kind else {
@@ -277,7 +277,7 @@ fn parse_prefix(file: &str, prefix: &[u8; PREFIX]) -> Result<(Kind, usize), Erro
     if len > kind.max_header() {
         return fail(format!(
             "is damaged: its header claims {len} bytes\nhelp: {}",
-            kind.mend()
+            kind.remedy()
         ));
     }
     Ok((kind, len))
@@ -344,9 +344,9 @@ impl<R: Read> BlockReader<R> {
         &self.file
     }
 
-    /// An error that says that the file is damaged, what shows it, and how to mend it.
+    /// An error that says that the file is damaged, what shows it, and how to fix it.
     pub fn damaged(&self, what: &str) -> Error {
-        let message = format!("is damaged: {what}\nhelp: {}", self.kind.mend());
+        let message = format!("is damaged: {what}\nhelp: {}", self.kind.remedy());
         Error::File {
             file: self.file.clone(),
             message,
@@ -354,7 +354,10 @@ impl<R: Read> BlockReader<R> {
     }
 
     fn truncated(&self) -> Error {
-        let message = format!("is cut short\nhelp: copy it again, or {}", self.kind.mend());
+        let message = format!(
+            "is cut short\nhelp: copy it again, or {}",
+            self.kind.remedy()
+        );
         Error::File {
             file: self.file.clone(),
             message,
@@ -394,7 +397,8 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// Appends the next block to `bytes`, or says `false` at the end marker, behind which nothing may follow.
+    /// Appends the next block to `bytes`; `false` at the end marker, after which nothing may
+    /// follow.
     fn next_block_onto(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
         let length = self.read_array::<4>()?;
         let len = u32::from_le_bytes(length) as usize;
@@ -421,7 +425,7 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
-    /// The next block, or `None` at the end marker, behind which nothing may follow.
+    /// The next block, or `None` at the end marker, after which nothing may follow.
     ///
     /// # Errors
     /// [`Error::File`] if the file is cut short or damaged; [`Error::Io`] if reading fails.
@@ -452,8 +456,8 @@ impl<R: Read> BlockReader<R> {
         Ok(bytes)
     }
 
-    /// The next `len` bytes, written by [`BlockWriter::bytes`], in place of what `bytes` held: where many parts are read,
-    /// one buffer serves them all.
+    /// The next `len` bytes, written by [`BlockWriter::bytes`], in place of what `bytes` held:
+    /// where much is read in pieces, one buffer serves them all.
     ///
     /// # Errors
     /// As [`block`](Self::block), and if the blocks do not have `len` bytes.
@@ -479,7 +483,7 @@ impl<R: Read> BlockReader<R> {
         self.finish_ref()
     }
 
-    /// [`finish`](Self::finish), for callers that have more to say of the file.
+    /// [`finish`](Self::finish) for callers that still need the reader to name the file in errors.
     pub(crate) fn finish_ref(&mut self) -> Result<(), Error> {
         match self.next_block()? {
             None => Ok(()),

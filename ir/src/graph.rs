@@ -238,6 +238,15 @@ impl<O: PartialEq, T: PartialEq> PartialEq for Graph<O, T> {
 mod tests {
     use super::*;
 
+    /// Ascending ids are a topological order because nothing refers ahead.
+    #[test]
+    #[should_panic(expected = "operand %1 does not exist yet")]
+    fn an_operand_exists_before_its_user() {
+        let mut graph = Graph::new();
+        let x = graph.add('x', &[], (), "");
+        graph.add('y', &[x, ValueId(1)], (), "");
+    }
+
     #[test]
     fn operands_keep_their_order_and_repeats() {
         let mut graph: Graph<&str, ()> = Graph::new();

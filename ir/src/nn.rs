@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
+use crate::note::Note;
 use crate::printable;
 use crate::weights::Weights;
 
@@ -105,8 +106,8 @@ pub struct Model {
     pub weights: Weights,
     /// Axis order in which the file's input takes an image.
     pub input_order: AxisOrder,
-    /// What import changed or cut, one sentence each, for the user.
-    pub notes: Vec<String>,
+    /// What import changed or cut, for the user.
+    pub notes: Vec<Note>,
 }
 
 /// The weights that `graph` refers to, in their old order; the graph is renumbered to match.
@@ -175,11 +176,8 @@ impl Model {
         for value in self.graph.values() {
             printable::make_line(&mut self.graph.node_mut(value).name);
         }
-        let notes = self.notes.iter_mut();
-        self.weights
-            .names_mut()
-            .chain(notes)
-            .for_each(printable::make_line);
+        self.weights.names_mut().for_each(printable::make_line);
+        self.notes.iter_mut().for_each(Note::make_printable);
     }
 
     /// The logits' value.

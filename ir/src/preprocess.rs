@@ -117,7 +117,8 @@ impl Preprocess {
         Self::parse(name, &text)
     }
 
-    /// The set that a JSON text `{scale, mean, std, channels}` holds; `name` stands for it in errors.
+    /// The set that a JSON text `{scale, mean, std, channels}` holds; `name` stands for it in
+    /// errors.
     ///
     /// # Errors
     /// If it does not hold finite numbers with a positive spread.

@@ -61,6 +61,38 @@ pub fn cell(text: &str) -> Cow<'_, str> {
     clip(text, MAX_CELL)
 }
 
+/// A table of left-aligned columns, two spaces apart, without trailing spaces; a row per line.
+/// Cells that are too wide are cut as [`cell`] does.
+pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let rows: Vec<[Cow<'_, str>; COLUMNS]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|text| cell(text)))
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Bytes in hexadecimal digits, lower case, two each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Makes `text` one line that a terminal shows as it is, as [`line()`] does.
 pub fn make_line(text: &mut String) {
     if let Cow::Owned(escaped) = line(text) {
@@ -73,8 +105,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_plain(c) || matches!(c, '\n' | '\t'))
 }
 
-/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses the
-/// names in it, so messages name files in this way alone.
+/// The name of a file as one line that a terminal shows as it is. Whoever packs an archive chooses
+/// the names in it, so messages name files in this way alone.
 pub fn path(path: &Path) -> String {
     line(&path.to_string_lossy()).into_owned()
 }
@@ -82,6 +114,21 @@ pub fn path(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_align_and_cut() {
+        let rows = [
+            ["name".to_owned(), "x".to_owned()],
+            ["größer".to_owned(), String::new()],
+            ["n".repeat(99), "1".to_owned()],
+        ];
+        let text = table(&rows);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("{:60}  x", "name"));
+        assert_eq!(lines[1], "größer");
+        assert_eq!(lines[2], format!("{}…  1", "n".repeat(59)));
+        assert_eq!(hex(&[0, 10, 255]), "000aff");
+    }
 
     #[test]
     fn terminal_escapes_are_not_printed() {

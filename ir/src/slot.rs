@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use heddle_params::chebyshev;
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
@@ -63,20 +64,12 @@ impl Chebyshev {
 
     /// Multiplicative depth of an evaluation: `⌈log2(degree + 1)⌉`.
     pub fn depth(&self) -> usize {
-        self.coefficients
-            .len()
-            .max(1)
-            .next_power_of_two()
-            .trailing_zeros() as usize
+        chebyshev::depth(self.degree())
     }
 
     /// The value at `x`, by Clenshaw's recurrence.
     pub fn eval(&self, x: f64) -> f64 {
-        let (mut b1, mut b2) = (0.0, 0.0);
-        for coefficient in self.coefficients.iter().skip(1).rev() {
-            (b1, b2) = (coefficient + 2.0 * x * b1 - b2, b1);
-        }
-        self.coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
+        chebyshev::evaluate(&self.coefficients, x)
     }
 }
 

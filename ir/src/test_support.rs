@@ -3,7 +3,9 @@
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::{Parameters, named};
 
-use crate::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
+use crate::ckks::{
+    CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps,
+};
 use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
 use crate::linear::parallel::ParallelConvolution;
@@ -107,8 +109,8 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
     (graph, weights)
 }
 
-/// The target of [`schedule`]: set B's chain at N = 2^10.
-pub(crate) fn target() -> (Parameters, BootstrapParameters) {
+/// The parameters of [`schedule`]: the chain of `N16_QP1714_DENSE` at N = 2^10.
+pub(crate) fn parameters() -> (Parameters, BootstrapParameters) {
     (
         named::toy(10).expect("the toy set exists"),
         BootstrapParameters::default(),
@@ -206,14 +208,14 @@ impl Builder {
     }
 }
 
-/// What the verifier says of a schedule on [`target`], one message a violation.
+/// What the verifier says of a schedule on [`parameters`], one message a violation.
 pub(crate) fn violations(schedule: &Schedule, weights: &Weights) -> Vec<String> {
-    let (parameters, bootstrap) = target();
-    let machine = verify::ckks::Machine {
+    let (parameters, bootstrap) = parameters();
+    let target = Target {
         parameters: &parameters,
         bootstrap: &bootstrap,
     };
-    let violations = verify::ckks::verify(schedule, machine, Some(weights));
+    let violations = verify::ckks::verify(schedule, target, Some(weights));
     violations.iter().map(ToString::to_string).collect()
 }
 
@@ -224,7 +226,7 @@ pub(crate) fn ramp(len: usize, seed: usize) -> Vec<f32> {
         .collect()
 }
 
-/// The schedule of [`slot_graph`] on [`target`], with the weights.
+/// The schedule of [`slot_graph`] on [`parameters`], with the weights.
 pub(crate) fn schedule() -> (Schedule, Weights) {
     let (graph, weights) = slot_graph();
     let linear_maps: Vec<LinearMap> = graph
@@ -245,7 +247,7 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
             giant: (0..diagonals.input_period).step_by(4).collect(),
         }
     };
-    let (parameters, _) = target();
+    let (parameters, _) = parameters();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -298,7 +300,7 @@ pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     (parallel, weights)
 }
 
-/// The schedule of [`parallel_slot_graph`] on [`target`], with the weights.
+/// The schedule of [`parallel_slot_graph`] on [`parameters`], with the weights.
 pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     let (graph, weights) = parallel_slot_graph();
     let node = |value: u32| &graph.node(ValueId(value)).op;
@@ -307,7 +309,7 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         unreachable!("the graph is a convolution and a linear map");
     };
     let convolution = ParallelConvolution::of(map, *slots).expect("the map is a convolution");
-    let (parameters, _) = target();
+    let (parameters, _) = parameters();
     let mut b = Builder {
         parameters,
         graph: Graph::new(),
@@ -376,8 +378,8 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     (schedule, weights)
 }
 
-/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`target`],
-/// with the weights.
+/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`parameters`], with the
+/// weights.
 pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
@@ -408,7 +410,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     };
     let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
     let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
-    let (parameters, _) = target();
+    let (parameters, _) = parameters();
     let n = parameters.n();
     let log_q = (parameters.q()[4] as f64).log2();
     let mut b = Builder {

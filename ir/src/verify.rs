@@ -1,4 +1,4 @@
-//! Verifiers, one for every stage. Each collects everything that is wrong before it answers.
+//! Verifiers, one for every stage. Each collects every violation before it answers.
 
 use std::fmt;
 
@@ -126,7 +126,7 @@ pub fn require(stage: &'static str, violations: &Violations) -> Result<(), Error
     })
 }
 
-/// One input and one output that exists.
+/// Reports a graph without exactly one input and one output that exists.
 fn check_ends<O, T>(
     graph: &Graph<O, T>,
     is_input: impl Fn(&O) -> bool,
@@ -158,7 +158,7 @@ fn check_ends<O, T>(
     }
 }
 
-/// No value that leads nowhere.
+/// Reports values that nobody uses.
 fn check_dead<O, T>(graph: &Graph<O, T>, violations: &mut Violations) {
     for value in graph.values() {
         if graph.users(value).is_empty() && !graph.outputs().contains(&value) {

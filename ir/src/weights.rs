@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::printable;
+
 /// A tensor of the model. Printed as `w3`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WeightId(pub u32);
@@ -62,10 +64,7 @@ impl Tensor {
         for element in &self.data {
             hasher.update(element.to_le_bytes());
         }
-        hasher.finalize()[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        printable::hex(&hasher.finalize()[..4])
     }
 }
 
@@ -144,5 +143,28 @@ impl Weights {
     /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.tensors.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "shape and data disagree")]
+    fn a_tensor_has_as_many_elements_as_its_shape() {
+        Tensor::new("w", vec![2, 3], vec![0.0; 5]);
+    }
+
+    #[test]
+    fn a_reference_to_a_missing_tensor_stays() {
+        let mut weights = Weights::default();
+        weights.push(Tensor::new("unused", vec![1], vec![0.0]));
+        let used = weights.push(Tensor::new("used", vec![1], vec![1.0]));
+        let (mut known, mut missing) = (used, WeightId(9));
+        let kept = weights.referenced(vec![&mut known, &mut missing]);
+        assert_eq!((known, missing), (WeightId(0), WeightId(9)));
+        assert_eq!((kept.len(), &*kept.get(known).name), (1, "used"));
+        assert!(kept.try_get(missing).is_none());
     }
 }

@@ -1,31 +1,101 @@
 //! What executes the operations of a schedule.
 
-use heddle_ir::ckks::{LinearMapId, PolynomialId};
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId};
 use heddle_params::bootstrap::BootstrapVariant;
 
 use crate::Error;
-use crate::executor::Step;
 
 pub mod ckks;
-pub mod clear;
 pub mod noisy;
 
-/// A machine with one method for every operation.
+/// One operation of a schedule, as backends and observers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation<'a> {
+    /// The operation's id, which is that of its result.
+    pub value: ValueId,
+    /// What is computed.
+    pub op: &'a Op,
+    /// The ONNX node that the operation comes from.
+    pub name: &'a str,
+    /// The result's slots, level and scale.
+    pub ty: &'a CiphertextType,
+    /// The type of the first operand; the result's own for the input.
+    pub operand: &'a CiphertextType,
+}
+
+impl Operation<'_> {
+    /// The error of a schedule that contradicts itself at this operation.
+    pub fn contradiction(&self, message: impl Into<String>) -> Error {
+        Error::Schedule {
+            value: self.value,
+            node: self.name.into(),
+            message: message.into(),
+        }
+    }
+
+    /// The engine's error at this operation.
+    pub(crate) fn refused(&self, source: heddle_ckks::Error) -> Error {
+        Error::Operation {
+            value: self.value,
+            node: self.name.into(),
+            source,
+        }
+    }
+}
+
+/// Refuses an input of plain slots that is not one period of the schedule's input.
+///
+/// # Errors
+/// [`Error::Input`] if there are more or fewer slots.
+pub fn check_slots(operation: &Operation<'_>, slots: &[f64]) -> Result<(), Error> {
+    if slots.len() == operation.ty.slots() {
+        return Ok(());
+    }
+    Err(Error::Input {
+        what: "the input".into(),
+        message: format!(
+            "it has {} slots, but the plan's input has {}\nhelp: pack the tensor with the plan's input",
+            slots.len(),
+            operation.ty.slots()
+        ),
+    })
+}
+
+/// Executes operations: one method for every operation of a schedule.
 ///
 /// Operands have the types that the schedule gives them, and results must have that of
-/// [`Step::ty`]. Slot semantics are those of [`heddle_ir::ckks::Op`].
+/// [`Operation::ty`]. Slot semantics are those of [`heddle_ir::ckks::Op`].
 pub trait Backend {
     /// A value of the schedule.
     type Value;
 
-    /// A linear map by its diagonals, one operand a term, or the products of a part of a multiplexed parallel
-    /// convolution, one operand a plaintext; not rescaled.
+    /// The schedule's input, as the caller gives it.
+    ///
+    /// # Errors
+    /// If it does not have the type of the schedule's input: level, scale and slots, as far as a
+    /// value of this backend has them.
+    fn input(&self, operation: &Operation<'_>, input: Self::Value) -> Result<Self::Value, Error>;
+
+    /// A linear map by its diagonals, one operand for each term; not rescaled.
     ///
     /// # Errors
     /// If the backend holds no such map, or the operands do not fit.
     fn linear_transform(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
+        map: LinearMapId,
+        operands: &[&Self::Value],
+    ) -> Result<Self::Value, Error>;
+
+    /// The products of one round of a convolution by products, one operand for each plaintext,
+    /// added up; not rescaled.
+    ///
+    /// # Errors
+    /// As [`Self::linear_transform`].
+    fn multiply_accumulate(
+        &self,
+        operation: &Operation<'_>,
         map: LinearMapId,
         operands: &[&Self::Value],
     ) -> Result<Self::Value, Error>;
@@ -36,7 +106,7 @@ pub trait Backend {
     /// As [`Self::linear_transform`].
     fn add_bias(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         map: LinearMapId,
         x: &Self::Value,
     ) -> Result<Self::Value, Error>;
@@ -45,13 +115,23 @@ pub trait Backend {
     ///
     /// # Errors
     /// If a key is missing.
-    fn rotate(&self, step: &Step<'_>, by: usize, x: &Self::Value) -> Result<Self::Value, Error>;
+    fn rotate(
+        &self,
+        operation: &Operation<'_>,
+        by: usize,
+        x: &Self::Value,
+    ) -> Result<Self::Value, Error>;
 
     /// The sum of two values.
     ///
     /// # Errors
     /// If levels or scales differ.
-    fn add(&self, step: &Step<'_>, x: &Self::Value, y: &Self::Value) -> Result<Self::Value, Error>;
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Self::Value,
+        y: &Self::Value,
+    ) -> Result<Self::Value, Error>;
 
     /// The relinearised product of two values, not rescaled.
     ///
@@ -59,7 +139,7 @@ pub trait Backend {
     /// If levels differ or the key is missing.
     fn multiply(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         x: &Self::Value,
         y: &Self::Value,
     ) -> Result<Self::Value, Error>;
@@ -68,13 +148,13 @@ pub trait Backend {
     ///
     /// # Errors
     /// If no level is left.
-    fn rescale(&self, step: &Step<'_>, x: &Self::Value) -> Result<Self::Value, Error>;
+    fn rescale(&self, operation: &Operation<'_>, x: &Self::Value) -> Result<Self::Value, Error>;
 
     /// Drops to the level of the result.
     ///
     /// # Errors
     /// If the operand's level is lower.
-    fn drop_level(&self, step: &Step<'_>, x: &Self::Value) -> Result<Self::Value, Error>;
+    fn drop_level(&self, operation: &Operation<'_>, x: &Self::Value) -> Result<Self::Value, Error>;
 
     /// Evaluates a polynomial slot by slot.
     ///
@@ -82,7 +162,7 @@ pub trait Backend {
     /// If levels do not suffice or the key is missing.
     fn polynomial(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         polynomial: PolynomialId,
         x: &Self::Value,
     ) -> Result<Self::Value, Error>;
@@ -93,39 +173,56 @@ pub trait Backend {
     /// If a key is missing.
     fn bootstrap(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         variant: BootstrapVariant,
         x: &Self::Value,
     ) -> Result<Self::Value, Error>;
 
-    /// [`linear_transform`](Self::linear_transform) at `step` and the rescale at `rescale` that alone takes its
-    /// result. A backend that can do both in one division does so.
+    /// [`linear_transform`](Self::linear_transform) at `operation`, and the rescale at `rescale`
+    /// that alone takes its result. A backend that can do both in one division does so.
     ///
     /// # Errors
-    /// As the two.
+    /// As the two methods.
     fn linear_transform_rescaled(
         &self,
-        step: &Step<'_>,
-        rescale: &Step<'_>,
+        operation: &Operation<'_>,
+        rescale: &Operation<'_>,
         map: LinearMapId,
         operands: &[&Self::Value],
     ) -> Result<Self::Value, Error> {
-        let sum = self.linear_transform(step, map, operands)?;
+        let sum = self.linear_transform(operation, map, operands)?;
         self.rescale(rescale, &sum)
     }
 
-    /// [`multiply`](Self::multiply) at `step` and the rescale at `rescale` that alone takes its result.
+    /// [`multiply_accumulate`](Self::multiply_accumulate) at `operation`, and the rescale at
+    /// `rescale` that alone takes its result.
     ///
     /// # Errors
-    /// As the two.
+    /// As the two methods.
+    fn multiply_accumulate_rescaled(
+        &self,
+        operation: &Operation<'_>,
+        rescale: &Operation<'_>,
+        map: LinearMapId,
+        operands: &[&Self::Value],
+    ) -> Result<Self::Value, Error> {
+        let sum = self.multiply_accumulate(operation, map, operands)?;
+        self.rescale(rescale, &sum)
+    }
+
+    /// [`multiply`](Self::multiply) at `operation`, and the rescale at `rescale` that alone takes
+    /// its result.
+    ///
+    /// # Errors
+    /// As the two methods.
     fn multiply_rescaled(
         &self,
-        step: &Step<'_>,
-        rescale: &Step<'_>,
+        operation: &Operation<'_>,
+        rescale: &Operation<'_>,
         x: &Self::Value,
         y: &Self::Value,
     ) -> Result<Self::Value, Error> {
-        let product = self.multiply(step, x, y)?;
+        let product = self.multiply(operation, x, y)?;
         self.rescale(rescale, &product)
     }
 }

@@ -1,30 +1,31 @@
-//! What only the holder of the secret key does: key generation, encryption, decryption. And what the
-//! holder of a public key does: encryption.
+//! What a client does. The holder of the secret key makes keys, encrypts and decrypts; the holder
+//! of a public key encrypts.
 
+use std::fmt;
 use std::sync::Arc;
 
-use heddle_ckks::ciphertext::Plaintext;
-use heddle_ckks::encode::Encoder;
-use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
-use heddle_ckks::keys::{EvaluationKeys, KeyGenerator, KeySwitchKey, PublicKey, SecretKey};
+use heddle_ckks::{
+    Decryptor, Encoder, Encryptor, EvaluationKeys, KeyGenerator, KeySwitchKey, Plaintext,
+    PublicKey, SecretEncryptor, SecretKey,
+};
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::message::{
     EncryptedAnswer, EncryptedImage, FreshCiphertext, ServerKeys, mismatch, same_key,
 };
+use crate::observer::{Activity, Observed, Observer};
 use crate::packing::{class_of, pack, unpack};
-use crate::progress::{Progress, Show};
 use crate::protocol::{KeyId, Protocol};
 
-mod share;
+mod disclosure;
 
-pub use share::{SHARED_BITS, Share};
+pub use disclosure::{DISCLOSED_BITS, Disclosure};
 
 /// Most bytes that evaluation keys may take.
 ///
-/// Which keys a plan needs is up to whoever made it, so that a hostile plan could fill the client's
-/// disk or memory.
+/// The maker of a plan decides which keys it needs: a hostile plan could fill the client's disk or
+/// memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyLimit(pub u64);
 
@@ -35,12 +36,18 @@ impl Default for KeyLimit {
     }
 }
 
-/// A public encryption key with its id: it encrypts images and opens nothing.
+/// A public encryption key with its id: it encrypts images and decrypts nothing.
 #[derive(Clone)]
 pub struct ImageKey {
     protocol: Arc<Protocol>,
     public: Arc<PublicKey>,
     id: KeyId,
+}
+
+impl fmt::Debug for ImageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ImageKey").field(&self.id).finish()
+    }
 }
 
 impl ImageKey {
@@ -104,10 +111,17 @@ fn encode(protocol: &Protocol, name: &str, tensor: &[f32]) -> Result<Plaintext, 
 pub struct Client {
     protocol: Arc<Protocol>,
     secret: SecretKey,
-    /// What the id is the digest of; at the level of the plan's input where the key is fresh, at
-    /// level 0 where it was read from a file.
+    /// The id is the digest of this key. It is at the level of the plan's input where the secret
+    /// key is fresh, at level 0 where that was read from a file.
     public: PublicKey,
     id: KeyId,
+}
+
+impl fmt::Debug for Client {
+    /// Nothing of the secret is shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.id).finish()
+    }
 }
 
 impl Client {
@@ -173,8 +187,7 @@ impl Client {
         self.public.drop_to(0)
     }
 
-    /// The public encryption key; `None` for a client whose secret key was read from a file, since
-    /// the public key is made with the secret one.
+    /// The public encryption key; `None` for a client whose secret key was read from a file.
     pub fn image_key(&self) -> Option<ImageKey> {
         ImageKey::new(&self.protocol, self.public.clone()).ok()
     }
@@ -205,15 +218,15 @@ impl Client {
     pub fn generate_keys(
         &self,
         limit: KeyLimit,
-        show: Show,
+        observer: &dyn Observer,
         mut sink: impl FnMut(KeySwitchKey) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (count, _) = Self::key_count_and_bytes(&self.protocol, limit)?;
-        let progress = Progress::new("making evaluation keys", count, show);
+        let observed = Observed::begin(observer, Activity::MakingKeys, count);
         KeyGenerator::new(self.protocol.context(), &self.secret)?.generate_each(
             self.protocol.keys(),
             |key| {
-                progress.step();
+                observed.advance();
                 sink(key)
             },
         )
@@ -223,9 +236,13 @@ impl Client {
     ///
     /// # Errors
     /// As [`generate_keys`](Self::generate_keys).
-    pub fn server_keys(&self, limit: KeyLimit, show: Show) -> Result<ServerKeys, Error> {
+    pub fn server_keys(
+        &self,
+        limit: KeyLimit,
+        observer: &dyn Observer,
+    ) -> Result<ServerKeys, Error> {
         let mut keys = EvaluationKeys::new();
-        self.generate_keys(limit, show, |key| {
+        self.generate_keys(limit, observer, |key| {
             keys.insert(key);
             Ok(())
         })?;
@@ -248,14 +265,18 @@ impl Client {
 
     /// Decrypts an answer: one number for every class, logits or probabilities.
     ///
-    /// An answer that is out of the plan's range is refused before any number of it is known: what
-    /// an active server crafts, and what wrong evaluation keys give, is of the size of the modulus.
-    /// The refusal itself tells whoever learns of it one bit.
+    /// An answer out of the plan's range is refused before any number of it is known: what an
+    /// active server crafts, and what wrong evaluation keys give, is of the size of the modulus.
+    /// The refusal itself discloses one bit to whoever learns of it.
     ///
     /// # Errors
     /// If the answer belongs to another key, does not have the plan's output type, or is out of
     /// range.
-    pub fn decrypt(&self, answer: &EncryptedAnswer, share: Share) -> Result<Vec<f64>, Error> {
+    pub fn decrypt(
+        &self,
+        answer: &EncryptedAnswer,
+        disclosure: Disclosure,
+    ) -> Result<Vec<f64>, Error> {
         same_key(("the secret key", self.id), ("the answer", answer.key))?;
         let output = &self.protocol.plan().output;
         if let Some(message) = mismatch(&answer.ciphertext, &output.ciphertext) {
@@ -269,14 +290,14 @@ impl Client {
         ciphertext.set_scale(output.ciphertext.scale());
         let decryptor = Decryptor::new(self.protocol.context(), &self.secret);
         let slots = decryptor.decrypt(&ciphertext)?;
-        share::check_range(&slots)?;
+        disclosure::check_range(&slots)?;
         let mut real = Zeroizing::new(Vec::with_capacity(slots.len()));
         real.extend(slots.iter().map(|slot| slot.re));
         let mut values = unpack(&output.packing, &real)?;
-        if let Share::Noisy { bits } = share {
+        if let Disclosure::Noisy { bits } = disclosure {
             let context = self.protocol.context();
-            let key = share::noise_key(&self.secret, context, &ciphertext, bits)?;
-            share::add_noise(&mut values, output.packing.range, bits, key);
+            let key = disclosure::noise_key(&self.secret, context, &ciphertext, bits)?;
+            disclosure::add_noise(&mut values, output.packing.range, bits, key);
         }
         Ok(values)
     }
@@ -286,6 +307,6 @@ impl Client {
     /// # Errors
     /// As [`decrypt`](Self::decrypt).
     pub fn classify(&self, answer: &EncryptedAnswer) -> Result<usize, Error> {
-        Ok(class_of(&self.decrypt(answer, Share::Private)?))
+        Ok(class_of(&self.decrypt(answer, Disclosure::Private)?))
     }
 }

@@ -8,7 +8,7 @@ use crate::protocol::KeyId;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file of the plan's, key's or ciphertext's framing is wrong, or a weight does not fit.
+    /// The framing of a plan, key or ciphertext file is wrong, or a weight does not fit.
     #[error(transparent)]
     Ir(#[from] heddle_ir::Error),
     /// The parameters of a plan are refused.
@@ -24,7 +24,7 @@ pub enum Error {
         value: ValueId,
         /// The ONNX node it comes from.
         node: String,
-        /// The engine's answer.
+        /// The engine's error.
         source: heddle_ckks::Error,
     },
     /// The schedule contradicts itself.
@@ -48,7 +48,7 @@ pub enum Error {
         found: String,
         /// First digits of the plan's digest.
         expected: String,
-        /// The mend.
+        /// How to fix it.
         help: &'static str,
     },
     /// Two things that belong to different secret keys.
@@ -57,16 +57,16 @@ pub enum Error {
          ciphertexts of one `heddle keygen`; `heddle inspect FILE` shows the key of each"
     )]
     OtherKey {
-        /// The one.
+        /// One of them.
         left: String,
         /// Its key.
         left_key: KeyId,
-        /// The other.
+        /// The other one.
         right: String,
         /// Its key.
         right_key: KeyId,
     },
-    /// An answer that is none.
+    /// An answer is out of the plan's range.
     #[error(
         "the answer is out of the plan's range: it is no answer of this plan to an image encrypted with this key\n\
          help: ask the server to run the plan again with the evaluation keys of this secret key; for images unlike \
@@ -94,7 +94,7 @@ pub enum Error {
         file: String,
         /// What is wrong.
         message: String,
-        /// The mend.
+        /// How to fix it.
         help: String,
     },
     /// A memory limit is below what the plan needs.
@@ -121,20 +121,12 @@ pub enum Error {
         /// What is wrong and what to do.
         message: String,
     },
-    /// An image cannot be read.
-    #[cfg(feature = "client")]
-    #[error(transparent)]
-    Image(#[from] heddle_frontends::image::Error),
-    /// The reference model cannot be imported.
-    #[cfg(feature = "client")]
-    #[error(transparent)]
-    Model(#[from] heddle_frontends::Error),
     /// Reading or writing failed.
     #[error("`{file}`: {source}")]
     Io {
         /// The file's name.
         file: String,
-        /// The system's answer.
+        /// The system's error.
         source: std::io::Error,
     },
 }

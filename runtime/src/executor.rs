@@ -3,39 +3,25 @@
 use std::time::{Duration, Instant};
 
 use heddle_ir::ValueId;
-use heddle_ir::ckks::{CiphertextType, Op, Schedule};
+use heddle_ir::ckks::{Op, Schedule};
 
 use crate::Error;
-use crate::backend::Backend;
-
-/// One operation of a schedule, as backends and observers see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a> {
-    /// The operation's id, which is that of its result.
-    pub value: ValueId,
-    /// What is computed.
-    pub op: &'a Op,
-    /// The ONNX node that the operation comes from.
-    pub name: &'a str,
-    /// The result's slots, level and scale.
-    pub ty: &'a CiphertextType,
-    /// The type of the first operand; the result's own for the input.
-    pub operand: &'a CiphertextType,
-}
+use crate::backend::{Backend, Operation};
 
 /// Runs a schedule on one input and returns its outputs.
 ///
-/// `observe` is called after each operation with the time that it took; a rescale that the backend does in one with
-/// the operation before takes none. A value is dropped after its last use, so that memory follows the schedule's
-/// lifetimes.
+/// `observe` is called after each operation with the time that it took. A rescale that the backend
+/// does together with the operation before it takes no time of its own. A value is dropped after
+/// its last use.
 ///
 /// # Errors
-/// What the backend refuses, or a schedule whose operations lack operands.
+/// If the input does not have the type of the schedule's input, the backend refuses an operation,
+/// or an operation of the schedule lacks operands.
 pub fn execute<B: Backend>(
     schedule: &Schedule,
     backend: &B,
     input: B::Value,
-    observe: &mut dyn FnMut(&Step<'_>, Duration),
+    observe: &mut dyn FnMut(&Operation<'_>, Duration),
 ) -> Result<Vec<B::Value>, Error> {
     let graph = &schedule.graph;
     let frees = schedule.frees();
@@ -43,73 +29,80 @@ pub fn execute<B: Backend>(
     let mut values: Vec<Option<B::Value>> = Vec::new();
     values.resize_with(graph.len(), || None);
     for value in graph.values() {
-        let step = step_of(schedule, value);
+        let operation = operation_at(schedule, value);
         let started = Instant::now();
-        // A rescale may have been done with the operation before it.
+        // The operation may be a rescale that was done together with the one before it.
         if values[value.index()].is_none() {
-            let rescale = following_rescale(schedule, value);
-            let operands = graph.operands(value);
-            let mut present = Vec::with_capacity(operands.len());
-            for id in &operands {
-                let live = values[id.index()].as_ref();
-                present.push(live.ok_or_else(|| malformed(&step, &format!("{id} is not alive")))?);
-            }
-            let (holder, result) = match (step.op, present.as_slice(), rescale) {
-                (Op::Input, [], _) => {
+            let (holder, result) = match operation.op {
+                Op::Input if graph.operands(value).is_empty() => {
                     let input = input.take();
-                    (
-                        value,
-                        input.ok_or_else(|| malformed(&step, "there is a second input"))?,
-                    )
+                    let input =
+                        input.ok_or_else(|| operation.contradiction("there is a second input"))?;
+                    (value, backend.input(&operation, input)?)
                 }
-                (
-                    Op::LinearTransform { map, .. } | Op::MultiplyAccumulate { map, .. },
-                    [_, ..],
-                    Some(rescale),
-                ) => {
-                    let then = step_of(schedule, rescale);
-                    (
-                        rescale,
-                        backend.linear_transform_rescaled(&step, &then, *map, &present)?,
-                    )
-                }
-                (Op::Multiply, [x, y], Some(rescale)) => {
-                    let then = step_of(schedule, rescale);
-                    (rescale, backend.multiply_rescaled(&step, &then, x, y)?)
-                }
-                (_, operands, _) => (value, apply(&step, backend, operands)?),
+                _ => compute(schedule, backend, &operation, &values)?,
             };
             values[holder.index()] = Some(result);
         }
         for freed in &frees[value.index()] {
             values[freed.index()] = None;
         }
-        observe(&step, started.elapsed());
+        observe(&operation, started.elapsed());
     }
-    graph
-        .outputs()
-        .iter()
+    let outputs = graph.outputs().iter();
+    outputs
         .map(|output| {
-            values
-                .get_mut(output.index())
-                .and_then(Option::take)
-                .ok_or_else(|| Error::Schedule {
-                    value: *output,
-                    node: String::new(),
-                    message: "the output is not among the values".into(),
-                })
+            let value = values.get_mut(output.index()).and_then(Option::take);
+            value.ok_or_else(|| Error::Schedule {
+                value: *output,
+                node: String::new(),
+                message: "the output is not among the values".into(),
+            })
         })
         .collect()
 }
 
-fn step_of(schedule: &Schedule, value: ValueId) -> Step<'_> {
+/// Computes an operation, together with the rescale that follows it where the backend does both in
+/// one. Returns the result and the value that it belongs to.
+fn compute<B: Backend>(
+    schedule: &Schedule,
+    backend: &B,
+    operation: &Operation<'_>,
+    values: &[Option<B::Value>],
+) -> Result<(ValueId, B::Value), Error> {
+    let ids = schedule.graph.operands(operation.value);
+    let mut operands = Vec::with_capacity(ids.len());
+    for id in ids {
+        let live = values[id.index()].as_ref();
+        operands.push(live.ok_or_else(|| operation.contradiction(format!("{id} is not alive")))?);
+    }
+    let operands = operands.as_slice();
+    let following = following_rescale(schedule, operation.value);
+    let following = following.map(|rescale| operation_at(schedule, rescale));
+    if let Some(rescale) = &following {
+        let result = match (operation.op, operands) {
+            (Op::LinearTransform { map, .. }, [_, ..]) => {
+                backend.linear_transform_rescaled(operation, rescale, *map, operands)?
+            }
+            (Op::MultiplyAccumulate { map, .. }, [_, ..]) => {
+                backend.multiply_accumulate_rescaled(operation, rescale, *map, operands)?
+            }
+            (Op::Multiply, [x, y]) => backend.multiply_rescaled(operation, rescale, x, y)?,
+            _ => return Ok((operation.value, apply(operation, backend, operands)?)),
+        };
+        return Ok((rescale.value, result));
+    }
+    Ok((operation.value, apply(operation, backend, operands)?))
+}
+
+fn operation_at(schedule: &Schedule, value: ValueId) -> Operation<'_> {
     let graph = &schedule.graph;
     let node = graph.node(value);
     let operand = graph
         .operands(value)
         .first()
         .map_or(&node.ty, |operand| graph.ty(*operand));
-    Step {
+    Operation {
         value,
         op: &node.op,
         name: &node.name,
@@ -118,7 +111,7 @@ fn step_of(schedule: &Schedule, value: ValueId) -> Step<'_> {
     }
 }
 
-/// The rescale that comes right after `value` and is all that uses it.
+/// The rescale that comes right after `value` and is its only user.
 fn following_rescale(schedule: &Schedule, value: ValueId) -> Option<ValueId> {
     let graph = &schedule.graph;
     let next = ValueId(value.0 + 1);
@@ -127,33 +120,25 @@ fn following_rescale(schedule: &Schedule, value: ValueId) -> Option<ValueId> {
 }
 
 fn apply<B: Backend>(
-    step: &Step<'_>,
+    operation: &Operation<'_>,
     backend: &B,
     operands: &[&B::Value],
 ) -> Result<B::Value, Error> {
-    match (step.op, operands) {
-        (Op::LinearTransform { map, .. } | Op::MultiplyAccumulate { map, .. }, [_, ..]) => {
-            backend.linear_transform(step, *map, operands)
+    match (operation.op, operands) {
+        (Op::LinearTransform { map, .. }, [_, ..]) => {
+            backend.linear_transform(operation, *map, operands)
         }
-        (Op::AddBias { map }, [x]) => backend.add_bias(step, *map, x),
-        (Op::Rotate { by }, [x]) => backend.rotate(step, *by, x),
-        (Op::Add, [x, y]) => backend.add(step, x, y),
-        (Op::Multiply, [x, y]) => backend.multiply(step, x, y),
-        (Op::Rescale, [x]) => backend.rescale(step, x),
-        (Op::DropLevel, [x]) => backend.drop_level(step, x),
-        (Op::Polynomial { polynomial }, [x]) => backend.polynomial(step, *polynomial, x),
-        (Op::Bootstrap { variant }, [x]) => backend.bootstrap(step, *variant, x),
-        _ => Err(malformed(
-            step,
-            &format!("it has {} operands", operands.len()),
-        )),
-    }
-}
-
-fn malformed(step: &Step<'_>, message: &str) -> Error {
-    Error::Schedule {
-        value: step.value,
-        node: step.name.into(),
-        message: message.into(),
+        (Op::MultiplyAccumulate { map, .. }, [_, ..]) => {
+            backend.multiply_accumulate(operation, *map, operands)
+        }
+        (Op::AddBias { map }, [x]) => backend.add_bias(operation, *map, x),
+        (Op::Rotate { by }, [x]) => backend.rotate(operation, *by, x),
+        (Op::Add, [x, y]) => backend.add(operation, x, y),
+        (Op::Multiply, [x, y]) => backend.multiply(operation, x, y),
+        (Op::Rescale, [x]) => backend.rescale(operation, x),
+        (Op::DropLevel, [x]) => backend.drop_level(operation, x),
+        (Op::Polynomial { polynomial }, [x]) => backend.polynomial(operation, *polynomial, x),
+        (Op::Bootstrap { variant }, [x]) => backend.bootstrap(operation, *variant, x),
+        _ => Err(operation.contradiction(format!("it has {} operands", operands.len()))),
     }
 }

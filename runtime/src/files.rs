@@ -1,8 +1,9 @@
 //! The files of clients and servers: keys and ciphertexts.
 //!
-//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an end mark. Each names the
-//! digest of the client plan that it was made for and the id of the secret key that it was made with, and is refused by
-//! any other. A file appears under its name only when it is complete.
+//! All share the framing of [`heddle_ir::file`]: kind, version, a header, checksummed blocks, an
+//! end mark. Each names the client plan that it was made for, by its digest, and the secret key that
+//! it was made with, by its id; it is refused for any other. A file appears under its name only when
+//! it is complete.
 
 pub mod ciphertext;
 pub mod keys;
@@ -39,7 +40,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// What belongs to a plan and a key.
+    /// The header part of a file for this plan and key.
     pub fn of(protocol: &Protocol, key: KeyId) -> Self {
         let plan = protocol.plan();
         Self {
@@ -51,7 +52,8 @@ impl Artifact {
         }
     }
 
-    /// Refuses a file that was made for another plan, or that contradicts the plan; returns the key's id.
+    /// Refuses a file that was made for another plan, or that contradicts the plan; returns the
+    /// key's id.
     fn check(&self, path: &Path, protocol: &Protocol, help: &'static str) -> Result<KeyId, Error> {
         let expected = protocol.digest();
         if self.plan_digest != expected {
@@ -71,7 +73,7 @@ impl Artifact {
         Ok(key)
     }
 
-    /// The parameters that the header states, for whoever has no plan at hand.
+    /// The parameters that the header states, for a reader without the plan.
     ///
     /// # Errors
     /// If they do not parse, are malformed or weaker than what is accepted.
@@ -105,7 +107,7 @@ pub(crate) fn content(path: &Path, message: impl Into<String>, help: impl Into<S
 type Writer<'a> = BlockWriter<&'a mut Staged>;
 type Reader = BlockReader<BufReader<File>>;
 
-/// Writes a file of blocks that gets its name when the caller commits it.
+/// Writes a file of blocks. It gets its name when the caller commits it.
 fn stage(
     path: &Path,
     (access, existing): (Access, Existing),

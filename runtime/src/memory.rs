@@ -1,11 +1,12 @@
-//! How much memory a server takes, and how it makes do with less.
+//! How much memory a server takes, and how it works with less.
 //!
-//! Keys must be in memory, and so must what the largest operation works on. Under a limit the bootstraps' transforms are
-//! kept as integers, and what is left goes to encoded weights; those that find no place are encoded again at every use.
+//! Keys must be in memory, and so must what the largest operation works on. Under a limit, the
+//! transforms of bootstraps are kept as integers, and what is left goes to encoded weights. Weights
+//! that do not fit are encoded again at every use.
 
 use heddle_ckks::Context;
-use heddle_ckks::buffer::{POOL_LIMIT, set_pool_limit};
-use heddle_ckks::eval::linear::GROUP_BYTES;
+use heddle_ckks::buffer::POOL_LIMIT;
+use heddle_ckks::circuits::linear::GROUP_BYTES;
 
 use crate::Error;
 
@@ -19,40 +20,45 @@ pub enum Memory {
     AtMost(u64),
 }
 
-/// Polynomials over the whole chain, the special primes included, that the largest operation works on, those between
-/// uses included: CoeffToSlot with the partial sums of its giant steps.
+/// Polynomials over the whole chain, special primes included, that the largest operation works on:
+/// CoeffToSlot with the partial sums of its giant rotations. Unused buffers count too.
 const WORKING: u64 = 50;
 
-/// The program itself, its tables, the plan, and what buffers are rounded up by; measured.
+/// Bytes of the program, its tables, the plan, and the rounding of buffer sizes; measured.
 const FIXED: u64 = 700 << 20;
 
-/// The bytes that a limit leaves to encoded weights.
-pub(crate) struct Room {
+/// How a server's memory is divided: what encoded weights may take, and what the engine's pool of
+/// unused buffers may hold.
+pub(crate) struct Budget {
     left: Option<u64>,
+    pool: usize,
 }
 
 impl Memory {
-    /// Divides the memory among what must be there, `keys` and `transforms` bytes of it, and the rest, and bounds the
-    /// engine's pool of buffers accordingly. The largest linear map takes `largest_map` bytes encoded.
+    /// Divides the memory among what must be there, `keys` and `transforms` bytes of it, and the
+    /// encoded weights. The largest linear map takes `largest_map` bytes encoded.
     ///
     /// # Errors
     /// [`Error::Memory`] when the limit is below what must be there.
-    pub(crate) fn room(
+    pub(crate) fn budget(
         self,
         context: &Context,
         keys: u64,
         transforms: u64,
         largest_map: u64,
-    ) -> Result<Room, Error> {
+    ) -> Result<Budget, Error> {
         let Self::AtMost(limit) = self else {
-            set_pool_limit(POOL_LIMIT);
-            return Ok(Room { left: None });
+            return Ok(Budget {
+                left: None,
+                pool: POOL_LIMIT,
+            });
         };
         let parameters = context.parameters();
         let limbs = parameters.q().len() + parameters.p().len();
         let polynomial = (8 * limbs * context.n()) as u64;
-        // A map without a place is made for each use, and of its diagonals, two of which are kept as one, those of one
-        // group are transformed in every thread. Its sums are at lower levels than a bootstrap's.
+        // A map that does not fit is encoded at each use. Every thread then transforms the
+        // diagonals of one group; two diagonals are kept as one. The sums of a map are at lower
+        // levels than those of a bootstrap.
         let transformed = (2 * largest_map).min(GROUP_BYTES as u64);
         let map = largest_map + transformed * rayon::current_num_threads() as u64;
         let working = (WORKING * polynomial).max(WORKING / 2 * polynomial + map);
@@ -65,14 +71,16 @@ impl Memory {
                 transforms,
             });
         };
-        // Less would have common sizes come from the system again and again.
-        set_pool_limit((working / 4) as usize);
-        Ok(Room { left: Some(left) })
+        Ok(Budget {
+            left: Some(left),
+            // With a smaller pool, buffers of common sizes come from the system each time.
+            pool: (working / 4) as usize,
+        })
     }
 }
 
-impl Room {
-    /// Whether so many bytes still have a place, which they then take.
+impl Budget {
+    /// Whether so many bytes still fit; they are taken if they do.
     pub(crate) fn take(&mut self, bytes: u64) -> bool {
         let Some(left) = &mut self.left else {
             return true;
@@ -83,27 +91,11 @@ impl Room {
         }
         fits
     }
-}
 
-/// A number of bytes like `4GiB`, `6.5 GB` or `900MiB`.
-///
-/// # Errors
-/// Anything else, in words.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let units = [
-        ("GiB", 1u64 << 30),
-        ("MiB", 1 << 20),
-        ("GB", 1_000_000_000),
-        ("MB", 1_000_000),
-    ];
-    units
-        .iter()
-        .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)))
-        .and_then(|(number, bytes)| {
-            let number: f64 = number.trim().parse().ok()?;
-            (number > 0.0 && number < 1e6).then_some((number * *bytes as f64) as u64)
-        })
-        .ok_or_else(|| "expected a size like 4GiB, 6.5GB or 900MiB".into())
+    /// Bounds the context's pool of unused buffers.
+    pub(crate) fn bound_pool(&self, context: &Context) {
+        context.pool().set_limit(self.pool);
+    }
 }
 
 #[cfg(test)]
@@ -112,28 +104,22 @@ mod tests {
     use heddle_params::named;
 
     #[test]
-    fn sizes_are_read_with_their_units() {
-        assert_eq!(parse_size("4GiB"), Ok(4 << 30));
-        assert_eq!(parse_size("1.5 GB"), Ok(1_500_000_000));
-        assert_eq!(parse_size("900MiB"), Ok(900 << 20));
-        for wrong in ["", "4", "GiB", "-1GiB", "4TiB", "nanGiB", "1e9GiB"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_limit_leaves_room_or_says_what_is_needed() {
+    fn a_limit_leaves_bytes_to_weights_or_says_what_is_needed() {
         let context = Context::new(named::toy(6).unwrap()).unwrap();
-        let mut free = Memory::FullSpeed.room(&context, 1 << 40, 0, 0).unwrap();
+        let budget = |limit, keys, transforms, largest_map| {
+            Memory::AtMost(limit).budget(&context, keys, transforms, largest_map)
+        };
+        let mut free = Memory::FullSpeed.budget(&context, 1 << 40, 0, 0).unwrap();
         assert!(free.take(1 << 50));
-        let mut room = Memory::AtMost(1 << 30)
-            .room(&context, 100 << 20, 0, 0)
-            .unwrap();
-        assert!(room.take(100 << 20) && !room.take(1 << 30) && room.take(100 << 20));
-        let error = Memory::AtMost(1 << 30).room(&context, 1 << 30, 5, 0);
-        assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
-        let error = Memory::AtMost(1 << 30).room(&context, 0, 0, 1 << 30);
-        assert!(matches!(error, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
-        set_pool_limit(POOL_LIMIT);
+        assert_eq!(free.pool, POOL_LIMIT);
+        let mut bounded = budget(1 << 30, 100 << 20, 0, 0).unwrap();
+        assert!(bounded.take(100 << 20) && !bounded.take(1 << 30) && bounded.take(100 << 20));
+        assert!(bounded.pool < POOL_LIMIT);
+        for refused in [
+            budget(1 << 30, 1 << 30, 5, 0),
+            budget(1 << 30, 0, 0, 1 << 30),
+        ] {
+            assert!(matches!(refused, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
+        }
     }
 }

@@ -1,30 +1,34 @@
-//! What client and server send each other: an encrypted image, an encrypted answer.
+//! What client and server send each other: evaluation keys, encrypted images, encrypted answers.
 
-use std::sync::Arc;
+use std::fmt;
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::encrypt::SeededCiphertext;
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::{Ciphertext, EvaluationKeys, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
+use heddle_params::scale;
 
 use crate::Error;
 use crate::protocol::KeyId;
 
-/// By how much a ciphertext's scale may differ from the plan's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
-
 /// The ciphertext of a fresh encryption.
 #[derive(Clone)]
 pub enum FreshCiphertext {
-    /// Made with the secret key: the uniform part is a seed.
+    /// Made with the secret key: a seed stands for the uniform part.
     Seeded(SeededCiphertext),
     /// Made with a public key.
     Whole(Ciphertext),
 }
 
+impl fmt::Debug for FreshCiphertext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Seeded(_) => "Seeded(..)",
+            Self::Whole(_) => "Whole(..)",
+        })
+    }
+}
+
 /// An encrypted image, from the client to the server.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct EncryptedImage {
     /// The key that it was encrypted with.
     pub key: KeyId,
@@ -34,9 +38,9 @@ pub struct EncryptedImage {
 
 impl EncryptedImage {
     /// The ciphertext with its uniform part written out.
-    pub fn expand(self, context: &Arc<Context>) -> Ciphertext {
+    pub fn expand(self) -> Ciphertext {
         match self.ciphertext {
-            FreshCiphertext::Seeded(seeded) => seeded.expand(context),
+            FreshCiphertext::Seeded(seeded) => seeded.expand(),
             FreshCiphertext::Whole(ciphertext) => ciphertext,
         }
     }
@@ -51,6 +55,14 @@ pub struct EncryptedAnswer {
     pub ciphertext: Ciphertext,
 }
 
+impl fmt::Debug for EncryptedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptedAnswer")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The evaluation keys of one secret key, from the client to the server.
 #[derive(Clone)]
 pub struct ServerKeys {
@@ -60,7 +72,15 @@ pub struct ServerKeys {
     pub keys: EvaluationKeys,
 }
 
-/// What is wrong with the type of a ciphertext where `expected` is due; `None` if nothing is.
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerKeys")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How the type of a ciphertext differs from the expected one; `None` if it does not.
 pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Option<String> {
     if ciphertext.level() != expected.level {
         return Some(format!(
@@ -69,7 +89,7 @@ pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Op
             expected.level
         ));
     }
-    let same_scale = (ciphertext.scale() / expected.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+    let same_scale = scale::same_scale(ciphertext.scale(), expected.scale());
     (ciphertext.log_slots() != expected.log_slots || !same_scale).then(|| {
         format!(
             "the ciphertext holds 2^{} slots at scale 2^{:.3}, but 2^{} at 2^{:.3} are expected here",
@@ -85,7 +105,7 @@ pub(crate) fn mismatch(ciphertext: &Ciphertext, expected: &CiphertextType) -> Op
 ///
 /// # Errors
 /// [`Error::OtherKey`] if the two differ.
-pub(crate) fn same_key(
+pub fn same_key(
     (left_name, left): (&str, KeyId),
     (right_name, right): (&str, KeyId),
 ) -> Result<(), Error> {

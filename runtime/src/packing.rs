@@ -1,11 +1,39 @@
-//! Between tensors and the slots that a plan's input and output occupy.
+//! From images to the slots of a plan's input, and from the slots of its output to classes.
 
 use heddle_ir::slot::SlotType;
 
 use crate::Error;
 
-/// How far beyond its range an element of the input may lie: rounding of the preprocessing.
+/// How far beyond its range an element of the input may lie, for the rounding of the preprocessing.
 const SLACK: f64 = 1e-6;
+
+/// A preprocessed image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputTensor {
+    /// What errors call it.
+    pub name: String,
+    /// Row-major `C, H, W`.
+    pub elements: Vec<f32>,
+}
+
+/// What a plan says of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// The index of the largest value.
+    pub class: usize,
+    /// One value for each class: logits or probabilities.
+    pub values: Vec<f64>,
+}
+
+impl Prediction {
+    /// The prediction of these logits or probabilities.
+    pub fn of(values: Vec<f64>) -> Self {
+        Self {
+            class: class_of(&values),
+            values,
+        }
+    }
+}
 
 /// One period of the input's slots for a row-major `C, H, W` tensor.
 ///

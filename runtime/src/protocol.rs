@@ -1,19 +1,21 @@
-//! What client and server of one plan agree on without telling each other.
+//! What client and server of one plan must agree on.
 //!
 //! The server has the plan, the client its [client plan](ClientPlan). Both derive the same from it:
 //! the digest that keys and ciphertexts are bound to, the checked parameters, the evaluation keys.
+//! Neither has to tell the other.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::keys::{KeySwitchKey, PublicKey};
+use heddle_ckks::{Context, KeySwitchKey, PublicKey};
 use heddle_ir::file::{self, Kind};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_params::keys::KeyUse;
 use heddle_params::{Accept, Parameters};
 use sha2::{Digest, Sha256};
+
+pub use heddle_ir::printable::hex;
 
 use crate::Error;
 
@@ -23,6 +25,15 @@ pub struct Protocol {
     digest: [u8; 32],
     context: Arc<Context>,
     keys: Vec<KeyUse>,
+}
+
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protocol")
+            .field("plan", &self.plan.name)
+            .field("digest", &short(&self.digest))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Protocol {
@@ -41,7 +52,7 @@ impl Protocol {
         }))
     }
 
-    /// That of the client plan of `plan`.
+    /// The protocol of a plan: that of its client plan.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -49,7 +60,7 @@ impl Protocol {
         Self::new(plan.client_plan()?, accept)
     }
 
-    /// Reads a client plan, or a plan of which the rest is dropped.
+    /// Reads a client plan. Of a plan, only the client plan is kept.
     ///
     /// # Errors
     /// If the file is neither, does not hold together, or has weaker parameters than are accepted.
@@ -91,11 +102,11 @@ impl Protocol {
     }
 }
 
-/// Names one secret key with all that was made with it: evaluation keys, a public key, ciphertexts.
+/// Names one secret key and all that was made with it: evaluation keys, a public key, ciphertexts.
 ///
-/// SHA-256 of public material alone: the digest of the client plan, and the part of a public
-/// encryption key modulo the first prime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// It is a SHA-256 of public material: the digest of the client plan, and a public encryption key
+/// modulo the first prime.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct KeyId([u8; 32]);
 
 impl KeyId {
@@ -123,6 +134,12 @@ impl KeyId {
     }
 }
 
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
 impl fmt::Display for KeyId {
     /// The first eight hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,9 +150,4 @@ impl fmt::Display for KeyId {
 /// The first eight hexadecimal digits of a digest.
 pub fn short(digest: &[u8]) -> String {
     hex(digest.get(..4).unwrap_or(digest))
-}
-
-/// A digest in hexadecimal digits.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

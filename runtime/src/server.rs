@@ -1,5 +1,6 @@
 //! What a server does: it runs a plan on ciphertexts with evaluation keys.
 
+use std::fmt;
 use std::sync::Arc;
 
 use heddle_ir::plan::Plan;
@@ -9,52 +10,77 @@ use crate::backend::ckks::CkksBackend;
 use crate::executor::execute;
 use crate::memory::Memory;
 use crate::message::{EncryptedAnswer, EncryptedImage, ServerKeys, mismatch, same_key};
-use crate::progress::{Progress, Show};
+use crate::observer::{Activity, Observed, Observer};
 use crate::protocol::{KeyId, Protocol};
 use crate::trace::{Trace, Tracer};
 
-/// A plan with its weights encoded and one client's evaluation keys in memory.
-pub struct Server<'a> {
-    plan: &'a Plan,
+/// A plan with its weights encoded, and one client's evaluation keys, in memory. Several threads
+/// may run it at once.
+pub struct Server {
+    plan: Arc<Plan>,
     protocol: Arc<Protocol>,
-    backend: CkksBackend<'a>,
+    backend: CkksBackend,
     key: KeyId,
 }
 
-impl<'a> Server<'a> {
-    /// Encodes the plan's weights, as many as `memory` has room for; `protocol` is the plan's.
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("plan", &self.plan.name)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Encodes the plan's weights, as many as `memory` allows; `protocol` is the plan's.
     ///
     /// # Errors
-    /// As [`CkksBackend::load`].
+    /// If `protocol` is that of another plan, and as [`CkksBackend::load`].
     pub fn load(
-        plan: &'a Plan,
+        plan: impl Into<Arc<Plan>>,
         protocol: &Arc<Protocol>,
         keys: ServerKeys,
         memory: Memory,
-        show: Show,
+        observer: &dyn Observer,
     ) -> Result<Self, Error> {
+        let plan = plan.into();
+        if plan.client_plan()?.digest()? != *protocol.digest() {
+            return Err(Error::Input {
+                what: "the protocol".into(),
+                message:
+                    "it is that of another plan\nhelp: make it with `Protocol::of` from this plan"
+                        .into(),
+            });
+        }
         let ServerKeys { key, keys } = keys;
+        let (context, keys) = (protocol.context(), Arc::new(keys));
         Ok(Self {
+            backend: CkksBackend::load(Arc::clone(&plan), context, keys, memory, observer)?,
             plan,
-            backend: CkksBackend::load(plan, protocol.context(), Arc::new(keys), memory, show)?,
             protocol: Arc::clone(protocol),
             key,
         })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// The encrypted answer to an encrypted image, and where the time went.
     ///
     /// # Errors
     /// If the image was encrypted with another key than the evaluation keys were made with, or does
-    /// not have the type of the plan's input.
+    /// not have the level, scale and slots of the plan's input.
     pub fn run(
         &self,
         image: EncryptedImage,
-        show: Show,
+        observer: &dyn Observer,
     ) -> Result<(EncryptedAnswer, Trace), Error> {
         let key = image.key;
         same_key(("the evaluation keys", self.key), ("the image", key))?;
-        let input = image.expand(self.protocol.context());
+        let input = image.expand();
         if let Some(message) = mismatch(&input, &self.protocol.plan().input.ciphertext) {
             return Err(Error::Input {
                 what: "the image".into(),
@@ -63,10 +89,10 @@ impl<'a> Server<'a> {
         }
         let schedule = &self.plan.schedule;
         let mut tracer = Tracer::new(schedule);
-        let progress = Progress::new("running the plan", schedule.graph.len(), show);
-        let mut outputs = execute(schedule, &self.backend, input, &mut |step, elapsed| {
-            tracer.record(step, elapsed);
-            progress.step();
+        let observed = Observed::begin(observer, Activity::RunningPlan, schedule.graph.len());
+        let mut outputs = execute(schedule, &self.backend, input, &mut |operation, elapsed| {
+            tracer.record(operation, elapsed);
+            observed.advance();
         })?;
         let ciphertext = outputs.pop().ok_or_else(|| Error::Input {
             what: "the plan".into(),

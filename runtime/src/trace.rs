@@ -1,4 +1,4 @@
-//! Where the time of an execution went: per operation, per layer and per kind of work.
+//! Where the time of an execution went: by operation, by layer and by operation class.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use heddle_ir::ckks::{Op, Schedule};
 use heddle_ir::printable::cell;
 use serde::{Deserialize, Serialize};
 
-use crate::executor::Step;
+use crate::backend::Operation;
 
-/// What an operation is done for.
+/// What the time of an operation is booked under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Work {
+pub enum OperationClass {
     /// Convolutions, shortcuts, pooling and dense layers, with their rescales.
     Linear,
     /// Polynomials of activations, with their products and rescales.
@@ -21,7 +21,7 @@ pub enum Work {
     Bootstrap,
 }
 
-impl Work {
+impl OperationClass {
     const ALL: [Self; 3] = [Self::Linear, Self::Activation, Self::Bootstrap];
 
     fn name(self) -> &'static str {
@@ -42,8 +42,9 @@ pub struct TracedOp {
     pub op: String,
     /// The ONNX node it comes from.
     pub node: String,
-    /// What it is done for.
-    pub work: Work,
+    /// Its class.
+    #[serde(rename = "work")]
+    pub class: OperationClass,
     /// log2 of the period of the result's slots.
     pub log_slots: u32,
     /// Level of the first operand.
@@ -59,8 +60,9 @@ pub struct TracedOp {
 pub struct TracedLayer {
     /// The ONNX node.
     pub node: String,
-    /// What was done.
-    pub work: Work,
+    /// The operations' class.
+    #[serde(rename = "work")]
+    pub class: OperationClass,
     /// Operations in it.
     pub operations: usize,
     /// Level before the first of them.
@@ -82,9 +84,9 @@ pub struct TracedKind {
     pub seconds: f64,
 }
 
-/// Seconds by kind of work.
+/// Seconds by operation class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Split {
+pub struct ClassSeconds {
     /// Linear layers.
     pub linear: f64,
     /// Activations.
@@ -93,13 +95,22 @@ pub struct Split {
     pub bootstrap: f64,
 }
 
+impl std::ops::AddAssign for ClassSeconds {
+    fn add_assign(&mut self, other: Self) {
+        self.linear += other.linear;
+        self.activation += other.activation;
+        self.bootstrap += other.bootstrap;
+    }
+}
+
 /// An execution, as written by `heddle run --trace`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
     /// Seconds of all operations together.
     pub seconds: f64,
-    /// The same by kind of work.
-    pub split: Split,
+    /// The same by operation class.
+    #[serde(rename = "split")]
+    pub classes: ClassSeconds,
     /// The same by kind of operation, in order of first execution.
     pub kinds: Vec<TracedKind>,
     /// Per layer, in order of execution.
@@ -108,35 +119,36 @@ pub struct Trace {
     pub operations: Vec<TracedOp>,
 }
 
-/// The kind of work of every operation. A rescale belongs to what it follows, a dropped level to what it is for.
-fn works(schedule: &Schedule) -> Vec<Work> {
+/// The class of every operation. A rescale belongs to the operation before it, a dropped level to
+/// the operation that uses its result.
+fn classes(schedule: &Schedule) -> Vec<OperationClass> {
     let graph = &schedule.graph;
-    let mut works: Vec<Work> = Vec::with_capacity(graph.len());
+    let mut classes: Vec<OperationClass> = Vec::with_capacity(graph.len());
     for value in graph.values() {
-        works.push(match graph.node(value).op {
-            Op::Bootstrap { .. } => Work::Bootstrap,
-            Op::Polynomial { .. } | Op::Multiply => Work::Activation,
+        classes.push(match graph.node(value).op {
+            Op::Bootstrap { .. } => OperationClass::Bootstrap,
+            Op::Polynomial { .. } | Op::Multiply => OperationClass::Activation,
             Op::Rescale => {
                 let operand = graph.operands(value).first().copied();
-                operand.map_or(Work::Linear, |operand| works[operand.index()])
+                operand.map_or(OperationClass::Linear, |operand| classes[operand.index()])
             }
-            _ => Work::Linear,
+            _ => OperationClass::Linear,
         });
     }
     for value in graph.values().rev() {
         if matches!(graph.node(value).op, Op::DropLevel)
             && let Some(user) = graph.users(value).first()
         {
-            works[value.index()] = works[user.index()];
+            classes[value.index()] = classes[user.index()];
         }
     }
-    works
+    classes
 }
 
 /// Collects a [`Trace`] while a schedule is executed.
 #[derive(Clone, Debug)]
 pub struct Tracer {
-    works: Vec<Work>,
+    classes: Vec<OperationClass>,
     trace: Trace,
 }
 
@@ -144,26 +156,26 @@ impl Tracer {
     /// A tracer for one execution of `schedule`.
     pub fn new(schedule: &Schedule) -> Self {
         Self {
-            works: works(schedule),
+            classes: classes(schedule),
             trace: Trace::default(),
         }
     }
 
     /// Records an operation; an observer of [`execute`](crate::executor::execute).
-    pub fn record(&mut self, step: &Step<'_>, elapsed: Duration) {
-        if matches!(step.op, Op::Input) {
+    pub fn record(&mut self, operation: &Operation<'_>, elapsed: Duration) {
+        if matches!(operation.op, Op::Input) {
             return;
         }
-        let work = self.works[step.value.index()];
+        let class = self.classes[operation.value.index()];
         let seconds = elapsed.as_secs_f64();
-        let (level_in, level_out) = (step.operand.level, step.ty.level);
+        let (level_in, level_out) = (operation.operand.level, operation.ty.level);
         self.trace.seconds += seconds;
-        *match work {
-            Work::Linear => &mut self.trace.split.linear,
-            Work::Activation => &mut self.trace.split.activation,
-            Work::Bootstrap => &mut self.trace.split.bootstrap,
+        *match class {
+            OperationClass::Linear => &mut self.trace.classes.linear,
+            OperationClass::Activation => &mut self.trace.classes.activation,
+            OperationClass::Bootstrap => &mut self.trace.classes.bootstrap,
         } += seconds;
-        let op = op_name(step.op);
+        let op = op_name(operation.op);
         match self.trace.kinds.iter_mut().find(|kind| kind.op == op) {
             Some(kind) => {
                 kind.operations += 1;
@@ -176,24 +188,24 @@ impl Tracer {
             }),
         }
         self.trace.operations.push(TracedOp {
-            value: step.value.0,
+            value: operation.value.0,
             op: op.into(),
-            node: step.name.into(),
-            work,
-            log_slots: step.ty.log_slots,
+            node: operation.name.into(),
+            class,
+            log_slots: operation.ty.log_slots,
             level_in,
             level_out,
             seconds,
         });
         match self.trace.layers.last_mut() {
-            Some(layer) if layer.node == step.name && layer.work == work => {
+            Some(layer) if layer.node == operation.name && layer.class == class => {
                 layer.operations += 1;
                 layer.level_out = level_out;
                 layer.seconds += seconds;
             }
             _ => self.trace.layers.push(TracedLayer {
-                node: step.name.into(),
-                work,
+                node: operation.name.into(),
+                class,
                 operations: 1,
                 level_in,
                 level_out,
@@ -226,7 +238,7 @@ pub fn op_name(op: &Op) -> &'static str {
 }
 
 impl fmt::Display for Trace {
-    /// A table of the layers, with the split by kind of work and by kind of operation below it.
+    /// A table of the layers; below it the seconds by operation class and by kind of operation.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self
             .layers
@@ -237,32 +249,32 @@ impl fmt::Display for Trace {
         writeln!(
             f,
             "{:<width$}  {:<10}  {:>7}  {:>9}  {:>6}",
-            "layer", "work", "levels", "seconds", "share"
+            "layer", "class", "levels", "seconds", "of all"
         )?;
         for layer in &self.layers {
             writeln!(
                 f,
                 "{:<width$}  {:<10}  {:>7}  {:>9.3}  {:>5.1}%",
                 cell(&layer.node),
-                layer.work.name(),
+                layer.class.name(),
                 format!("{}→{}", layer.level_in, layer.level_out),
                 layer.seconds,
-                share(layer.seconds, self.seconds),
+                percent(layer.seconds, self.seconds),
             )?;
         }
-        for work in Work::ALL {
-            let seconds = match work {
-                Work::Linear => self.split.linear,
-                Work::Activation => self.split.activation,
-                Work::Bootstrap => self.split.bootstrap,
+        for class in OperationClass::ALL {
+            let seconds = match class {
+                OperationClass::Linear => self.classes.linear,
+                OperationClass::Activation => self.classes.activation,
+                OperationClass::Bootstrap => self.classes.bootstrap,
             };
-            let name = work.name();
+            let name = class.name();
             writeln!(
                 f,
                 "{:<width$}  {name:<10}  {:>7}  {seconds:>9.3}  {:>5.1}%",
                 "total",
                 "",
-                share(seconds, self.seconds)
+                percent(seconds, self.seconds)
             )?;
         }
         write!(
@@ -273,7 +285,7 @@ impl fmt::Display for Trace {
         write!(
             f,
             "\n\n{:<16}  {:>7}  {:>9}  {:>6}",
-            "operation", "count", "seconds", "share"
+            "operation", "count", "seconds", "of all"
         )?;
         for kind in &self.kinds {
             write!(
@@ -282,16 +294,17 @@ impl fmt::Display for Trace {
                 kind.op,
                 kind.operations,
                 kind.seconds,
-                share(kind.seconds, self.seconds),
+                percent(kind.seconds, self.seconds),
             )?;
         }
         Ok(())
     }
 }
 
-fn share(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 {
-        100.0 * part / whole
+/// `seconds` as percent of `all`.
+fn percent(seconds: f64, all: f64) -> f64 {
+    if all > 0.0 {
+        100.0 * seconds / all
     } else {
         0.0
     }

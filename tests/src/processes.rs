@@ -9,13 +9,24 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use crate::program::files;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// Longer than any process of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How the names of unfinished files end.
-pub const PART: &str = ".heddle-part";
+/// How the names of partial files end: outputs while they are written.
+pub const PARTIAL: &str = ".heddle-part";
+
+/// The name of an output's partial file, as a test: `.output.random.heddle-part`.
+pub fn is_partial(name: &str, output: &str) -> bool {
+    name.ends_with(PARTIAL) && name.starts_with(&format!(".{output}."))
+}
+
+/// Numbers between 0 and 1, spread evenly however many there are: multiples of the golden ratio.
+pub fn spread(count: u32) -> impl Iterator<Item = f64> {
+    (0..count).map(|index| (f64::from(index) * 0.618_033_988_75 + 0.3).fract())
+}
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32).expect("a process has an id")
@@ -55,22 +66,6 @@ fn collect(child: Child, limit: Duration, what: &str) -> Output {
     }
 }
 
-/// The regular files of a folder, by name.
-///
-/// # Panics
-/// If the folder cannot be read.
-pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).expect("the folder exists");
-    entries
-        .map(|entry| entry.expect("the folder can be read"))
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .map(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            (name, fs::read(entry.path()).expect("the file can be read"))
-        })
-        .collect()
-}
-
 /// Makes a folder's regular files those of `files`.
 ///
 /// # Panics
@@ -88,18 +83,18 @@ pub fn restore(folder: &Path, wanted: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// The unfinished files of a folder, by name, with their lengths.
+/// The partial files of a folder, by name, with their lengths.
 ///
 /// # Panics
 /// If the folder cannot be read.
-pub fn parts(folder: &Path) -> Vec<(String, u64)> {
+pub fn partial_files(folder: &Path) -> Vec<(String, u64)> {
     let entries = fs::read_dir(folder).expect("the folder exists");
     entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
             let len = entry.metadata().ok()?.len();
-            name.ends_with(PART).then_some((name, len))
+            name.ends_with(PARTIAL).then_some((name, len))
         })
         .collect()
 }
@@ -107,9 +102,9 @@ pub fn parts(folder: &Path) -> Vec<(String, u64)> {
 /// A moment in the life of a process that writes files.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
-    /// It has begun to write the file of this name: there is a part of it.
+    /// It has begun to write the file of this name: there is a partial file.
     Begun(&'static str),
-    /// A part of the file has this many bytes.
+    /// The partial file has this many bytes.
     Grown(&'static str, u64),
     /// The file of this name is another than when the process began.
     Placed(&'static str),
@@ -124,8 +119,8 @@ fn number(folder: &Path, name: &str) -> Option<u64> {
     Some(metadata.ino())
 }
 
-/// A process that runs in slices of time and is stopped in between, so that what is seen at a stop
-/// is what there is when it is killed.
+/// A process that runs in slices of time and is stopped in between. What a test sees at a stop is
+/// what there is when it kills the process.
 #[derive(Debug)]
 pub struct Stepped {
     child: Child,
@@ -166,7 +161,8 @@ impl Stepped {
         state.is_some_and(|state| state.stopped())
     }
 
-    /// Lets the process run until the moment has come, and stops it there; `false` if it ended before.
+    /// Lets the process run until the moment has come, and stops it there; `false` if it ended
+    /// before.
     ///
     /// # Panics
     /// If it takes longer than two minutes.
@@ -182,8 +178,8 @@ impl Stepped {
         let (before, prefix) = (number(folder, name), format!(".{name}."));
         while self.stop() {
             let grown = |least| {
-                let mut parts = parts(folder).into_iter();
-                parts.any(|(part, len)| part.starts_with(&prefix) && len >= least)
+                let mut partial = partial_files(folder).into_iter();
+                partial.any(|(file, len)| file.starts_with(&prefix) && len >= least)
             };
             let reached = match moment {
                 Moment::Begun(_) => grown(0),
@@ -284,16 +280,4 @@ pub fn closed_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().expect("pipes can be made");
     drop(reader);
     writer.into()
-}
-
-/// Whether each character of what a program printed is one that a terminal shows as it is, or a line
-/// break, or a tab.
-pub fn is_tame(printed: &str) -> bool {
-    let obeyed = |c: char| {
-        let moves = c.is_control() && c != '\n' && c != '\t';
-        let reorders = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}' | '\u{2028}'..='\u{2029}');
-        moves || reorders
-    };
-    !printed.contains(obeyed)
 }

@@ -1,6 +1,6 @@
 //! Every activation from ONNX to an encrypted run, over a ring of degree 2^11.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::Op;
 use heddle_ir::eval::{ckks::ClearInterpreter, nn};
@@ -8,10 +8,9 @@ use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::{Accept, Insecure};
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
@@ -128,7 +127,7 @@ fn compiled(model: &Model) -> Compilation {
         ring: Ring::Insecure { log_n: 11 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model.clone(), &options).unwrap()
+    compile(model.clone(), &options, &()).unwrap()
 }
 
 /// What a reader of the plan's file gets.
@@ -146,8 +145,9 @@ fn in_plain(model: &Model, image: &[f32]) -> Vec<f64> {
 }
 
 fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = machine
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = interpreter
         .run(&pack(&plan.input, "image", image).unwrap(), |_, _| {})
         .unwrap();
     unpack(&plan.output, &slots).unwrap()
@@ -156,13 +156,11 @@ fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
 fn encrypted(plan: &Plan, image: &[f32]) -> Vec<f64> {
     let protocol = Protocol::of(plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     let input = client.encrypt("image", image).unwrap();
-    let (output, _) = server.run(input, Show::Nothing).unwrap();
-    client.decrypt(&output, Share::Private).unwrap()
+    let (output, _) = server.run(input, &()).unwrap();
+    client.decrypt(&output, Disclosure::Private).unwrap()
 }
 
 /// −log2 of the largest difference, in units of `range`.

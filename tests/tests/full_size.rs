@@ -3,16 +3,15 @@
 
 use std::path::PathBuf;
 
-use heddle_compiler::compile::{Options, compile};
+use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
 use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::Accept;
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{class_of, pack, unpack};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 
@@ -29,7 +28,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let model_path = demo("resnet20_cifar10.onnx");
     let model = onnx::import(&model_path, &onnx::ImportOptions::default()).unwrap();
     let options = Options::new(Preprocess::named("cifar10").unwrap());
-    let compilation = compile(model.clone(), &options).unwrap();
+    let compilation = compile(model.clone(), &options, &()).unwrap();
     // What is executed is what a reader of the file gets.
     let mut bytes = Vec::new();
     compilation.plan.write(&mut bytes, "demo").unwrap();
@@ -44,8 +43,9 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .into_iter()
         .map(f64::from)
         .collect();
-    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let slots = machine
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let slots = interpreter
         .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();
     let clear = unpack(&plan.output, &slots).unwrap();
@@ -54,13 +54,11 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     let bytes = protocol.plan().write(Vec::new(), "client").unwrap();
     let received = ClientPlan::read(&bytes[..], "client", Accept::Secure).unwrap();
     let client = Client::generate(&Protocol::new(received, Accept::Secure).unwrap()).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     let input = client.encrypt("ship", &tensor).unwrap();
-    let (output, trace) = server.run(input, Show::Nothing).unwrap();
-    let logits = client.decrypt(&output, Share::Private).unwrap();
+    let (output, trace) = server.run(input, &()).unwrap();
+    let logits = client.decrypt(&output, Disclosure::Private).unwrap();
 
     let largest = |left: &[f64], right: &[f64]| {
         left.iter()
@@ -70,7 +68,7 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
     };
     println!(
         "plaintext {reference:.4?}\nclear     {clear:.4?}\nencrypted {logits:.4?}\n{:?}",
-        trace.split
+        trace.classes
     );
     assert_eq!(class_of(&logits), class_of(&reference));
     assert_eq!(class_of(&logits), 8, "a ship");

@@ -1,10 +1,10 @@
 //! Schedules of networks with one channel a ciphertext.
 
-use heddle_compiler::compile::{Compilation, Convolution, Options, Ring, compile};
+use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::{Op, Schedule};
 use heddle_ir::linear::ProductPhase;
-use heddle_ir::plan::Outcome;
+use heddle_ir::plan::OutputKind;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
 use heddle_params::named;
@@ -24,7 +24,7 @@ fn options(ring: Ring) -> Options {
 
 fn compiled(model: &[u8], options: &Options) -> Compilation {
     let model = onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap();
-    compile(model, options).unwrap()
+    compile(model, options, &()).unwrap()
 }
 
 /// What the convolutions in front of one ReLU layer take.
@@ -37,10 +37,10 @@ struct Layer {
     levels: usize,
 }
 
-/// The algorithm of arXiv 2106.07229 counted: `f` is the kernel's extent and `c_i`, `c_o` the channels. Each input channel
-/// is rotated once by every tap but the one at the output's own pixel; each output channel is the sum over
-/// input channels and taps of a rotated channel times its weights. `shortcut` are the products of a join's other
-/// operand, which rotate nothing.
+/// The algorithm of arXiv 2106.07229 counted: `f` is the kernel's extent and `c_i`, `c_o` the
+/// channels. Each input channel is rotated once by every tap but the one at the output's own pixel;
+/// each output channel is the sum over input channels and taps of a rotated channel times its
+/// weights. `shortcut` are the products of a join's other operand, which rotate nothing.
 fn siso(f: usize, c_i: usize, c_o: usize, shortcut: usize) -> Layer {
     Layer {
         outputs: c_o,
@@ -52,8 +52,8 @@ fn siso(f: usize, c_i: usize, c_o: usize, shortcut: usize) -> Layer {
 
 /// The layers of ResNet-20 by that count.
 fn resnet20(shortcut: Shortcut) -> Vec<Layer> {
-    // The image is one ciphertext of three planes, padded to four that rotate into each other's place: every plane is
-    // rotated by every tap, and all are multiplied.
+    // The image is one ciphertext of three planes, padded to four that rotate into each other's
+    // place: every plane is rotated by every tap, and all are multiplied.
     let mut layers = vec![Layer {
         outputs: 16,
         rotations: 4 * 9 - 1,
@@ -122,7 +122,10 @@ fn rotations_products_and_levels_of_resnet20_follow_the_algorithm() {
         let compilation = compiled(&resnet::cifar(20, shortcut, 1), &options(FULL));
         let schedule = &compilation.plan.schedule;
         assert_eq!(scheduled(schedule), resnet20(shortcut), "{shortcut:?}");
-        assert_eq!(compilation.plan.parameters, named::set_s_literal());
+        assert_eq!(
+            compilation.plan.parameters,
+            named::n16_qp1750_sparse64_literal()
+        );
         assert!(compilation.plan.insecure);
         if shortcut == Shortcut::B {
             insta::assert_snapshot!("resnet20_b_siso", text::summary(schedule));
@@ -137,27 +140,28 @@ fn bootstraps_of_resnet20_are_those_of_its_relus_channels() {
     let ciphertexts: usize = relus.iter().sum();
     assert_eq!(ciphertexts, 16 * 7 + 32 * 6 + 64 * 6);
     assert_eq!(ciphertexts, 688);
-    // Between two ReLUs of depth 14 lies one level of convolution, and a bootstrap gives 15 levels: one is needed between
-    // each two, for every channel of the earlier ReLU's result (`after`) or of the later one's operand (`before`).
-    // Where a layer bootstraps after its ReLU, the ReLU ends at the level that the bootstrap starts from and all later
-    // layers do the same. The image is encrypted high enough for the first ReLU; nothing follows the last, but for
-    // softmax, which asks for levels again.
+    // Between two ReLUs of depth 14 lies one level of convolution, and a bootstrap gives 15 levels:
+    // one is needed between each two, for every channel of the earlier ReLU's result (`after`) or
+    // of the later one's operand (`before`). Where a layer bootstraps after its ReLU, the ReLU ends
+    // at the level that the bootstrap starts from and all later layers do the same. The image is
+    // encrypted high enough for the first ReLU; nothing follows the last, but for softmax, which
+    // asks for levels again.
     let before: usize = relus[1..].iter().sum();
     let after: usize = relus[..18].iter().sum();
     assert_eq!((before, after), (688 - 16, 688 - 64));
     let model = resnet::cifar(20, Shortcut::B, 1);
-    for (outcome, expected) in [
-        (Outcome::Logits, after),
+    for (output_kind, expected) in [
+        (OutputKind::Logits, after),
         // Its one ciphertext takes three.
-        (Outcome::Probabilities, before + 3),
+        (OutputKind::Probabilities, before + 3),
     ] {
         let options = Options {
-            outcome,
+            output_kind,
             ..options(FULL)
         };
         let schedule = compiled(&model, &options).plan.schedule;
-        println!("{outcome:?}: {} bootstraps", schedule.bootstraps());
-        assert_eq!(schedule.bootstraps(), expected, "{outcome:?}");
+        println!("{output_kind:?}: {} bootstraps", schedule.bootstraps());
+        assert_eq!(schedule.bootstraps(), expected, "{output_kind:?}");
     }
 }
 
@@ -181,7 +185,7 @@ fn schedule_and_packed_graph_print_and_parse_back() {
 fn the_papers_parameters_are_refused_unless_acknowledged() {
     let model = small::network(2, 3, Shortcut::A).build();
     let model = onnx::import_bytes("model", &model, &onnx::ImportOptions::default()).unwrap();
-    let error = compile(model, &options(Ring::Secure)).unwrap_err();
+    let error = compile(model, &options(Ring::Secure), &()).unwrap_err();
     let message = error.to_string();
     for part in ["98.1 bits", "128 are needed", "--insecure-log-n 16"] {
         assert!(message.contains(part), "{message}");

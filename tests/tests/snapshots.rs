@@ -1,7 +1,7 @@
 //! What the compiler makes of known networks, stage by stage. A moved level, scale, rotation or
 //! bootstrap shows as a changed line.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
@@ -21,6 +21,7 @@ fn compiled_with(model: &[u8], ring: Ring, samples: Vec<Vec<f32>>) -> Compilatio
     compile(
         onnx::import_bytes("model", model, &onnx::ImportOptions::default()).unwrap(),
         &options,
+        &(),
     )
     .unwrap()
 }

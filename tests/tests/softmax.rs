@@ -1,21 +1,20 @@
 //! Plans that end in probabilities: on plain numbers and encrypted, at a small ring.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::eval::nn;
 use heddle_ir::eval::slot::{Activations, SlotInterpreter};
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{Outcome, Plan};
+use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op;
 use heddle_ir::text;
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::{Accept, Insecure};
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::memory::Memory;
 use heddle_runtime::packing::{pack, unpack};
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
@@ -44,21 +43,22 @@ fn network(classes: usize) -> Model {
     onnx::import_bytes("model", &spec.build(), &options).unwrap()
 }
 
-fn compiled(model: Model, outcome: Outcome, eval_mod: EvalMod) -> Compilation {
+fn compiled(model: Model, output_kind: OutputKind, eval_mod: EvalMod) -> Compilation {
     let options = Options {
         samples: (0..40).map(image).collect(),
         ring: Ring::Insecure { log_n: 11 },
         eval_mod,
-        outcome,
+        output_kind,
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model, &options).unwrap()
+    compile(model, &options, &()).unwrap()
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed = pack(&plan.input, "image", image).unwrap();
-    let batch = machine.run_batch(&[packed]).unwrap();
+    let batch = interpreter.run_batch(&[packed]).unwrap();
     assert!(
         batch.ranges.iter().all(|range| range.overflows == 0),
         "{:?}",
@@ -79,20 +79,18 @@ fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
 fn encrypted(plan: &Plan, images: &[Vec<f32>]) -> Vec<Vec<f64>> {
     let protocol = Protocol::of(plan, Accept::Any(Insecure::acknowledged())).unwrap();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     let answer = |image: &Vec<f32>| {
         let image = client.encrypt("image", image).unwrap();
-        let (output, _) = server.run(image, Show::Nothing).unwrap();
-        client.decrypt(&output, Share::Private).unwrap()
+        let (output, _) = server.run(image, &()).unwrap();
+        client.decrypt(&output, Disclosure::Private).unwrap()
     };
     images.iter().map(answer).collect()
 }
 
 fn probabilities(logits: Vec<f64>) -> Vec<f64> {
-    Outcome::Probabilities.of_logits(logits)
+    OutputKind::Probabilities.of_logits(logits)
 }
 
 fn furthest(a: &[f64], b: &[f64]) -> f64 {
@@ -105,11 +103,11 @@ fn furthest(a: &[f64], b: &[f64]) -> f64 {
 fn probabilities_are_the_softmax_of_the_logits() {
     for classes in [4, 10] {
         let model = network(classes);
-        let logits = compiled(model.clone(), Outcome::Logits, EvalMod::Cosine).plan;
-        let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+        let logits = compiled(model.clone(), OutputKind::Logits, EvalMod::Cosine).plan;
+        let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
         assert_eq!(
-            (plan.outcome, plan.output.range),
-            (Outcome::Probabilities, 1.0)
+            (plan.output_kind, plan.output.range),
+            (OutputKind::Probabilities, 1.0)
         );
         let mut bytes = Vec::new();
         plan.write(&mut bytes, "plan").unwrap();
@@ -135,14 +133,28 @@ fn probabilities_are_the_softmax_of_the_logits() {
 }
 
 #[test]
+fn plans_with_every_way_to_reduce_are_read_back_equal() {
+    for eval_mod in EvalMod::ALL {
+        let plan = compiled(network(4), OutputKind::Logits, eval_mod).plan;
+        let mut bytes = Vec::new();
+        plan.write(&mut bytes, "plan").unwrap();
+        let read = Plan::read(&*bytes, "plan", Accept::Any(Insecure::acknowledged())).unwrap();
+        assert_eq!(read, plan);
+        assert_eq!(read.bootstrap.eval_mod, eval_mod);
+    }
+}
+
+#[test]
 fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
-    let compilation = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine);
+    let compilation = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
-    let machine = SlotInterpreter::new(graph, &plan.weights).unwrap();
+    let interpreter = SlotInterpreter::new(graph, &plan.weights).unwrap();
     let image = image(7);
     let packed = pack(&plan.input, "image", &image).unwrap();
-    let exact = machine.run(&packed, Activations::Exact, |_, _| {}).unwrap();
+    let exact = interpreter
+        .run(&packed, Activations::Exact, |_, _| {})
+        .unwrap();
     let plain = nn::run(&model, &image).unwrap();
     let expected = probabilities(plain.into_iter().map(f64::from).collect());
     // Slots without a class take part by less than 2^-17.
@@ -161,7 +173,7 @@ fn the_exact_packed_graph_is_exact_softmax() {
 #[test]
 fn encrypted_probabilities_are_those_of_the_clear_backend() {
     let model = network(10);
-    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
     let images = [image(100), image(103)];
     for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
         let expected = clear(&plan, image);
@@ -180,15 +192,16 @@ fn encrypted_probabilities_are_those_of_the_clear_backend() {
     }
 }
 
-/// A plan with an inverse sine takes more levels for EvalMod and leaves the network as many; its logits are closer to
-/// those of a bootstrap without error.
+/// A plan with an inverse sine takes more levels for EvalMod and leaves the network as many; its
+/// logits are closer to those of a bootstrap without error.
 #[test]
 fn an_inverse_sine_brings_logits_closer() {
     let model = network(4);
     let images = [image(101), image(102)];
     let mut errors = Vec::new();
     for eval_mod in [EvalMod::Cosine, EvalMod::Arcsine { degree: 5 }] {
-        let Compilation { plan, packed, .. } = compiled(model.clone(), Outcome::Logits, eval_mod);
+        let Compilation { plan, packed, .. } =
+            compiled(model.clone(), OutputKind::Logits, eval_mod);
         let parameters = plan.checked_parameters().unwrap();
         assert_eq!(plan.bootstrap.eval_mod, eval_mod);
         assert_eq!(plan.bootstrap.output_level(&parameters), 18);
@@ -201,11 +214,11 @@ fn an_inverse_sine_brings_logits_closer() {
             summary.contains("a bootstrap fails with probability 2^-"),
             "{summary}"
         );
-        let machine = SlotInterpreter::new(&packed, &plan.weights).unwrap();
+        let interpreter = SlotInterpreter::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
             let slots = pack(&plan.input, "image", image).unwrap();
-            let ideal = machine
+            let ideal = interpreter
                 .run(&slots, Activations::Approximated, |_, _| {})
                 .unwrap();
             let ideal = unpack(&plan.output, &ideal).unwrap();
@@ -240,7 +253,7 @@ fn a_cut_softmax_is_put_back_and_the_notes_say_so() {
     );
     onnx.output("softmax");
     let model = onnx::import_bytes("m", &onnx.build(), &onnx::ImportOptions::default()).unwrap();
-    let plan = compiled(model.clone(), Outcome::Probabilities, EvalMod::Cosine).plan;
+    let plan = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine).plan;
     let notes = plan.notes.join("\n");
     assert!(
         notes.contains("the final Softmax `softmax` is replaced by softmax under encryption"),
@@ -257,7 +270,7 @@ fn a_cut_softmax_is_put_back_and_the_notes_say_so() {
         .map(f64::from)
         .collect();
     assert!(furthest(&clear(&plan, &image), &probabilities(exact)) < TOLERANCE);
-    let logits = compiled(model, Outcome::Logits, EvalMod::Cosine).plan;
+    let logits = compiled(model, OutputKind::Logits, EvalMod::Cosine).plan;
     assert!(
         logits
             .notes

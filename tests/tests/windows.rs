@@ -1,7 +1,8 @@
-//! Networks with every kind of window and join, from the ONNX file to the schedule, packed as one ciphertext or as
-//! one a channel, run on plain numbers: sizes that are no powers of two throughout.
+//! Networks with every kind of window and join, from the ONNX file to the schedule, packed as one
+//! ciphertext or as one a channel, run on plain numbers: sizes that are no powers of two
+//! throughout.
 
-use heddle_compiler::compile::{Convolution, Options, Ring, compile};
+use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::nn::Model;
@@ -79,8 +80,8 @@ impl Net {
         name
     }
 
-    /// Compiles for a small ring and compares the schedules with the tensor graph on images that they
-    /// were not calibrated with. Returns the number of ReLUs.
+    /// Compiles for a small ring and compares the schedules with the tensor graph on images that
+    /// they were not calibrated with. Returns the number of ReLUs.
     fn check(mut self, output: &str, log_n: u32) -> usize {
         self.onnx.output(output);
         let bytes = self.onnx.build();
@@ -111,7 +112,7 @@ impl Net {
 
 /// Compares a compiled model's schedule with its tensor graph; the number of ReLUs.
 fn compared(model: &Model, options: &Options, images: &[Vec<f32>]) -> usize {
-    let plan = compile(model.clone(), options).unwrap().plan;
+    let plan = compile(model.clone(), options, &()).unwrap().plan;
     let clear = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     for image in images {
         let expected = nn::run(model, image).unwrap();

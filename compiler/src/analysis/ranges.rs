@@ -9,15 +9,18 @@
 mod overrides;
 mod statistics;
 
-use heddle_ir::ValueId;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use heddle_ir::eval::nn::run_with;
 use heddle_ir::nn::{ActivationId, ActivationMap, Model};
+use heddle_ir::{Note, ValueId};
 use rayon::prelude::*;
 
 pub use heddle_ir::nn::linear::SIGMAS;
 pub use overrides::RangeOverride;
 
 use crate::error::Error;
+use crate::observer::Observer;
 
 /// The pass's name.
 pub const NAME: &str = "calibrate-ranges";
@@ -81,7 +84,7 @@ pub struct Ranges {
     input: f64,
     activations: ActivationMap<Range>,
     logits: Range,
-    notes: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Ranges {
@@ -113,8 +116,8 @@ impl Ranges {
         self.activations.values().chain([&self.logits])
     }
 
-    /// What the user should know, one sentence each.
-    pub fn notes(&self) -> &[String] {
+    /// What the user should know.
+    pub fn notes(&self) -> &[Note] {
         &self.notes
     }
 }
@@ -124,7 +127,7 @@ impl Ranges {
 ///
 /// `images` are preprocessed, row-major `C, H, W`; without any, batch-norm statistics are used, for
 /// which `model` must still have its batch normalisations. `input_bound` is the largest |element|
-/// that preprocessing can give.
+/// that preprocessing can give. `observer` is told of every image.
 ///
 /// # Errors
 /// If an override matches nothing or is below what the images show, if an image has the wrong size
@@ -134,24 +137,11 @@ pub fn calibrate(
     images: &[Vec<f32>],
     overrides: &[RangeOverride],
     input_bound: f64,
-) -> Result<Ranges, Error> {
-    calibrate_with_progress(model, images, overrides, input_bound, &|| ())
-}
-
-/// As [`calibrate`]; calls `on_image` after every image, from any thread.
-///
-/// # Errors
-/// As [`calibrate`].
-pub fn calibrate_with_progress(
-    model: &Model,
-    images: &[Vec<f32>],
-    overrides: &[RangeOverride],
-    input_bound: f64,
-    on_image: &(dyn Fn() + Sync),
+    observer: &dyn Observer,
 ) -> Result<Ranges, Error> {
     let targets = Targets::of(model);
     let given = overrides::resolve(overrides, model, &targets)?;
-    let observed = observe(model, images, &targets, on_image)?;
+    let observed = observe(model, images, &targets, observer)?;
     let input = images.iter().flatten().fold(input_bound, |bound, element| {
         bound.max(f64::from(element.abs()))
     });
@@ -245,6 +235,7 @@ impl Bound {
                 node: name,
                 bound,
                 observed,
+                margin: IMAGE_MARGIN,
             }),
             _ => Ok(Range {
                 name,
@@ -298,7 +289,7 @@ fn observe(
     model: &Model,
     images: &[Vec<f32>],
     targets: &Targets,
-    on_image: &(dyn Fn() + Sync),
+    observer: &dyn Observer,
 ) -> Result<Option<Vec<f64>>, Error> {
     if images.is_empty() {
         return Ok(None);
@@ -307,6 +298,7 @@ fn observe(
     targets
         .iter()
         .for_each(|target| is_target[target.bounded.index()] = true);
+    let done = AtomicUsize::new(0);
     let of_image = |(index, image): (usize, &Vec<f32>)| -> Result<Vec<f64>, Error> {
         let mut largest = vec![0.0_f32; model.graph.len()];
         let mut broken = None;
@@ -318,7 +310,8 @@ fn observe(
                 }
             }
         })?;
-        on_image();
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        observer.images_calibrated(done, images.len());
         match broken {
             Some(value) => Err(Error::NotFinite {
                 image: index,
@@ -349,54 +342,41 @@ fn median(values: impl Iterator<Item = f64>, default: f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(default)
 }
 
-fn notes(ranges: &[Range], images: usize) -> Vec<String> {
+fn notes(ranges: &[Range], images: usize) -> Vec<Note> {
     let mut notes = Vec::new();
     if (1..FEW_IMAGES).contains(&images) {
-        notes.push(format!(
-            "ranges come from {images} sample images only; calibrate with at least {FEW_IMAGES}, \
-             better 1,000, so that no image overflows"
-        ));
+        notes.push(Note::FewImages {
+            images,
+            least: FEW_IMAGES,
+        });
     }
-    let statistical = ranges
-        .iter()
-        .filter(|range| range.origin == BoundOrigin::Statistics)
-        .count();
+    let from = |origin: BoundOrigin| ranges.iter().filter(move |range| range.origin == origin);
+    let statistical = from(BoundOrigin::Statistics).count();
     if statistical > 0 {
-        notes.push(format!(
-            "{statistical} ranges are estimates from batch-norm statistics; `--calibrate IMAGES` \
-             makes them tighter and the result more precise"
-        ));
+        notes.push(Note::EstimatedRanges {
+            ranges: statistical,
+        });
     }
-    if let Some(range) = ranges
-        .iter()
-        .find(|range| range.origin == BoundOrigin::WorstCase)
-    {
-        notes.push(format!(
-            "the range of the logits, {:.1}, is the worst case for the given ranges; \
-             `--range {}=B` makes the result more precise",
-            range.bound, range.name
-        ));
-    }
+    notes.extend(
+        from(BoundOrigin::WorstCase)
+            .take(1)
+            .map(|range| Note::WorstCaseRange {
+                node: range.name.clone(),
+                bound: range.bound,
+            }),
+    );
     for range in ranges {
         if let Some(used) = range.used().filter(|used| *used > LITTLE_MARGIN) {
-            notes.push(format!(
-                "the samples use {:.0} % of the range of `{}`, {:.4}: other images may overflow it; \
-                 `--range {}=B` widens it",
-                100.0 * used,
-                range.name,
-                range.bound,
-                range.name
-            ));
+            notes.push(Note::LittleMargin {
+                node: range.name.clone(),
+                bound: range.bound,
+                used,
+            });
         }
     }
-    for range in ranges
-        .iter()
-        .filter(|range| range.origin == BoundOrigin::Floor)
-    {
-        notes.push(format!(
-            "`{}` is nearly dead; its range is set to {:.4}",
-            range.name, range.bound
-        ));
-    }
+    notes.extend(from(BoundOrigin::Floor).map(|range| Note::NearlyDead {
+        node: range.name.clone(),
+        bound: range.bound,
+    }));
     notes
 }

@@ -8,8 +8,8 @@ use super::{piecewise, smooth};
 /// Precision in bits that a smooth function's polynomial reaches, of the result's bound.
 pub const SMOOTH_BITS: i32 = 13;
 
-/// Precision in bits that it reaches where this takes no further level. Its error is spread over the
-/// whole range, while ReLU's is close to 0 for most operands.
+/// Precision in bits that it reaches where this takes no further level. Its error is spread over
+/// the whole range, while ReLU's is close to 0 for most operands.
 pub const WANTED_SMOOTH_BITS: i32 = 16;
 
 /// An activation as polynomials on its range.
@@ -27,8 +27,8 @@ pub struct Approximation {
 /// piecewise functions are made of. `bound` is positive and finite.
 ///
 /// The error is that of the composition for piecewise functions. For smooth ones it is at most
-/// 2^−[`SMOOTH_BITS`], down to 2^−[`WANTED_SMOOTH_BITS`] where this takes no further level, or what a
-/// polynomial of degree [`smooth::MAX_DEGREE`] reaches. What was reached is recorded.
+/// 2^−[`SMOOTH_BITS`], down to 2^−[`WANTED_SMOOTH_BITS`] where this takes no further level, or what
+/// a polynomial of degree [`smooth::MAX_DEGREE`] reaches. What was reached is recorded.
 pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Approximation {
     let result_bound = result_bound(function, bound);
     let (terms, free) = match piecewise::pieces(function) {
@@ -62,8 +62,8 @@ pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Appr
     }
 }
 
-/// A bound of |function| on [−bound, bound], positive: the largest magnitude on a fine grid. Between
-/// grid points smooth functions exceed it by less than their approximation's error.
+/// A bound of |function| on [−bound, bound], positive: the largest magnitude on a fine grid.
+/// Between grid points smooth functions exceed it by less than their approximation's error.
 pub fn result_bound(function: Activation, bound: f64) -> f64 {
     let largest = sample_points()
         .map(|x| function.apply(bound * x).abs())

@@ -1,10 +1,10 @@
 //! Piecewise polynomial functions (ReLU, clipping, hard sigmoids) from the composition that
 //! approximates the sign function.
 //!
-//! A continuous function with pieces p_0, p_1, … and thresholds t_1, t_2, … is
-//! `p_0 + Σ (p_k − p_(k−1))·(1 + sign(v − t_k))/2`. At its threshold each factor p_k − p_(k−1) is zero,
-//! where the approximate sign is wrong. The sign of `v − t` wants an argument in [−1, 1]; scaling and
-//! shift are absorbed into the first polynomial of the composition and the half and the one into the
+//! A continuous function with pieces p_0, p_1, … and thresholds t_1, t_2, … is `p_0 + Σ (p_k −
+//! p_(k−1))·(1 + sign(v − t_k))/2`. At its threshold each factor p_k − p_(k−1) is zero, where the
+//! approximate sign is wrong. The sign of `v − t` wants an argument in [−1, 1]; scaling and shift
+//! are absorbed into the first polynomial of the composition and the half and the one into the
 //! last, so that every such function takes the levels of the composition and of one product.
 
 use heddle_ir::nn::Activation;

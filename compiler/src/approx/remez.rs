@@ -8,8 +8,8 @@
 //!
 //! The exchange needs no search on a grid. The error alternates on the m + 1 reference points, so
 //! its derivative changes sign at least m − 1 times inside [a, 1]; it is an even polynomial of
-//! degree 2m − 2 and has no more than m − 1 positive zeros. So there is exactly one extremum between
-//! neighbouring zeros of the error, and bisection finds it.
+//! degree 2m − 2 and has no more than m − 1 positive zeros. So there is exactly one extremum
+//! between neighbouring zeros of the error, and bisection finds it.
 
 use heddle_ir::slot::Chebyshev;
 
@@ -199,8 +199,8 @@ fn bisect(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Degree 3 has a closed form: p = c₁x + c₃x³ with p(a) = p(1) = 1 − e and, at the one
-    /// extremum ξ in between, p(ξ) = 1 + e. p(a) = p(1) gives c₁ = −c₃(1 + a + a²), 3ξ² = 1 + a + a².
+    /// Degree 3 has a closed form: p = c₁x + c₃x³ with p(a) = p(1) = 1 − e and, at the one extremum
+    /// ξ in between, p(ξ) = 1 + e. p(a) = p(1) gives c₁ = −c₃(1 + a + a²), 3ξ² = 1 + a + a².
     #[test]
     fn cubic_matches_its_closed_form() {
         for a in [0.01, 0.2, 0.4462661413, 0.8] {

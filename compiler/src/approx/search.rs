@@ -13,9 +13,9 @@ use super::sign::{fit, inner_error};
 use crate::error::Error;
 
 /// Multiplicative depth and non-scalar products of an odd polynomial by degree, for the odd
-/// baby-step giant-step evaluation in least depth: `(degree, depth, products)`. Lee, Lee, No and Kim,
-/// Minimax approximation of sign function by composite polynomial for homomorphic comparison, IEEE
-/// TDSC 2022, table 2.
+/// baby-step giant-step evaluation in least depth: `(degree, depth, products)`. Lee, Lee, No and
+/// Kim, Minimax approximation of sign function by composite polynomial for homomorphic comparison,
+/// IEEE TDSC 2022, table 2.
 pub const ODD_POLYNOMIALS: [(usize, usize, usize); 15] = [
     (3, 2, 2),
     (5, 3, 3),
@@ -125,8 +125,8 @@ impl Search {
         let mut candidates = Vec::new();
         ascending(depth, 0, &mut Vec::new(), &mut candidates);
         candidates.sort_by_key(|candidate| products(candidate));
-        // What a composition cannot reach, one of no higher degrees cannot either; those of the
-        // highest degrees of their depths are tried first.
+        // If a composition misses the precision, one with degrees no higher misses it too. So the
+        // highest degrees of each depth are tried first.
         let mut too_weak: Vec<Vec<usize>> = Vec::new();
         let is_strongest = |degrees: &&Vec<usize>| degrees.iter().all(|d| *d == strongest(*d));
         for degrees in candidates.iter().filter(is_strongest) {
@@ -222,7 +222,7 @@ mod tests {
         (14, 14, &[15, 27, 29], 29, -14.0567),
     ];
     /// One level more than the least. For α = 8 and 9 the independent table has {3, 7, 7} with 12
-    /// and {7, 7, 7} with 15 products, which a composition of one product less betters.
+    /// and {7, 7, 7} with 15 products, where a composition with one product less does better.
     const ONE_LEVEL_MORE: [Row; 7] = [
         (8, 8, &[3, 3, 13], 11, -8.0088),
         (9, 9, &[3, 7, 13], 14, -9.0647),

@@ -2,12 +2,13 @@
 //! (Lee et al., arXiv 2105.10879).
 //!
 //! Every stage pushes [a, 1] closer to 1, so that a composition reaches with few products what one
-//! polynomial needs a huge degree for. ReLU(x) = x(1 + sign x)/2, and its error is what counts: close
-//! to 0 the factor x forgives a wrong sign.
+//! polynomial needs a huge degree for. ReLU(x) = x(1 + sign x)/2, and its error is what counts:
+//! close to 0 the factor x forgives a wrong sign.
 //!
-//! Evaluated under encryption, each stage's result carries noise. A stage is therefore fitted with a
-//! margin η: its results are scaled into [−1/(1+η), 1/(1+η)] and the next stage's interval begins η
-//! below the smallest of them, so that a noise of η neither leaves [−1, 1] nor the fitted interval.
+//! Evaluated under encryption, each stage's result carries noise. A stage is therefore fitted with
+//! a margin η: its results are scaled into [−1/(1+η), 1/(1+η)] and the next stage's interval begins
+//! η below the smallest of them, so that a noise of η neither leaves [−1, 1] nor the fitted
+//! interval.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -27,7 +28,7 @@ const SEARCH_STEPS: usize = 44;
 const SAMPLES: usize = 4000;
 
 /// Degrees for ReLU at precision α of the least depth, and of those the fewest products:
-/// `(α, degrees)`. [`super::search`] finds the same.
+/// `(α, degrees)`. The search in `search.rs` finds the same.
 pub const LEAST_DEPTH: [(u32, &[usize]); 8] = [
     (7, &[7, 7]),
     (8, &[7, 15]),

@@ -1,5 +1,5 @@
-//! Smooth functions by one polynomial: interpolation at Chebyshev nodes, cut where the rest is below
-//! the error that is asked for.
+//! Smooth functions by one polynomial: interpolation at Chebyshev nodes, cut where the rest is
+//! below the error that is asked for.
 //!
 //! For an analytic function the coefficients fall geometrically, and the cut series is close to the
 //! best polynomial of its degree (Trefethen, Approximation Theory and Approximation Practice,
@@ -12,7 +12,8 @@ use heddle_ir::slot::{Chebyshev, sample_points};
 /// The largest degree that is attempted, ten levels deep.
 pub const MAX_DEGREE: usize = 1023;
 
-/// Coefficients below this fraction of the largest are rounding errors, and exact zeros by symmetry.
+/// Coefficients below this fraction of the largest are rounding errors, and exact zeros by
+/// symmetry.
 const ROUNDING: f64 = 1e-15;
 
 /// A polynomial and its distance from a function.
@@ -63,9 +64,10 @@ pub(super) fn trimmed(mut coefficients: Vec<f64>) -> Chebyshev {
     Chebyshev { coefficients }
 }
 
-/// A polynomial for `f` on [−1, 1], a cut series, as shallow as an error of at most `required` allows:
-/// of least degree for an error of `wanted` within the depth that `required` takes, or of the highest
-/// degree of that depth. Where not even [`MAX_DEGREE`] gives `required`, it has that degree.
+/// A polynomial for `f` on [−1, 1], a cut series, as shallow as an error of at most `required`
+/// allows: of least degree for an error of `wanted` within the depth that `required` takes, or of
+/// the highest degree of that depth. Where not even [`MAX_DEGREE`] gives `required`, it has that
+/// degree.
 ///
 /// Levels are what bootstraps give back; a higher degree within a depth takes a few products only.
 pub fn fit(f: impl Fn(f64) -> f64, required: f64, wanted: f64) -> Fit {
@@ -77,8 +79,8 @@ pub fn fit(f: impl Fn(f64) -> f64, required: f64, wanted: f64) -> Fit {
     least_degree(&series, &points, wanted, highest.next_power_of_two() - 1)
 }
 
-/// The cut series of least degree from 1 to `highest` whose error at the points is at most `target`;
-/// that of the highest degree where none is.
+/// The cut series of least degree from 1 to `highest` whose error at the points is at most
+/// `target`; that of the highest degree where none is.
 fn least_degree(series: &Chebyshev, points: &[(f64, f64)], target: f64, highest: usize) -> Fit {
     let cut = |degree: usize| {
         let polynomial = trimmed(series.coefficients[..=degree].to_vec());

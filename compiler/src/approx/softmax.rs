@@ -1,12 +1,14 @@
 //! Softmax as polynomials, rotations and products.
 //!
-//! As in Lee et al. (arXiv 2106.07229), the logits are bounded by a range and scaled down by 2^k, the exponential is a
-//! polynomial of degree 12, the sum over the classes is taken by rotations and divided by with Goldschmidt's iteration.
-//! The k squarings that undo the scaling each divide by their sum again (Cho, Hanrot, Kim, Park and Stehlé, CCS 2024):
-//! `softmax(2x) = softmax(x)²/Σ softmax(x)²`. So values stay between 1/classes and 1 wherever they matter, while a single
+//! As in Lee et al. (arXiv 2106.07229), the logits are bounded by a range and scaled down by 2^k,
+//! the exponential is a polynomial of degree 12, the sum over the classes is taken by rotations and
+//! divided by with Goldschmidt's iteration. The k squarings that undo the scaling each divide by
+//! their sum again (Cho, Hanrot, Kim, Park and Stehlé, CCS 2024): `softmax(2x) = softmax(x)²/Σ
+//! softmax(x)²`. So values stay between 1/classes and 1 wherever they matter, while a single
 //! exponential over a range of ±20 would need 58 bits of precision.
 //!
-//! Divisions in between scale all classes alike and need no precision, since the next one corrects them.
+//! Divisions in between scale all classes alike and need no precision, since the next one corrects
+//! them.
 
 use heddle_ir::slot::{Chebyshev, Normalisation, Weighting};
 
@@ -14,7 +16,8 @@ use heddle_ir::slot::{Chebyshev, Normalisation, Weighting};
 const DEGREE: usize = 12;
 /// The largest exponent that a polynomial of that degree is precise for.
 const MAX_RATE: f64 = 4.0;
-/// The least range of the logits. A slot without a class holds [`PADDING`] of it, and must not count.
+/// The least range of the logits. A slot without a class holds [`PADDING`] of it, and must not
+/// count.
 pub const LEAST_RANGE: f64 = 13.0;
 /// What slots without a class hold: close to −1, but not beyond it with noise.
 pub const PADDING: f64 = -15.0 / 16.0;
@@ -22,8 +25,8 @@ pub const PADDING: f64 = -15.0 / 16.0;
 const COARSE: f64 = 0.25;
 /// What the last division may leave out.
 const FINE: f64 = 1.0 / 32768.0;
-/// Room at the ends of the intervals, for noise and approximation errors.
-const ROOM: f64 = 1.0 / 64.0;
+/// Margin at the ends of the intervals, for noise and approximation errors.
+const MARGIN: f64 = 1.0 / 64.0;
 
 /// A softmax over slots that hold centred logits over their range.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,14 +61,15 @@ impl Softmax {
     }
 }
 
-/// The steps for `classes` logits with a sum of 0 and an absolute value of at most `range`, which is at least
-/// [`LEAST_RANGE`]; slots repeat with the period `classes` rounded up to a power of two, and slots without a class
-/// hold [`PADDING`].
+/// The steps for `classes` logits with a sum of 0 and an absolute value of at most `range`, which
+/// is at least [`LEAST_RANGE`]; slots repeat with the period `classes` rounded up to a power of
+/// two, and slots without a class hold [`PADDING`].
 pub fn design(classes: usize, range: f64) -> Softmax {
     let (count, slots) = (classes as f64, classes.next_power_of_two());
     let period = slots as f64;
-    // With the mean of the logits 0, that of the exponentials is at least e^−rate. A rate of ln(classes) makes the first
-    // division about as hard as the others, whose sums are at least 1/classes.
+    // With the mean of the logits 0, that of the exponentials is at least e^−rate. A rate of
+    // ln(classes) makes the first division about as hard as the others, whose sums are at least
+    // 1/classes.
     let most = count.ln().clamp(1.0, MAX_RATE);
     let squarings = (range / most).log2().ceil().max(0.0) as u32;
     let rate = range / f64::from(squarings).exp2();
@@ -87,7 +91,7 @@ pub fn design(classes: usize, range: f64) -> Softmax {
             .collect(),
     };
     let precision = |step: u32| if step == squarings { FINE } else { COARSE };
-    let lowest = (1.0 - ROOM) * count * floor / period;
+    let lowest = (1.0 - MARGIN) * count * floor / period;
     let first = Inverse::on(lowest, 1.0 / period, precision(0));
     let mut steps = vec![first.normalisation(weighting, exponential, scaled, &rotations)];
     let square = Chebyshev {
@@ -95,7 +99,7 @@ pub fn design(classes: usize, range: f64) -> Softmax {
     };
     let mut left_out = first.left_out;
     for step in 1..=squarings {
-        let lowest = (1.0 - ROOM) * (1.0 - COARSE).powi(2) / period;
+        let lowest = (1.0 - MARGIN) * (1.0 - COARSE).powi(2) / period;
         let inverse = Inverse::on(lowest, 1.0, precision(step));
         steps.push(inverse.normalisation(
             Weighting::Square,
@@ -121,10 +125,10 @@ struct Inverse {
 }
 
 impl Inverse {
-    /// For `D` from `lowest` to 1. The start is the cubic whose deviation `1 − D·w/c` is `T_4`, brought to 1 at `D = 0`:
-    /// the smallest that a cubic can have.
+    /// For `D` from `lowest` to 1. The start is the cubic whose deviation `1 − D·w/c` is `T_4`,
+    /// brought to 1 at `D = 0`: the smallest that a cubic can have.
     fn on(lowest: f64, c: f64, precision: f64) -> Self {
-        let highest = 1.0 + ROOM;
+        let highest = 1.0 + MARGIN;
         let slope = 2.0 / (highest - lowest);
         let offset = -(highest + lowest) / (highest - lowest);
         // T_4(slope·D + offset) by powers of D.
@@ -184,7 +188,8 @@ fn product(a: &[f64], b: &[f64]) -> Vec<f64> {
     result
 }
 
-/// The Chebyshev coefficients of a polynomial given by powers, by Horner's rule with `x·T_k = (T_{k+1} + T_{|k−1|})/2`.
+/// The Chebyshev coefficients of a polynomial given by powers, by Horner's rule with `x·T_k =
+/// (T_{k+1} + T_{|k−1|})/2`.
 fn from_powers(powers: &[f64]) -> Chebyshev {
     let mut coefficients = vec![0.0; powers.len()];
     for power in powers.iter().rev() {
@@ -235,7 +240,8 @@ mod tests {
         (slots, centred.iter().map(|z| z.exp() / sum).collect())
     }
 
-    /// Logits of several shapes: even, one or two above the rest, a ramp, at the ends of the range, and odd ones.
+    /// Logits of several shapes: even, one or two above the rest, a ramp, at the ends of the range,
+    /// and odd ones.
     fn cases(classes: usize, range: f64) -> Vec<Vec<f64>> {
         let spike = |height: f64| {
             let mut logits = vec![0.0; classes];
@@ -297,7 +303,7 @@ mod tests {
                 softmax.error.log2()
             );
             assert!(worst <= softmax.error && softmax.error < (-12.0_f64).exp2());
-            // A step fits between two bootstraps of set B.
+            // A division fits between two bootstraps under `N16_QP1714_DENSE`.
             assert!(depth <= 15, "{classes} classes: {depth}");
         }
     }

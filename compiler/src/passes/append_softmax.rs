@@ -1,9 +1,13 @@
 //! Softmax behind the logits, so that a client learns probabilities.
 //!
-//! The logits are centred first, as part of the last linear map: softmax does not change, and the mean of their
-//! exponentials is at least 1. Behind the map they lie in neighbouring slots and go through the steps of
-//! [`crate::approx::softmax`]. A last linear map keeps one slot a class and zeroes every other.
+//! The logits are centred first, as part of the last linear map: softmax does not change, and the
+//! mean of their exponentials is at least 1. Behind the map they lie in neighbouring slots and go
+//! through the steps of [`crate::approx::softmax`]. A last linear map keeps one slot per class and
+//! zeroes all others.
 
+use std::mem;
+
+use heddle_ir::Note;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
 use heddle_ir::nn::{Gemm, LinearOp, Model, Op as NnOp, Slice, TensorType};
@@ -18,7 +22,8 @@ pub const NAME: &str = "append-softmax";
 /// The name of the nodes that are appended.
 const NODE: &str = "softmax";
 
-/// The model with its logits less their mean, whose range is then calibrated like that of any logits.
+/// The model with the mean subtracted from its logits. Their range is then calibrated like that of
+/// any logits.
 pub fn centred(mut model: Model) -> Model {
     let logits = model.output();
     let shape = model.graph.ty(logits).clone();
@@ -105,17 +110,19 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     (graph, softmax)
 }
 
-/// Tells the user what the results are now, and takes back what import said of them.
-pub fn note(softmax: &Softmax, notes: &mut Vec<String>) {
-    const LOGITS: &str = " is cut off: results are logits";
-    for note in notes.iter_mut().filter(|note| note.ends_with(LOGITS)) {
-        note.truncate(note.len() - LOGITS.len());
-        note.push_str(" is replaced by softmax under encryption");
+/// Tells the user what the results are now: the layers that import cut off are evaluated after all.
+pub fn note(softmax: &Softmax, notes: &mut Vec<Note>) {
+    for note in notes.iter_mut() {
+        if let Note::FinalCut { op, node } = note {
+            *note = Note::FinalReplaced {
+                op: mem::take(op),
+                node: mem::take(node),
+            };
+        }
     }
-    notes.push(format!(
-        "results are probabilities; the approximation of softmax is off by at most 2^{:.1}",
-        softmax.error.log2()
-    ));
+    notes.push(Note::Probabilities {
+        error_log2: softmax.error.log2(),
+    });
 }
 
 fn map(

@@ -1,5 +1,6 @@
 //! Activation approximation: every activation of the tensor graph as polynomials on its range.
 
+use heddle_ir::Note;
 use heddle_ir::nn::{ActivationMap, Model, Op};
 use heddle_ir::plan::{ActivationRecord, RangeRecord};
 use heddle_ir::slot::Chebyshev;
@@ -55,7 +56,7 @@ pub fn records(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -
 
 /// What the user should know: activations whose polynomial falls short of the precision of the
 /// others, by name.
-pub fn notes(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -> Vec<String> {
+pub fn notes(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -> Vec<Note> {
     let short = |approximation: &Approximation| {
         approximation.activation.terms.is_empty()
             && approximation.activation.precision_bits() < f64::from(SMOOTH_BITS)
@@ -63,16 +64,11 @@ pub fn notes(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -> 
     approximations
         .iter()
         .filter(|(_, approximation)| short(approximation))
-        .map(|(id, approximation)| {
-            let range = ranges.activation(id);
-            format!(
-                "`{}` is {} on ±{:.1}, which no polynomial of a feasible degree follows: it is precise \
-                 to {:.1} bits only",
-                range.name,
-                approximation.activation.function,
-                approximation.operand_bound,
-                approximation.activation.precision_bits()
-            )
+        .map(|(id, approximation)| Note::Imprecise {
+            node: ranges.activation(id).name.clone(),
+            function: approximation.activation.function,
+            bound: approximation.operand_bound,
+            bits: approximation.activation.precision_bits(),
         })
         .collect()
 }

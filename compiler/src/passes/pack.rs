@@ -15,8 +15,8 @@ use heddle_ir::{Graph, ValueId};
 
 use crate::analysis::ranges::Ranges;
 use crate::approx::activation::Approximation;
-use crate::compile::Convolution;
 use crate::error::Error;
+use crate::options::Convolution;
 
 mod parallel;
 

@@ -1,19 +1,22 @@
 //! Scale assignment and scheduling: from packed operations with levels to the operations that the
-//! encrypted run executes, every value typed with level and scale.
+//! runtime executes, every value typed with level and scale.
 //!
-//! Between operations every ciphertext has the network's scale Δ exactly: the diagonals of a linear
-//! map are encoded at the scale that the following rescale leaves Δ of, and the last stage of a
-//! gate ends at the scale that makes its product with its factor rescale to Δ.
+//! Between operations every ciphertext has the network's scale Δ exactly. The diagonals of a linear
+//! map are encoded at the scale that rescales to Δ, and the last stage of a gate ends at the scale
+//! whose product with its factor rescales to Δ. All other types follow from those of the operands,
+//! by [`Target::expected_type`].
 
 use std::collections::BTreeMap;
 
-use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
+use heddle_ir::ckks::{
+    CiphertextType, LinearMapId, Op, PolynomialId, Schedule, Target, TransformSteps,
+};
 use heddle_ir::linear::LinearMap;
 use heddle_ir::slot::{ApproximatedActivation, Chebyshev, GatedTerm, Op as SlotOp, SlotGraph};
 use heddle_ir::weights::Weights;
 use heddle_ir::{Graph, ValueId};
-use heddle_params::Parameters;
-use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::scale::same_log_scale;
 
 use crate::error::Error;
 use crate::passes::place_bootstraps::Placement;
@@ -27,18 +30,7 @@ use siso::Shared;
 /// The pass's name.
 pub const NAME: &str = "schedule";
 
-/// What the packed graph is lowered with.
-#[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
-    /// Moduli and levels.
-    pub parameters: &'a Parameters,
-    /// Levels and scale of bootstraps.
-    pub bootstrap: &'a BootstrapParameters,
-    /// Whether bootstraps remove the imaginary part.
-    pub variant: BootstrapVariant,
-}
-
-/// Lowers a packed graph along a placement.
+/// Lowers a packed graph along a placement, for `target` and with bootstraps of one variant.
 ///
 /// # Errors
 /// If a weight is missing or its shape does not fit.
@@ -48,9 +40,11 @@ pub fn run(
     placement: &Placement,
     weights: &Weights,
     target: Target<'_>,
+    variant: BootstrapVariant,
 ) -> Result<Schedule, Error> {
     let mut scheduler = Scheduler {
         target,
+        variant,
         log_scale: f64::from(target.bootstrap.log_scale),
         graph: Graph::new(),
         linear_maps: Vec::new(),
@@ -83,7 +77,7 @@ pub fn run(
                     level,
                     log_scale: scheduler.log_scale,
                 };
-                scheduler.graph.add(Op::Input, &[], ty, &node.name)
+                scheduler.push(Op::Input, &[], ty, &node.name)
             }
             SlotOp::Linear(map) => {
                 let rotations = rotations[value.index()].clone();
@@ -95,10 +89,7 @@ pub fn run(
             SlotOp::SisoConvolution(map) => {
                 scheduler.siso_convolution(map, &operands, weights, &node.name)?
             }
-            SlotOp::Add => {
-                let ty = *scheduler.graph.ty(operands[0]);
-                scheduler.graph.add(Op::Add, &operands, ty, &node.name)
-            }
+            SlotOp::Add => scheduler.sum(operands[0], operands[1], &node.name),
             SlotOp::Activation(activation) => {
                 scheduler.activation(activation, operands[0], &node.name)
             }
@@ -123,6 +114,8 @@ pub fn run(
 
 struct Scheduler<'a> {
     target: Target<'a>,
+    variant: BootstrapVariant,
+    /// log2 of the network's scale Δ.
     log_scale: f64,
     graph: Graph<Op, CiphertextType>,
     linear_maps: Vec<LinearMap>,
@@ -133,7 +126,32 @@ struct Scheduler<'a> {
 
 impl Scheduler<'_> {
     fn log_q(&self, level: usize) -> f64 {
-        (self.target.parameters.q()[level] as f64).log2()
+        self.target.log_q(level)
+    }
+
+    /// Adds an operation. Its type follows from its operands; `chosen` says what it leaves open.
+    ///
+    /// # Panics
+    /// If an operand has too few levels, which the placement rules out.
+    fn push(
+        &mut self,
+        op: Op,
+        operands: &[ValueId],
+        chosen: CiphertextType,
+        name: &str,
+    ) -> ValueId {
+        let types: Vec<CiphertextType> = operands.iter().map(|x| *self.graph.ty(*x)).collect();
+        let expected = self
+            .target
+            .expected_type(&op, &types, chosen, &self.polynomials);
+        let ty = expected.unwrap_or_else(|message| panic!("`{name}`: {message}"));
+        self.graph.add(op, operands, ty, name)
+    }
+
+    /// Adds an operation whose operands leave nothing open.
+    fn derive(&mut self, op: Op, operands: &[ValueId], name: &str) -> ValueId {
+        let chosen = *self.graph.ty(operands[0]);
+        self.push(op, operands, chosen, name)
     }
 
     fn drop_to(&mut self, value: ValueId, level: usize, name: &str) -> ValueId {
@@ -141,39 +159,24 @@ impl Scheduler<'_> {
         if ty.level == level {
             return value;
         }
-        self.graph.add(
-            Op::DropLevel,
-            &[value],
-            CiphertextType { level, ..ty },
-            name,
-        )
+        let chosen = CiphertextType { level, ..ty };
+        self.push(Op::DropLevel, &[value], chosen, name)
     }
 
+    /// The value rescaled to the network's scale, which its scale was chosen for.
     fn rescale(&mut self, value: ValueId, name: &str) -> ValueId {
-        let ty = *self.graph.ty(value);
-        // The scale was chosen so that this leaves the network's scale; naming it keeps it exact.
-        let ty = CiphertextType {
-            level: ty.level - 1,
-            log_scale: self.log_scale,
-            ..ty
-        };
-        self.graph.add(Op::Rescale, &[value], ty, name)
+        let rescaled = self.derive(Op::Rescale, &[value], name);
+        let found = &mut self.graph.node_mut(rescaled).ty.log_scale;
+        debug_assert!(same_log_scale(*found, self.log_scale), "`{name}`");
+        // The logarithms are rounded; stating the scale keeps it exact.
+        *found = self.log_scale;
+        rescaled
     }
 
     fn refresh(&mut self, value: ValueId, name: &str) -> ValueId {
-        let Target {
-            bootstrap,
-            parameters,
-            variant,
-        } = self.target;
-        let lowered = self.drop_to(value, bootstrap.input_level(), name);
-        let ty = CiphertextType {
-            level: bootstrap.output_level(parameters),
-            log_scale: self.log_scale,
-            ..*self.graph.ty(lowered)
-        };
-        self.graph
-            .add(Op::Bootstrap { variant }, &[lowered], ty, name)
+        let lowered = self.drop_to(value, self.target.bootstrap.input_level(), name);
+        let variant = self.variant;
+        self.derive(Op::Bootstrap { variant }, &[lowered], name)
     }
 
     fn linear(
@@ -192,15 +195,11 @@ impl Scheduler<'_> {
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
-        let sum = self.graph.add(
-            Op::LinearTransform {
-                map: id,
-                steps: rotations,
-            },
-            operands,
-            ty,
-            name,
-        );
+        let op = Op::LinearTransform {
+            map: id,
+            steps: rotations,
+        };
+        let sum = self.push(op, operands, ty, name);
         let mut sum = self.rescale(sum, name);
         for log_shares in (0..map.log_shares).rev() {
             sum = self.halve_period(sum, map.output.period() << log_shares, name);
@@ -220,15 +219,18 @@ impl Scheduler<'_> {
         if map.bias(weights)?.is_none() {
             return Ok(value);
         }
-        let ty = *self.graph.ty(value);
-        Ok(self.graph.add(Op::AddBias { map: id }, &[value], ty, name))
+        Ok(self.derive(Op::AddBias { map: id }, &[value], name))
     }
 
     /// The value plus its rotation by half of its slots, which repeats with that half.
     fn halve_period(&mut self, value: ValueId, half: usize, name: &str) -> ValueId {
-        let sum = self.add_rotated(value, half, name);
-        self.graph.node_mut(sum).ty.log_slots -= 1;
-        sum
+        let rotated = self.rotate(value, half, name);
+        let ty = *self.graph.ty(value);
+        let chosen = CiphertextType {
+            log_slots: ty.log_slots - 1,
+            ..ty
+        };
+        self.push(Op::Add, &[value, rotated], chosen, name)
     }
 
     fn add_rotated(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {
@@ -238,16 +240,14 @@ impl Scheduler<'_> {
 
     /// The value rotated; itself where its period makes that nothing.
     fn rotate(&mut self, value: ValueId, by: usize, name: &str) -> ValueId {
-        let ty = *self.graph.ty(value);
-        if by.is_multiple_of(ty.slots()) {
+        if by.is_multiple_of(self.graph.ty(value).slots()) {
             return value;
         }
-        self.graph.add(Op::Rotate { by }, &[value], ty, name)
+        self.derive(Op::Rotate { by }, &[value], name)
     }
 
     fn sum(&mut self, x: ValueId, y: ValueId, name: &str) -> ValueId {
-        let ty = *self.graph.ty(x);
-        self.graph.add(Op::Add, &[x, y], ty, name)
+        self.derive(Op::Add, &[x, y], name)
     }
 
     /// The free polynomial and the gated terms, each as low as it can run, summed where the deepest
@@ -266,14 +266,14 @@ impl Scheduler<'_> {
             .collect();
         let products = terms
             .into_iter()
-            .reduce(|sum, term| self.add(sum, term, name))
+            .reduce(|sum, term| self.sum(sum, term, name))
             .map(|sum| self.rescale(sum, name));
         let free = activation.free.as_ref().map(|free| {
             let x = self.drop_to(x, end + free.depth(), name);
             self.polynomial(free.clone(), x, end, self.log_scale, name)
         });
         match (products, free) {
-            (Some(products), Some(free)) => self.add(products, free, name),
+            (Some(products), Some(free)) => self.sum(products, free, name),
             (Some(value), None) | (None, Some(value)) => value,
             (None, None) => x,
         }
@@ -301,17 +301,7 @@ impl Scheduler<'_> {
             let log_scale = self.graph.ty(x).log_scale;
             self.polynomial(factor.clone(), x, level, log_scale, name)
         };
-        let log_scale = self.graph.ty(gated).log_scale + self.graph.ty(factor).log_scale;
-        let ty = CiphertextType {
-            log_scale,
-            ..*self.graph.ty(factor)
-        };
-        self.graph.add(Op::Multiply, &[factor, gated], ty, name)
-    }
-
-    fn add(&mut self, left: ValueId, right: ValueId, name: &str) -> ValueId {
-        let ty = *self.graph.ty(left);
-        self.graph.add(Op::Add, &[left, right], ty, name)
+        self.derive(Op::Multiply, &[factor, gated], name)
     }
 
     fn polynomial(
@@ -338,6 +328,6 @@ impl Scheduler<'_> {
         let op = Op::Polynomial {
             polynomial: PolynomialId(index as u32),
         };
-        self.graph.add(op, &[operand], ty, name)
+        self.push(op, &[operand], ty, name)
     }
 }

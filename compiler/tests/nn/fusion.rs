@@ -2,9 +2,8 @@
 
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::compile::Convolution;
-use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
+use heddle_compiler::{Changed, Convolution};
 use heddle_ir::eval::slot::{Activations, SlotInterpreter};
 use heddle_ir::nn::{Gemm, LinearOp, Model, Op, Window};
 use heddle_ir::slot::{Op as SlotOp, SlotGraph};
@@ -23,7 +22,7 @@ fn fused(model: Model) -> SlotGraph {
     model.number_activations();
     let [c, h, w] = model.graph.ty(model.input()).chw();
     let samples = images(4, c * h * w);
-    let ranges = calibrate(&model, &samples, &[], 1.0).unwrap();
+    let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
     let approximations = approximate_activations::run(&model, &ranges, &sign);
     let packed = pack::run(

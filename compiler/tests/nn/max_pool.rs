@@ -1,7 +1,7 @@
 //! Max-pool lowering keeps what a model computes, for every window.
 
+use heddle_compiler::Changed;
 use heddle_compiler::analysis::ranges::calibrate;
-use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::lower_max_pool;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{Activation, LinearOp, Model, Op, Separable, Window};
@@ -169,8 +169,8 @@ fn statistics_reach_through_a_pool() {
     let out = b.head(x, 3);
     let (model, _) = lower_max_pool::run(b.finish(out)).unwrap();
     let samples = images(20, 192);
-    let sampled = calibrate(&model, &samples, &[], 1.0).unwrap();
-    let statistical = calibrate(&model, &[], &[], 1.0).unwrap();
+    let sampled = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
+    let statistical = calibrate(&model, &[], &[], 1.0, &()).unwrap();
     assert_eq!(statistical.activations().len(), 5);
     for (range, sampled) in statistical.details().zip(sampled.details()) {
         let observed = sampled.observed.unwrap();

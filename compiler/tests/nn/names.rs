@@ -1,6 +1,6 @@
 //! Names of nodes play no part in what is compiled.
 
-use heddle_compiler::compile::{Options, Ring, compile};
+use heddle_compiler::{Options, Ring, compile};
 use heddle_ir::ckks::Schedule;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
@@ -23,7 +23,7 @@ fn plan(model: Model) -> Plan {
         ring: Ring::Insecure { log_n: 10 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model, &options).unwrap().plan
+    compile(model, &options, &()).unwrap().plan
 }
 
 fn nameless(mut schedule: Schedule) -> Schedule {

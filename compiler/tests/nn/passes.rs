@@ -1,8 +1,7 @@
 //! Batch-norm folding and identity removal keep what a model computes.
 
-use heddle_compiler::error::Error;
-use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::{fold_batch_norm, fold_padding, remove_identity};
+use heddle_compiler::{Changed, Error};
 use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::eval::nn::run;
 use heddle_ir::nn::{

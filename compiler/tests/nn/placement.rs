@@ -1,7 +1,7 @@
 //! Where bootstraps go, and how long it takes to find out.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
 use heddle_compiler::passes::place_bootstraps;
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{Model, Op};
 use heddle_ir::preprocess::Preprocess;
@@ -38,7 +38,7 @@ fn compiled(model: &Model, samples: &[Vec<f32>]) -> Compilation {
         ring: Ring::Insecure { log_n: 10 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    compile(model.clone(), &options).unwrap()
+    compile(model.clone(), &options, &()).unwrap()
 }
 
 fn remarks(compilation: &Compilation) -> &[String] {

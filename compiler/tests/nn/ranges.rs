@@ -1,14 +1,14 @@
 //! Ranges cover what the interpreter shows, whatever they come from.
 
 use heddle_compiler::analysis::ranges::{
-    BoundOrigin, FLOOR, IMAGE_MARGIN, RangeOverride, Ranges, calibrate, calibrate_with_progress,
+    BoundOrigin, FLOOR, IMAGE_MARGIN, RangeOverride, Ranges, calibrate,
 };
-use heddle_compiler::error::Error;
 use heddle_compiler::passes::{fold_batch_norm, remove_identity};
+use heddle_compiler::{Error, Observer};
 use heddle_ir::ValueId;
 use heddle_ir::eval::nn::run_all;
 use heddle_ir::nn::{ActivationId, ChannelAffine, LinearOp, Model, Op};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 
 use crate::build::{Builder, images, residual};
 
@@ -54,14 +54,28 @@ fn folded() -> Model {
     fold_batch_norm::run(residual()).unwrap().0
 }
 
+/// What an observer was told of calibration.
+#[derive(Default)]
+struct Progress(Mutex<Vec<(usize, usize)>>);
+
+impl Observer for Progress {
+    fn images_calibrated(&self, done: usize, total: usize) {
+        self.0.lock().unwrap().push((done, total));
+    }
+}
+
+fn sentences(ranges: &Ranges) -> Vec<String> {
+    ranges.notes().iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn a_range_with_little_room_carries_a_note() {
     let (model, samples) = (residual(), images(120, 192));
     let expected = observed(&model, &samples);
     let notes = |factor: f64| {
         let bound = format!("stem.relu={}", factor * expected[0]);
-        let ranges = calibrate(&model, &samples, &given(&[&bound]), 1.0).unwrap();
-        ranges.notes().join("\n")
+        let ranges = calibrate(&model, &samples, &given(&[&bound]), 1.0, &()).unwrap();
+        sentences(&ranges).join("\n")
     };
     assert!(
         notes(1.1).contains("91 % of the range of `stem.relu`"),
@@ -74,12 +88,11 @@ fn a_range_with_little_room_carries_a_note() {
 #[test]
 fn samples_give_their_maximum_times_the_margin() {
     let (model, samples) = (residual(), images(20, 192));
-    let calls = AtomicUsize::new(0);
-    let count = || {
-        calls.fetch_add(1, Ordering::Relaxed);
-    };
-    let ranges = calibrate_with_progress(&model, &samples, &[], 2.5, &count).unwrap();
-    assert_eq!(calls.into_inner(), 20);
+    let progress = Progress::default();
+    let ranges = calibrate(&model, &samples, &[], 2.5, &progress).unwrap();
+    let mut seen = progress.0.into_inner().unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=20).map(|done| (done, 20)).collect::<Vec<_>>());
     assert_eq!(ranges.input(), 2.5);
     let expected = observed(&model, &samples);
     let names: Vec<&str> = ranges.details().map(|range| range.name.as_str()).collect();
@@ -104,8 +117,7 @@ fn samples_give_their_maximum_times_the_margin() {
             .collect::<Vec<f64>>()
     );
     assert!(
-        ranges
-            .notes()
+        sentences(&ranges)
             .iter()
             .any(|note| note.contains("20 sample images"))
     );
@@ -115,10 +127,10 @@ fn samples_give_their_maximum_times_the_margin() {
 fn ranges_do_not_depend_on_earlier_passes() {
     let samples = images(8, 192);
     let model = residual();
-    let before = calibrate(&model, &samples, &[], 1.0).unwrap();
+    let before = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let (model, _) = remove_identity::run(model).unwrap();
     let (model, _) = fold_batch_norm::run(model).unwrap();
-    let after = calibrate(&model, &samples, &[], 1.0).unwrap();
+    let after = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let pairs = before
         .activations()
         .values()
@@ -132,7 +144,7 @@ fn ranges_do_not_depend_on_earlier_passes() {
 fn many_samples_need_no_note_and_a_large_image_widens_the_input() {
     let mut samples = images(100, 192);
     samples[99][5] = -9.0;
-    let ranges = calibrate(&residual(), &samples, &[], 1.0).unwrap();
+    let ranges = calibrate(&residual(), &samples, &[], 1.0, &()).unwrap();
     assert_eq!(ranges.input(), 9.0);
     assert!(ranges.notes().is_empty(), "{:?}", ranges.notes());
 }
@@ -140,7 +152,7 @@ fn many_samples_need_no_note_and_a_large_image_widens_the_input() {
 #[test]
 fn statistics_cover_what_samples_show() {
     let model = residual();
-    let ranges = calibrate(&model, &[], &[], 1.0).unwrap();
+    let ranges = calibrate(&model, &[], &[], 1.0, &()).unwrap();
     let observed = observed(&model, &images(50, 192));
     for (range, observed) in ranges.details().zip(observed) {
         assert_eq!(
@@ -161,7 +173,7 @@ fn statistics_cover_what_samples_show() {
         );
     }
     assert!(
-        ranges.notes()[0].contains("--calibrate"),
+        sentences(&ranges)[0].contains("--calibrate"),
         "{:?}",
         ranges.notes()
     );
@@ -192,19 +204,21 @@ fn statistics_reach_as_far_as_the_widest_position() {
         (scale[element] * mean + shift[element]).abs() + 16.0 * (scale[element] * deviation).abs()
     });
     let expected = reaches.fold(0.0, f64::max);
-    let ranges = calibrate(&model, &[], &[], 1.0).unwrap();
+    let ranges = calibrate(&model, &[], &[], 1.0, &()).unwrap();
     let bound = first_bound(&ranges);
     assert!((bound / expected - 1.0).abs() < 1e-9, "{bound} {expected}");
 }
 
 #[test]
 fn without_samples_and_statistics_the_error_names_the_ways_out() {
-    let message = calibrate(&folded(), &[], &[], 1.0).unwrap_err().to_string();
+    let message = calibrate(&folded(), &[], &[], 1.0, &())
+        .unwrap_err()
+        .to_string();
     for part in ["`stem.relu`", "`block.relu2`", "--calibrate", "--range"] {
         assert!(message.contains(part), "{message}");
     }
     // One activation is not enough.
-    let error = calibrate(&folded(), &[], &given(&["stem*=3"]), 1.0).unwrap_err();
+    let error = calibrate(&folded(), &[], &given(&["stem*=3"]), 1.0, &()).unwrap_err();
     assert!(
         matches!(&error, Error::UnknownRange { node, .. } if node == "block.relu1"),
         "{error}"
@@ -214,14 +228,14 @@ fn without_samples_and_statistics_the_error_names_the_ways_out() {
 #[test]
 fn overrides_for_every_activation_are_enough() {
     let model = folded();
-    let ranges = calibrate(&model, &[], &given(&["*=40"]), 1.0).unwrap();
+    let ranges = calibrate(&model, &[], &given(&["*=40"]), 1.0, &()).unwrap();
     assert!(
         ranges
             .details()
             .all(|range| range.bound == 40.0 && range.origin == BoundOrigin::User)
     );
 
-    let ranges = calibrate(&model, &[], &given(&["*relu*=40", "block.*=9"]), 1.0).unwrap();
+    let ranges = calibrate(&model, &[], &given(&["*relu*=40", "block.*=9"]), 1.0, &()).unwrap();
     assert_eq!(bounds(&ranges), [40.0, 9.0, 9.0]);
     let logits = ranges.details().last().unwrap();
     assert_eq!(logits.origin, BoundOrigin::WorstCase);
@@ -232,8 +246,7 @@ fn overrides_for_every_activation_are_enough() {
         logits.bound
     );
     assert!(
-        ranges
-            .notes()
+        sentences(&ranges)
             .iter()
             .any(|note| note.contains("worst case"))
     );
@@ -242,14 +255,14 @@ fn overrides_for_every_activation_are_enough() {
 #[test]
 fn overrides_match_the_node_in_front_too() {
     let samples = images(4, 192);
-    let ranges = calibrate(&residual(), &samples, &given(&["block.add=50"]), 1.0).unwrap();
+    let ranges = calibrate(&residual(), &samples, &given(&["block.add=50"]), 1.0, &()).unwrap();
     assert_eq!(ranges.activation(ActivationId(2)).bound, 50.0);
     assert_eq!(ranges.details().nth(2).unwrap().origin, BoundOrigin::User);
 }
 
 #[test]
 fn an_override_that_matches_nothing_is_an_error() {
-    let error = calibrate(&residual(), &[], &given(&["layer9*=3"]), 1.0).unwrap_err();
+    let error = calibrate(&residual(), &[], &given(&["layer9*=3"]), 1.0, &()).unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, Error::RangeUnmatched { .. }));
     assert!(
@@ -261,7 +274,7 @@ fn an_override_that_matches_nothing_is_an_error() {
         bound: f64::NAN,
     };
     assert!(matches!(
-        calibrate(&residual(), &[], &[bad], 1.0),
+        calibrate(&residual(), &[], &[bad], 1.0, &()),
         Err(Error::RangeSyntax { .. })
     ));
 }
@@ -270,7 +283,14 @@ fn an_override_that_matches_nothing_is_an_error() {
 fn an_override_below_the_samples_is_an_error_with_their_figure() {
     let samples = images(4, 192);
     let figure = observed(&residual(), &samples)[1];
-    let error = calibrate(&residual(), &samples, &given(&["block.relu1=0.125"]), 1.0).unwrap_err();
+    let error = calibrate(
+        &residual(),
+        &samples,
+        &given(&["block.relu1=0.125"]),
+        1.0,
+        &(),
+    )
+    .unwrap_err();
     let message = error.to_string();
     assert!(matches!(error, Error::RangeTooSmall { bound: 0.125, .. }));
     assert!(
@@ -294,13 +314,12 @@ fn nearly_dead_activations_get_a_floor() {
     let z = b.relu(z, "relu3");
     let out = b.head(z, 3);
     let model = b.finish(out);
-    let ranges = calibrate(&model, &images(5, 192), &[], 1.0).unwrap();
+    let ranges = calibrate(&model, &images(5, 192), &[], 1.0, &()).unwrap();
     let dead = ranges.details().nth(1).unwrap();
     assert_eq!(dead.origin, BoundOrigin::Floor);
     assert!(dead.bound >= FLOOR * ranges.logits().bound.min(first_bound(&ranges)));
     assert!(
-        ranges
-            .notes()
+        sentences(&ranges)
             .iter()
             .any(|note| note.contains("`relu2` is nearly dead"))
     );
@@ -312,7 +331,7 @@ fn a_network_of_zeros_still_has_ranges() {
     let x = b.relu(ValueId(0), "relu");
     let out = b.head(x, 2);
     let model = b.finish(out);
-    let ranges = calibrate(&model, &[vec![0.0; 4]], &[], 1.0).unwrap();
+    let ranges = calibrate(&model, &[vec![0.0; 4]], &[], 1.0, &()).unwrap();
     assert!(bounds(&ranges).iter().all(|bound| *bound > 0.0));
     assert!(ranges.logits().bound > 0.0);
 }
@@ -321,13 +340,13 @@ fn a_network_of_zeros_still_has_ranges() {
 fn samples_of_the_wrong_size_or_with_nan_are_errors() {
     let model = residual();
     assert!(matches!(
-        calibrate(&model, &images(1, 3), &[], 1.0),
+        calibrate(&model, &images(1, 3), &[], 1.0, &()),
         Err(Error::Ir(_))
     ));
     let mut samples = images(4, 192);
     samples[1][0] = f32::NAN;
     samples[3][0] = f32::INFINITY;
-    match calibrate(&model, &samples, &[], 1.0) {
+    match calibrate(&model, &samples, &[], 1.0, &()) {
         Err(Error::NotFinite { image: 1, node }) => assert_eq!(node, "stem.bn"),
         other => panic!("{other:?}"),
     }

@@ -1,6 +1,6 @@
 //! Linear maps whose sums are computed in shares, from the model to the schedule on plain numbers.
 
-use heddle_compiler::compile::{Compilation, Options, Ring, compile};
+use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::Op as CkksOp;
 use heddle_ir::nn::{Gemm, LinearOp, Model, Op};
@@ -36,7 +36,7 @@ fn compiled() -> (Compilation, Vec<Vec<f32>>) {
         ring: Ring::Insecure { log_n: 12 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    (compile(model(), &options).unwrap(), samples)
+    (compile(model(), &options, &()).unwrap(), samples)
 }
 
 /// Of the linear map with this name: log_shares, diagonals, log2 of its result's slots.

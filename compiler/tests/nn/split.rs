@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use heddle_compiler::compile::{Options, Ring, compile};
-use heddle_compiler::pass::Changed;
 use heddle_compiler::passes::split_channels::{self, Splitting};
+use heddle_compiler::{Changed, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{
     ActivationId, AveragePool, LinearOp, Model, Op, Pad, PaddingInMean, Slice, Window,
@@ -117,7 +116,7 @@ fn a_split_model_compiles_and_runs() {
         ring: Ring::Insecure { log_n: 9 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    let compilation = compile(model.clone(), &options).unwrap();
+    let compilation = compile(model.clone(), &options, &()).unwrap();
     let plan = &compilation.plan;
     // One range for every activation of the model, whatever became of it.
     assert_eq!(plan.ranges.len(), activations(&model) + 1);

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use heddle_ir::file::open_regular;
 use heddle_ir::printable;
 
-use super::Error;
-use super::source::io_error;
+use super::{Error, io_error};
 
 /// How deep subfolders are searched.
 const MAX_DEPTH: usize = 8;

@@ -20,7 +20,8 @@ pub(super) struct Records {
     pub(super) count: usize,
 }
 
-/// Whether every label of a batch with `label_bytes` labels a record is below its number of classes.
+/// Whether every label of a batch with `label_bytes` labels a record is below its number of
+/// classes.
 fn labels_fit(bytes: &[u8], classes: &[u8]) -> bool {
     let record = classes.len() + CIFAR_PIXELS;
     bytes.len().is_multiple_of(record)

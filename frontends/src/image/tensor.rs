@@ -20,9 +20,10 @@ pub(super) fn planes<T: Copy>(interleaved: &[T], channels: usize) -> Vec<T> {
 /// The row-major `C, H, W` tensor of a picture for a model that takes `shape`, with a sentence for
 /// the user where the picture was changed to fit.
 ///
-/// PNG and JPEG are resized, and turned grey or coloured, as the model needs. Images of a data set and tensors must have
-/// the model's size. A model that takes a vector, `1×1×F` or `1×F×1`, is given a picture's `F` numbers, channel by channel
-/// and row by row. Numbers from an `.npy` file are taken as they are; bytes are pixels and go through `preprocess`.
+/// PNG and JPEG are resized, and turned grey or coloured, as the model needs. Images of a data set
+/// and tensors must have the model's size. A model that takes a vector, `1×1×F` or `1×F×1`, is
+/// given a picture's `F` numbers, channel by channel and row by row. Numbers from an `.npy` file
+/// are taken as they are; bytes are pixels and go through `preprocess`.
 ///
 /// # Errors
 /// If the picture does not fit, or a number in it is not finite.

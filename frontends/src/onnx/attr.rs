@@ -1,7 +1,7 @@
 //! Typed readers of a node's attributes.
 //!
-//! The default of an optional attribute stands at the place where it is read, as ONNX's text gives
-//! it. [`Attributes::finish`] refuses attributes that nothing has read, so that none is swallowed.
+//! The default of an optional attribute is given where it is read, as ONNX's text states it.
+//! [`Attributes::finish`] refuses attributes that nothing has read, so that none is ignored.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

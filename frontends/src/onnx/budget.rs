@@ -1,7 +1,7 @@
 //! What an import may cost: memory and work that the file's own bytes do not account for.
 //!
 //! A few bytes of a model can ask for much: a constant repeated a million times, a scale for every
-//! pixel of a huge image, a kernel that ten thousand nodes share. Whatever a node makes is charged
+//! pixel of a huge image, a filter that ten thousand nodes use. Whatever a node makes is charged
 //! here first.
 
 /// Most bytes of operations and weights that the file does not hold itself.

@@ -1,118 +1,16 @@
-//! What the builders of operators work with: values, a node's inputs, the graph under construction.
+//! What the builders of operators work with: the graph under construction.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 
 use heddle_ir::nn::{ChannelAffine, ElementAffine, Gemm, LinearOp, Op, TensorType};
 use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
-use super::attr::Attributes;
 use super::budget::Budget;
-use super::ops::Placeholder;
+use super::call::{Call, Traced, Value};
 use super::tensor::{Const, check_rank};
 use super::view::View;
 
-/// What an ONNX tensor is to the importer.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    /// Known without an image.
-    Const(Rc<Const>),
-    /// Depends on the image.
-    Traced(Traced),
-}
-
-impl Value {
-    /// The ONNX tensor's shape.
-    pub(super) fn dims(&self) -> &[usize] {
-        match self {
-            Self::Const(constant) => &constant.shape,
-            Self::Traced(traced) => traced.view.dims(),
-        }
-    }
-}
-
-/// A value of the graph, seen as an ONNX tensor.
-#[derive(Clone, Debug)]
-pub(super) struct Traced {
-    pub(super) id: ValueId,
-    pub(super) view: View,
-}
-
-/// One ONNX node with its inputs resolved.
-pub(super) struct Call<'a> {
-    /// The node's name, or its first output's.
-    pub(super) name: &'a str,
-    pub(super) op: &'a str,
-    /// Version of the default operator set.
-    pub(super) opset: i64,
-    pub(super) attributes: Attributes<'a>,
-    /// Number of outputs that the node names.
-    pub(super) outputs: usize,
-    /// One entry an input; `None` where an optional one is left out.
-    pub(super) inputs: Vec<Option<Value>>,
-}
-
 impl Call<'_> {
-    fn optional(&self, index: usize) -> Option<&Value> {
-        self.inputs.get(index).and_then(Option::as_ref)
-    }
-
-    pub(super) fn input(&self, index: usize) -> Result<&Value, String> {
-        self.optional(index)
-            .ok_or_else(|| format!("input {index} is missing"))
-    }
-
-    /// An input that depends on the image.
-    pub(super) fn traced(&self, index: usize) -> Result<&Traced, String> {
-        match self.input(index)? {
-            Value::Traced(traced) => Ok(traced),
-            Value::Const(constant) => {
-                Err(format!("input {index} (`{}`) is a constant", constant.name))
-            }
-        }
-    }
-
-    /// An input that must be known without an image; `role` says what it is to the operator.
-    pub(super) fn constant(&self, index: usize, role: &str) -> Result<&Rc<Const>, String> {
-        self.optional_constant(index, role)?
-            .ok_or_else(|| format!("input {index} ({role}) is missing"))
-    }
-
-    pub(super) fn optional_constant(
-        &self,
-        index: usize,
-        role: &str,
-    ) -> Result<Option<&Rc<Const>>, String> {
-        match self.optional(index) {
-            None => Ok(None),
-            Some(Value::Const(constant)) => Ok(Some(constant)),
-            Some(Value::Traced(_)) => Err(format!(
-                "input {index} ({role}) depends on the image; it must be constant"
-            )),
-        }
-    }
-
-    pub(super) fn optional_ints(
-        &self,
-        index: usize,
-        role: &str,
-    ) -> Result<Option<Vec<i64>>, String> {
-        let constant = self.optional_constant(index, role)?;
-        constant.map(|constant| list(constant)).transpose()
-    }
-
-    pub(super) fn ints(&self, index: usize, role: &str) -> Result<Vec<i64>, String> {
-        list(self.constant(index, role)?)
-    }
-
-    /// Axes that are an attribute before operator set `since` and input `index` from there on.
-    pub(super) fn axes_since(&self, since: i64, index: usize) -> Result<Option<Vec<i64>>, String> {
-        if self.opset < since {
-            return Ok(self.attributes.ints("axes")?.map(<[i64]>::to_vec));
-        }
-        self.optional_ints(index, "the axes")
-    }
-
     /// An input seen as `[1, C, H, W]`.
     pub(super) fn feature_map(&self, graph: &Graph, index: usize) -> Result<ValueId, String> {
         let Traced { id, view } = self.traced(index)?;
@@ -152,20 +50,31 @@ impl Call<'_> {
     }
 }
 
-/// Most entries of a list of axes, extents, pads or sizes.
-const MAX_LIST: usize = 1 << 12;
+/// A function that means something as part of a product only. It stands in the graph as an
+/// identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placeholder {
+    /// The error function.
+    Erf,
+    /// The third power.
+    Cube,
+    /// `tanh(√(2/π)·(x + 0.044715·x³))`.
+    GeluTanh,
+}
 
-/// The elements of a constant that lists axes, extents, pads or sizes.
-fn list(constant: &Const) -> Result<Vec<i64>, String> {
-    let ints = constant.as_ints()?;
-    if ints.len() > MAX_LIST {
-        return Err(format!(
-            "`{}` has {} elements, at most {MAX_LIST} are read of a list",
-            constant.name,
-            ints.len()
-        ));
+impl Placeholder {
+    /// Why it cannot stay.
+    pub(super) fn refusal(self) -> &'static str {
+        match self {
+            Self::Erf => {
+                "the error function is supported as part of GELU only: x·(1 + erf(x/√2))/2"
+            }
+            Self::Cube | Self::GeluTanh => {
+                "the third power is supported as part of GELU only: \
+                 x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2"
+            }
+        }
     }
-    Ok(ints.to_vec())
 }
 
 /// Bytes that an operation of the graph takes, its name apart.

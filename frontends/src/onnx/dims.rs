@@ -175,6 +175,34 @@ pub(super) fn span(extent: usize, start: i64, end: i64, step: i64) -> Result<Spa
     })
 }
 
+/// What a slice keeps of every axis. Without `axes` the lists are those of the first axes; without
+/// `steps` every step is 1.
+pub(super) fn spans(
+    extents: &[usize],
+    starts: &[i64],
+    ends: &[i64],
+    axes: Option<&[i64]>,
+    steps: Option<&[i64]>,
+) -> Result<Vec<Span>, String> {
+    let axes = axes.map_or_else(|| (0..starts.len() as i64).collect(), <[i64]>::to_vec);
+    let steps = steps.map_or_else(|| vec![1; starts.len()], <[i64]>::to_vec);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err("starts, ends, axes and steps differ in length".into());
+    }
+    axis_set(&axes, extents.len())?;
+    let whole = |extent: &usize| Span {
+        start: 0,
+        step: 1,
+        len: *extent,
+    };
+    let mut spans: Vec<Span> = extents.iter().map(whole).collect();
+    for (index, axis) in axes.iter().enumerate() {
+        let axis = self::axis(*axis, extents.len())?;
+        spans[axis] = span(extents[axis], starts[index], ends[index], steps[index])?;
+    }
+    Ok(spans)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +248,33 @@ mod tests {
         assert_eq!(span(5, 0, 5, i64::MAX).unwrap().len, 1);
         assert_eq!(span(5, 4, i64::MIN, i64::MIN).unwrap().len, 1);
         assert!(span(5, 0, 5, 0).is_err());
+    }
+
+    #[test]
+    fn a_slice_keeps_whole_axes_that_it_does_not_name() {
+        let whole = |len| Span {
+            start: 0,
+            step: 1,
+            len,
+        };
+        let tail = Span {
+            start: 2,
+            step: 1,
+            len: 3,
+        };
+        let kept = spans(&[4, 5], &[-3], &[9], Some(&[1]), None);
+        assert_eq!(kept.unwrap(), [whole(4), tail]);
+        let kept = spans(&[5, 4], &[2], &[5], None, Some(&[1]));
+        assert_eq!(kept.unwrap(), [tail, whole(4)]);
+        for (axes, steps) in [
+            (Some(&[0, 1][..]), None),
+            (None, Some(&[1, 1][..])),
+            (Some(&[2][..]), None),
+            (None, Some(&[0][..])),
+        ] {
+            assert!(spans(&[4, 5], &[0], &[1], axes, steps).is_err());
+        }
+        assert!(spans(&[4, 5], &[0, 0], &[1, 1], Some(&[1, -1]), None).is_err());
     }
 
     #[test]

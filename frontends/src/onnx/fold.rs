@@ -5,7 +5,7 @@ mod structure;
 
 pub(super) use structure::cast_target;
 
-use super::build::Call;
+use super::call::Call;
 use super::tensor::Const;
 
 /// Evaluates one node. The result may have at most `limit` elements.

@@ -6,14 +6,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
-use heddle_ir::{ValueId, verify};
+use heddle_ir::{Note, ValueId, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};
 use sha2::Digest;
 
 use super::attr::Attributes;
-use super::build::{Call, Graph, Traced, Value};
+use super::build::Graph;
+use super::call::{Call, Traced, Value};
 use super::external::ExternalData;
 use super::tensor::{Const, ElementType, check_rank};
 use super::view::View;
@@ -115,7 +116,7 @@ struct Importer<'a> {
     /// Elements of folded constants so far.
     folded: usize,
     input_order: AxisOrder,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     problems: IndexSet<Problem>,
     /// Problems that are not kept.
     more: usize,
@@ -162,10 +163,10 @@ impl<'a> Importer<'a> {
         match opset::version(model) {
             Ok(version) => {
                 if version > opset::NEWEST {
-                    self.notes.push(format!(
-                        "operator set {version} is newer than {0}, and is read as {0}",
-                        opset::NEWEST
-                    ));
+                    self.notes.push(Note::NewOperatorSet {
+                        version,
+                        read_as: opset::NEWEST,
+                    });
                 }
                 self.opset = version.min(opset::NEWEST);
             }
@@ -303,8 +304,8 @@ impl<'a> Importer<'a> {
         match batch {
             None | Some(Some(1)) => {}
             Some(None) => {
-                self.notes
-                    .push(format!("the batch of input `{}` is fixed to 1", input.name));
+                let input = input.name.clone();
+                self.notes.push(Note::BatchFixed { input });
             }
             Some(Some(batch)) => {
                 return Err(format!(

@@ -14,10 +14,8 @@ mod shape;
 mod slice;
 mod split;
 
-pub(super) use gated::Placeholder;
-pub(super) use slice::spans;
-
-use super::build::{Call, Graph, Value};
+use super::build::Graph;
+use super::call::{Call, Value};
 
 /// Adds one ONNX node to the graph and returns its first output.
 ///

@@ -74,8 +74,8 @@ pub(super) const ROWS: &[Row] = &[
     row("Unsqueeze", 7, "`axes` (an input since 13)", ""),
 ];
 
-/// The supported operators as a Markdown page: those on values that depend on the image with what is
-/// read and refused, those that end a network, and those that are evaluated on constants.
+/// The supported operators as a Markdown page: those on values that depend on the image with what
+/// is read and refused, those that end a network, and those that are evaluated on constants.
 pub fn supported_operators() -> String {
     let mut page = format!(
         "# Supported operators\n\n\

@@ -43,7 +43,7 @@ fn png(path: &Path, [width, height]: [u32; 2], bits: u8, color: u8, pixel: usize
 
 fn refused(path: &Path) -> Error {
     let spec = path.to_str().unwrap();
-    match image::sources(spec) {
+    match image::image_set(spec) {
         Ok(sources) => sources.get(0).unwrap().unwrap_err(),
         Err(error) => error,
     }
@@ -51,7 +51,7 @@ fn refused(path: &Path) -> Error {
 
 /// Decodes a photo and makes a small tensor of it.
 fn taken(path: &Path) {
-    let sources = image::sources(path.to_str().unwrap()).unwrap();
+    let sources = image::image_set(path.to_str().unwrap()).unwrap();
     let picture = sources.get(0).unwrap().unwrap();
     let unit = Preprocess::named("unit").unwrap();
     let (tensor, _) = image::to_tensor(&picture, &unit, [3, 32, 32]).unwrap();
@@ -127,7 +127,7 @@ hostile!(
     },
     |folder| {
         // Whether it is taken for damaged is the decoder's business.
-        let sources = image::sources(folder.join("x.jpg").to_str().unwrap()).unwrap();
+        let sources = image::image_set(folder.join("x.jpg").to_str().unwrap()).unwrap();
         let _ = sources.get(0).unwrap();
     }
 );
@@ -172,7 +172,8 @@ hostile!(
         packed.finish().unwrap();
     },
     |folder| {
-        let sources = image::sources(folder.join("x-images-idx3-ubyte").to_str().unwrap()).unwrap();
+        let sources =
+            image::image_set(folder.join("x-images-idx3-ubyte").to_str().unwrap()).unwrap();
         assert_eq!(sources.get(0).unwrap().unwrap().label, None);
     }
 );
@@ -188,7 +189,7 @@ hostile!(
     },
     |folder| {
         let spec = folder.join("x").to_str().unwrap().to_owned();
-        let sources = image::sources(&spec).unwrap();
+        let sources = image::image_set(&spec).unwrap();
         assert_eq!(sources.len(), 1 << 24);
         let name = sources.get((1 << 24) - 1).unwrap().unwrap().name;
         assert!(name.ends_with("x#16777215"), "{name}");
@@ -272,13 +273,13 @@ fn a_named_pipe_in_a_folder_is_refused_by_name() {
             .success()
     );
     for spec in [folder.path(), &pipe] {
-        let error = image::sources(spec.to_str().unwrap()).unwrap_err();
+        let error = image::image_set(spec.to_str().unwrap()).unwrap_err();
         assert!(
             error.to_string().ends_with("x.png`: is not a regular file"),
             "{error}"
         );
     }
-    let error = image::sources("/dev/zero").unwrap_err();
+    let error = image::image_set("/dev/zero").unwrap_err();
     assert_eq!(error.to_string(), "`/dev/zero`: is not a regular file");
 }
 
@@ -294,7 +295,7 @@ fn a_link_to_a_named_pipe_is_refused_when_it_is_read() {
             .success()
     );
     std::os::unix::fs::symlink(&pipe, &link).unwrap();
-    let sources = image::sources(folder.path().to_str().unwrap()).unwrap();
+    let sources = image::image_set(folder.path().to_str().unwrap()).unwrap();
     let error = sources.get(0).unwrap().unwrap_err();
     assert!(
         error.to_string().ends_with("x.png`: is not a regular file"),
@@ -311,7 +312,7 @@ fn an_image_of_more_than_128_mib_is_refused() {
     (&file)
         .write_all(&[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0x40, 0, 0, 0, 0x40, 0])
         .unwrap();
-    let text = image::sources(path.to_str().unwrap())
+    let text = image::image_set(path.to_str().unwrap())
         .unwrap_err()
         .to_string();
     assert!(

@@ -1,13 +1,14 @@
 //! Bootstrapping parameters, levels, and the keys that a bootstrap needs.
 //!
-//! The order of steps is SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat, Troncoso-Pastoriza and
-//! Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary part (Lee et al., ICML 2022), EvalMod.
+//! A bootstrap evaluates SlotToCoeff, ModRaise with an ephemeral sparse secret (Bossuat,
+//! Troncoso-Pastoriza and Hubaux, ePrint 2022/024), CoeffToSlot, SubSum, removal of the imaginary
+//! part (Lee et al., ICML 2022), EvalMod.
 
 use crate::dft::{DftDirection, DftPlan};
-use crate::eval_mod::{EvalMod, polynomial_depth};
+use crate::eval_mod::EvalMod;
+use crate::evaluation_key::{KeyKind, KeyUse};
 use crate::failure::{self, Convention};
-use crate::keys::{KeyKind, KeyUse};
-use crate::{Error, GaloisElement, Parameters, Secret};
+use crate::{Error, GaloisElement, Parameters, Secret, chebyshev};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -15,17 +16,18 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootstrapParameters {
-    /// Integer parts after ModRaise are below this in absolute value, but for a negligible probability.
+    /// Bound of the integers I that ModRaise adds: |I| < K, except with negligible probability.
     pub k: u32,
     /// How multiples of `q_0` are removed.
     #[serde(default)]
     pub eval_mod: EvalMod,
-    /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even powers alone.
+    /// Degree of the scaled cosine; even for [`EvalMod::Cosine`], which is a polynomial with even
+    /// powers alone.
     pub degree: u32,
-    /// Double-angle steps after the cosine.
+    /// Double angles after the cosine.
     pub double_angles: u32,
-    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine, the sine's cubic term
-    /// costs `|m|³·2^(2.7−2R)`.
+    /// log2 of R, the ratio of `q_0` to a message of 1 after SlotToCoeff. Without an inverse sine,
+    /// the sine's cubic term costs `|m|³·2^(2.7−2R)`.
     pub log_message_ratio: u32,
     /// log2 of the scale of messages before and after.
     pub log_scale: u32,
@@ -36,7 +38,8 @@ pub struct BootstrapParameters {
 }
 
 impl Default for BootstrapParameters {
-    /// K = 14, degree 62, one double angle, R = 2^10, scale 2^40, three factors each way: parameter set B.
+    /// K = 14, degree 62, one double angle, R = 2^10, scale 2^40, three factors each way: those of
+    /// `N16_QP1714_DENSE`.
     fn default() -> Self {
         Self {
             k: 14,
@@ -61,8 +64,9 @@ pub enum BootstrapVariant {
 }
 
 impl BootstrapParameters {
-    /// The default with another EvalMod. Before an inverse sine the cosine has degree 63 and all powers, and R is 2^8:
-    /// the sine's cubic term no longer counts, and rescaling noise counts four times less.
+    /// The default with another EvalMod. Before an inverse sine the cosine has degree 63 and all
+    /// powers, and R is 2^8: the sine's cubic term no longer counts, and rescaling noise counts
+    /// four times less.
     pub fn with_eval_mod(eval_mod: EvalMod) -> Self {
         match eval_mod {
             EvalMod::Cosine => Self::default(),
@@ -89,7 +93,9 @@ impl BootstrapParameters {
 
     /// Levels that EvalMod uses.
     pub fn eval_mod_depth(&self) -> usize {
-        polynomial_depth(self.degree) + self.double_angles as usize + self.eval_mod.arcsine_depth()
+        chebyshev::depth(self.degree as usize)
+            + self.double_angles as usize
+            + self.eval_mod.arcsine_depth()
     }
 
     /// The level of a refreshed ciphertext.
@@ -98,9 +104,9 @@ impl BootstrapParameters {
             .saturating_sub(self.eval_mod_depth())
     }
 
-    /// log2 of the probability that one bootstrap fails: that the integer part of one of the coefficients that reach
-    /// EvalMod is `k` or more, see [`failure`]. An inference of `b` bootstraps fails with `log2 b` more. The real
-    /// variant only keeps half of the coefficients.
+    /// log2 of the probability that one bootstrap fails: that the integer part of one of the
+    /// coefficients that reach EvalMod is `k` or more, see [`failure`]. An inference of `b`
+    /// bootstraps fails with `log2 b` more. The real variant only keeps half of the coefficients.
     pub fn failure_log2(
         &self,
         params: &Parameters,
@@ -200,7 +206,7 @@ fn dft_keys(params: &Parameters, plan: &DftPlan, top: usize, keys: &mut BTreeSet
 
 /// Exactly the keys that bootstrapping `2^log_slots` slots uses, ascending and without repetition.
 ///
-/// One relinearisation key, at EvalMod's first level, serves all of EvalMod.
+/// EvalMod uses one relinearisation key, that of its first level.
 ///
 /// # Errors
 /// When the parameters do not fit the chain or the slots the ring.
@@ -235,7 +241,8 @@ pub fn required_keys(
             level,
         });
     }
-    // Both variants need the conjugate: the real one for its removal, the complex one to part the halves.
+    // Both variants need the conjugate: the real one removes the imaginary half with it, the
+    // complex one separates the halves.
     match variant {
         BootstrapVariant::Real | BootstrapVariant::Complex => keys.insert(KeyUse {
             kind: KeyKind::Galois(GaloisElement::conjugation(params.n())),
@@ -265,8 +272,8 @@ mod tests {
     use crate::named;
 
     #[test]
-    fn set_b_levels_and_key_counts() {
-        let params = named::set_b();
+    fn n16_qp1714_dense_levels_and_key_counts() {
+        let params = named::n16_qp1714_dense();
         let bootstrap = BootstrapParameters::default();
         assert_eq!(bootstrap.input_level(), 3);
         assert_eq!(bootstrap.eval_mod_level(&params), 25);
@@ -290,7 +297,7 @@ mod tests {
     #[test]
     fn a_bootstrap_fails_where_one_of_its_coefficients_does() {
         let found = BootstrapParameters::default().failure_log2(
-            &named::set_b(),
+            &named::n16_qp1714_dense(),
             15,
             BootstrapVariant::Complex,
         );
@@ -300,7 +307,7 @@ mod tests {
 
     #[test]
     fn every_eval_mod_has_its_depth_and_leaves_the_rest_to_the_network() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         for (eval_mod, depth) in EvalMod::ALL.into_iter().zip([7, 9, 10, 10]) {
             let bootstrap = BootstrapParameters::with_eval_mod(eval_mod);
             bootstrap.check(&params).unwrap();
@@ -320,7 +327,7 @@ mod tests {
 
     #[test]
     fn bad_parameters_are_refused() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let with = |edit: fn(&mut BootstrapParameters)| {
             let mut b = BootstrapParameters::default();
             edit(&mut b);

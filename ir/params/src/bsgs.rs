@@ -1,9 +1,11 @@
-//! Baby-step giant-step plans for linear transforms (Halevi and Shoup, "Algorithms in HElib", 2014).
+//! Baby-step giant-step plans for linear transforms (Halevi and Shoup, "Algorithms in HElib",
+//! 2014).
 //!
-//! A transform with diagonals `d` is evaluated as `Σ_g rotate(Σ_b rotate(diag_{g+b}, −g) · rotate(x, b), g)`: the
-//! baby rotations `b` share one decomposition of the input, the giant ones `g` act on the partial sums. Which `d`
-//! are present is highly structured (filter offsets times plane offsets, butterflies), so that a search over ways
-//! to cut the bits of `d` between `b` and `g` finds near-minimal plans.
+//! A transform with diagonals `d` is evaluated as `Σ_g rotate(Σ_b rotate(diag_{g+b}, −g) ·
+//! rotate(x, b), g)`: the baby rotations `b` share one decomposition of the input, the giant ones
+//! `g` act on the partial sums. Which `d` are present is highly structured (filter offsets times
+//! plane offsets, butterflies), so that a search over ways to cut the bits of `d` between `b` and
+//! `g` finds near-minimal plans.
 
 use crate::{Error, GaloisElement};
 use serde::{Deserialize, Serialize};
@@ -33,20 +35,21 @@ impl Default for BsgsCost {
 /// A way to cut is cheaper than another if it costs less by this.
 const MARGIN: f64 = 1e-9;
 
-/// One giant rotation.
+/// One giant rotation with the products of its partial sum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Giant {
     /// The left rotation of the partial sum, modulo the plan's period.
     pub shift: usize,
-    /// The products of the partial sum: (index into [`BsgsPlan::baby`], diagonal). Diagonals are named as they were
-    /// given, that is modulo the input's period.
+    /// The products of the partial sum: (index into [`BsgsPlan::baby`], diagonal). Diagonals are
+    /// named as they were given, that is modulo the input's period.
     pub diagonals: Vec<(usize, usize)>,
 }
 
 /// How a linear transform's diagonals are shared between baby and giant rotations.
 ///
-/// Every shift is a residue modulo `period` with the least absolute value that the input's period allows: with a
-/// `period` of all `N/2` slots, plans of different input periods name the same key by the same shift.
+/// Every shift is a residue modulo `period` with the least absolute value that the input's period
+/// allows: with a `period` of all `N/2` slots, plans of different input periods name the same key
+/// by the same shift.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BsgsPlan {
     /// Shifts are modulo this, a power of two.
@@ -62,8 +65,8 @@ fn centred(d: i64, m: i64) -> i64 {
     ((d + m / 2) & (m - 1)) - m / 2
 }
 
-/// Cuts `d` (modulo `period`) at the given powers of two into centred digits; odd-numbered digits go to the second
-/// component.
+/// Cuts `d` (modulo `period`) at the given powers of two into centred digits; odd-numbered digits
+/// go to the second component.
 fn split(d: i64, cuts: &[i64], period: i64) -> (i64, i64) {
     let (mut rest, mut parts) = (d, [0i64; 2]);
     for (i, &cut) in cuts.iter().enumerate() {
@@ -181,9 +184,10 @@ impl<'a> Search<'a> {
 impl BsgsPlan {
     /// The cheapest plan found for `diagonals` (ascending, each below `period_in`).
     ///
-    /// `period_in` is the input's period and `period_work` that of the partial sums, at least `period_in`; both are
-    /// powers of two. Rotations come out modulo `period_work`: give `N/2` to share keys between transforms of
-    /// different periods, as any value of a smaller period also has that one.
+    /// `period_in` is the input's period and `period_work` that of the partial sums, at least
+    /// `period_in`; both are powers of two. Rotations come out modulo `period_work`: give `N/2` to
+    /// share keys between transforms of different periods, as any value of a smaller period also
+    /// has that one.
     ///
     /// # Errors
     /// When a period is no power of two, or a diagonal is out of range, unordered or absent.
@@ -296,7 +300,8 @@ impl BsgsPlan {
 mod tests {
     use super::*;
 
-    /// Differences of all positions a kernel over a multiplexed layout touches: planes of 1024 slots, rows of 32.
+    /// Differences of all positions that a filter over a multiplexed layout touches: planes of 1024
+    /// slots, rows of 32.
     fn convolution(planes: i64, reach: i64) -> Vec<usize> {
         let period = planes * 1024;
         let mut set = BTreeSet::new();

@@ -1,9 +1,10 @@
 //! Factors of the homomorphic transforms between slots and coefficients.
 //!
-//! The special Fourier transform over `n` slots (Cheon, Han, Kim, Kim and Song, ePrint 2018/1043) is a product of
-//! `log2 n` butterflies of strides `1, 2, …, n/2`. Merging runs of neighbouring strides gives few factors of few
-//! diagonals (Chen, Chillotti and Song, ePrint 2018/1034; Han, Hhan and Cheon, ePrint 2018/1073). A factor of the
-//! strides `2^a … 2^(b−1)` has diagonals that are multiples of `2^a` with values of period `2^b`, whatever `n` is.
+//! The special Fourier transform over `n` slots (Cheon, Han, Kim, Kim and Song, ePrint 2018/1043)
+//! is a product of `log2 n` butterflies of strides `1, 2, …, n/2`. Merging runs of neighbouring
+//! strides gives few factors of few diagonals (Chen, Chillotti and Song, ePrint 2018/1034; Han,
+//! Hhan and Cheon, ePrint 2018/1073). A factor of the strides `2^a … 2^(b−1)` has diagonals that
+//! are multiples of `2^a` with values of period `2^b`, whatever `n` is.
 
 use crate::Error;
 use crate::bsgs::BsgsPlan;
@@ -26,7 +27,8 @@ pub struct DftFactor {
     pub strides: Range<u32>,
     /// Period of the diagonals' values, in slots.
     pub value_period: usize,
-    /// Signed offsets of the diagonals, ascending: diagonal `d` multiplies the input rotated left by `d`.
+    /// Signed offsets of the diagonals, ascending: diagonal `d` multiplies the input rotated left
+    /// by `d`.
     pub offsets: Vec<i64>,
     /// The plan, with shifts modulo the ring's `N/2` slots; it names diagonals modulo `N/2` too.
     pub plan: BsgsPlan,
@@ -45,8 +47,9 @@ pub struct DftPlan {
     pub factors: Vec<DftFactor>,
 }
 
-/// Runs of strides, ascending. From 2^12 slots on, three runs are cut at fixed strides, so that two of the three are
-/// the same for every size and their keys are shared; smaller transforms are cut evenly.
+/// Runs of strides, ascending. From 2^12 slots on, three runs are cut at fixed strides, so that two
+/// of the three are the same for every size and their keys are shared; smaller transforms are cut
+/// evenly.
 fn stride_runs(log_slots: u32, factors: u32) -> Vec<Range<u32>> {
     if factors == 3 && log_slots >= 12 {
         return vec![0..5, 5..10, 10..log_slots];
@@ -62,9 +65,10 @@ impl DftFactor {
         // The widest butterfly of the whole transform wraps around, all others reach to both sides.
         let wraps = strides.end == log_slots;
         let steps = if wraps { 0..size } else { 1 - size..size };
-        // A giant step costs several times what a baby step does, but each baby step takes a key. Babies are counted
-        // from the middle where diagonals lie on both sides, and from zero where they wrap around: then those of a
-        // smaller transform are among those of a larger one.
+        // A giant rotation costs several times as much as a baby rotation, but each baby rotation
+        // takes a key. Babies are counted from the middle where diagonals lie on both sides, and
+        // from zero where they wrap around: then those of a smaller transform are among those of a
+        // larger one.
         let babies = if wraps {
             size.min(8)
         } else {
@@ -90,7 +94,8 @@ impl DftFactor {
 }
 
 impl DftPlan {
-    /// Plans the transform of `2^log_slots` slots in `factors` factors, in a ring of `2^log_ring_slots` slots.
+    /// Plans the transform of `2^log_slots` slots in `factors` factors, in a ring of
+    /// `2^log_ring_slots` slots.
     ///
     /// # Errors
     /// When there are more slots than the ring has, or no factor.

@@ -8,7 +8,7 @@ pub enum Error {
     #[error(
         "parameters give {bits:.1} bits of security (log2 QP = {log_qp:.1}, at most {limit} at N = 2^{log_n}); \
          128 are needed\nhelp: shorten the modulus chain; to use the set all the same, for tests and studies only, \
-         acknowledge it with `--insecure` or the token `Insecure`"
+         acknowledge it with the token `Insecure`"
     )]
     Insecure {
         /// Estimated classical bits.
@@ -24,8 +24,7 @@ pub enum Error {
     #[error(
         "the encapsulation key of weight {weight} gives {bits:.1} bits of security: its modulus has \
          {log_modulus:.1} bits, at most {limit} are allowed at N = 2^{log_n}\nhelp: use smaller first primes q0 and \
-         p0; to use the set all the same, for tests and studies only, acknowledge it with `--insecure` or the token \
-         `Insecure`"
+         p0; to use the set all the same, for tests and studies only, acknowledge it with the token `Insecure`"
     )]
     InsecureEncapsulation {
         /// Estimated classical bits.
@@ -114,7 +113,7 @@ pub enum Error {
     Structure {
         /// What was being planned.
         what: &'static str,
-        /// What does not fit, and the mend.
+        /// What does not fit and how to fix it.
         detail: String,
     },
 }

@@ -1,34 +1,22 @@
-//! EvalMod's functions: what polynomials a bootstrap reduces modulo `q_0` with.
-//!
-//! After ModRaise the slots are near integers: `x = m/R + I` with `|I| < K`. Every choice fits a cosine slowed down by
-//! `2^r` on small intervals around the integers (Han and Ki, ePrint 2019/688) and lets `r` double angles turn it into
-//! `sin(2πx)`, which is `2π·m/R` but for a cubic term. The inverse sine, where it is chosen, takes that term away.
+//! The choices of EvalMod: how a bootstrap reduces modulo `q_0`. [`crate::sine_fit`] has the
+//! functions that each choice evaluates.
 
-mod arcsine;
-mod even;
-mod least_squares;
-mod remez;
-
-pub use arcsine::Arcsine;
-
-use crate::bootstrap::BootstrapParameters;
+use crate::chebyshev;
 use serde::{Deserialize, Serialize};
-use std::f64::consts::PI;
 use std::fmt;
 use std::str::FromStr;
-
-/// How much wider than `|m| ≤ 1` the cosine's intervals are, to give noise and slightly large messages room.
-const MARGIN: f64 = 1.25;
 
 /// How EvalMod removes multiples of `q_0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvalMod {
-    /// A cosine that is an even polynomial about ¼, the fewest products; the sine stands for the reduction.
+    /// A cosine that is an even polynomial about ¼, the fewest products; the sine stands for the
+    /// reduction.
     #[default]
     Cosine,
-    /// A cosine with all powers by multi-interval Remez exchange, then an inverse sine of odd degree (Lee, Lee, Kim
-    /// and No, EUROCRYPT 2021; used in arXiv 2106.07229): precise for messages close to `q_0`.
+    /// A cosine with all powers by multi-interval Remez exchange, then an inverse sine of odd
+    /// degree (Lee, Lee, Kim and No, EUROCRYPT 2021; used in arXiv 2106.07229): precise for
+    /// messages close to `q_0`.
     Arcsine {
         /// Degree of the inverse sine: 3, 5 or 7.
         degree: u32,
@@ -48,7 +36,7 @@ impl EvalMod {
     pub fn arcsine_depth(self) -> usize {
         match self {
             Self::Cosine => 0,
-            Self::Arcsine { degree } => polynomial_depth(degree),
+            Self::Arcsine { degree } => chebyshev::depth(degree as usize),
         }
     }
 }
@@ -80,134 +68,3 @@ impl FromStr for EvalMod {
         }
     }
 }
-
-/// Levels that a polynomial of this degree uses: `⌈log2(degree + 1)⌉`.
-pub(crate) fn polynomial_depth(degree: u32) -> usize {
-    (u32::BITS - degree.leading_zeros()) as usize
-}
-
-/// The fitted functions of one choice.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SineFit {
-    /// The cosine's Chebyshev coefficients in `t = (x − centre)/half_width`, `t` in `[−1, 1]`, `T_0` first.
-    pub coefficients: Vec<f64>,
-    /// What is taken off `x` before it is scaled: the centre of the cosine's interval.
-    pub centre: f64,
-    /// The half width of that interval.
-    pub half_width: f64,
-    /// Double angles that must follow.
-    pub double_angles: u32,
-    /// The inverse sine that must follow, if one was chosen.
-    pub arcsine: Option<Arcsine>,
-    /// Largest error of `sin(2πx)/2π`, in units of `q_0`, found on a grid finer than the fit's.
-    pub error: f64,
-}
-
-impl SineFit {
-    /// Fits the functions of the given parameters, which have passed their check.
-    pub fn new(parameters: &BootstrapParameters) -> Self {
-        let fit = Interval::of(parameters);
-        let (centre, half_width, coefficients) = match parameters.eval_mod {
-            EvalMod::Cosine => even::fit(&fit),
-            EvalMod::Arcsine { .. } => remez::cosine(&fit),
-        };
-        let mut fitted = Self {
-            coefficients,
-            centre,
-            half_width,
-            double_angles: parameters.double_angles,
-            arcsine: Arcsine::of(parameters),
-            error: 0.0,
-        };
-        for integer in -fit.bound..=fit.bound {
-            for step in -20..=20 {
-                let x = integer as f64 + fit.epsilon * f64::from(step) / 20.0;
-                let error = (fitted.sine(x) - (2.0 * PI * x).sin()).abs() / (2.0 * PI);
-                fitted.error = fitted.error.max(error);
-            }
-        }
-        fitted
-    }
-
-    /// `sin(2πx)` as the polynomial and the double angles give it.
-    pub fn sine(&self, x: f64) -> f64 {
-        let mut y = chebyshev(&self.coefficients, (x - self.centre) / self.half_width);
-        for _ in 0..self.double_angles {
-            y = 2.0 * y * y - 1.0;
-        }
-        y
-    }
-}
-
-/// What EvalMod makes of a message when its cosine has no error: its own non-linearity.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reduction {
-    /// R, the ratio of `q_0` to a message of 1.
-    ratio: f64,
-    arcsine: Option<Arcsine>,
-}
-
-impl Reduction {
-    /// Of the given parameters, which have passed their check.
-    pub fn new(parameters: &BootstrapParameters) -> Self {
-        Self {
-            ratio: f64::from(parameters.log_message_ratio).exp2(),
-            arcsine: Arcsine::of(parameters),
-        }
-    }
-
-    /// What comes out for the message `m`; the default choice gives `R/2π·sin(2π·m/R)`.
-    pub fn apply(&self, m: f64) -> f64 {
-        let (inner, outer) = (
-            std::f64::consts::TAU / self.ratio,
-            self.ratio / std::f64::consts::TAU,
-        );
-        let sine = (inner * m).sin();
-        match &self.arcsine {
-            None => outer * sine,
-            Some(arcsine) => arcsine.apply(sine),
-        }
-    }
-
-    /// The largest error over `|m| ≤ 1`, in units of a message of 1.
-    pub fn error(&self) -> f64 {
-        (0..=1000)
-            .map(|i| f64::from(i) / 1000.0)
-            .map(|m| (self.apply(m) - m).abs())
-            .fold(0.0, f64::max)
-    }
-}
-
-/// Where a cosine is fitted and what it is.
-struct Interval {
-    /// Integers are from `−bound` to `bound`.
-    bound: i64,
-    /// Half width of the interval around each.
-    epsilon: f64,
-    /// The cosine is `cos(factor·(x − ¼))`.
-    factor: f64,
-    degree: usize,
-}
-
-impl Interval {
-    fn of(parameters: &BootstrapParameters) -> Self {
-        Self {
-            bound: i64::from(parameters.k) - 1,
-            epsilon: MARGIN * (-f64::from(parameters.log_message_ratio)).exp2(),
-            factor: 2.0 * PI / f64::from(parameters.double_angles).exp2(),
-            degree: parameters.degree as usize,
-        }
-    }
-}
-
-/// `Σ c_k·T_k(x)` by Clenshaw's recurrence.
-pub(crate) fn chebyshev(coefficients: &[f64], x: f64) -> f64 {
-    let (mut b1, mut b2) = (0.0, 0.0);
-    for &c in coefficients.iter().skip(1).rev() {
-        (b1, b2) = (c + 2.0 * x * b1 - b2, b1);
-    }
-    coefficients.first().copied().unwrap_or(0.0) + x * b1 - b2
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,21 +1,23 @@
-//! The probability that modular reduction fails: that an integer of ModRaise is larger than EvalMod was fitted for.
+//! The probability that modular reduction fails: that an integer of ModRaise is larger than EvalMod
+//! was fitted for.
 //!
-//! Under a secret of weight `h` a raised coefficient is `m + q_0·I`, and `I` is the nearest integer to a sum of `h`
-//! independent numbers, uniform on `[−½, ½]`. Its tail is computed to double precision by integrating the generating
-//! function along a line through its saddle point (Daniels 1954): the trapezoidal rule converges geometrically there.
+//! Under a secret of weight `h` a raised coefficient is `m + q_0·I`, and `I` is the nearest integer
+//! to a sum of `h` independent numbers, uniform on `[−½, ½]`. Its tail is computed to double
+//! precision by integrating the generating function along a line through its saddle point (Daniels
+//! 1954): the trapezoidal rule converges geometrically there.
 
 /// What the sum of uniforms has to reach for a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Convention {
     /// `|Σ of h uniforms| ≥ K − ½`, that is `|I| ≥ K`: EvalMod is fitted for integers below `K`.
     Rounded,
-    /// `|Σ of h + 1 uniforms| ≥ K`: Table 3 of Lee et al., arXiv 2106.07229, which counts the polynomial without the
-    /// secret as one more uniform and does not round.
+    /// `|Σ of h + 1 uniforms| ≥ K`: Table 3 of Lee et al., arXiv 2106.07229, which counts the
+    /// polynomial without the secret as one more uniform and does not round.
     Unrounded,
 }
 
-/// log2 of the probability that one coefficient's integer reaches `k` under a secret of weight `h`; negative infinity
-/// where it cannot, 0 where it always does.
+/// log2 of the probability that one coefficient's integer reaches `k` under a secret of weight `h`;
+/// negative infinity where it cannot, 0 where it always does.
 pub fn overflow_log2(h: u32, k: u32, convention: Convention) -> f64 {
     let (uniforms, twice_bound) = match convention {
         Convention::Rounded => (h, (2 * k).saturating_sub(1)),
@@ -28,7 +30,8 @@ pub fn overflow_log2(h: u32, k: u32, convention: Convention) -> f64 {
     (1.0 + sum_tail_log2(uniforms, f64::from(twice_bound) / 2.0)).min(0.0)
 }
 
-/// The least `k` with which one coefficient fails with a probability of at most `2^log2_probability`.
+/// The least `k` with which one coefficient fails with a probability of at most
+/// `2^log2_probability`.
 ///
 /// Some `k` up to `h + 1` always does, since a sum cannot exceed half the number of its uniforms.
 pub fn least_k(h: u32, log2_probability: f64, convention: Convention) -> u32 {
@@ -45,7 +48,8 @@ pub fn least_k(h: u32, log2_probability: f64, convention: Convention) -> u32 {
     low
 }
 
-/// log2 of the probability that at least one of several independent events happens, by the union bound: at most 0.
+/// log2 of the probability that at least one of several independent events happens, by the union
+/// bound: at most 0.
 pub fn any_log2(events: impl IntoIterator<Item = f64>) -> f64 {
     let events: Vec<f64> = events.into_iter().collect();
     let largest = events.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -58,7 +62,8 @@ pub fn any_log2(events: impl IntoIterator<Item = f64>) -> f64 {
 
 /// log2 of the probability that a sum of `h` uniforms on `[−½, ½]` exceeds `x > 0`.
 fn sum_tail_log2(h: u32, x: f64) -> f64 {
-    /// Below this many uniforms the integrand's tail is too long, and the sum of Irwin and Hall short and exact.
+    /// Below this many uniforms the integrand's tail is too long, and the sum of Irwin and Hall
+    /// short and exact.
     const FEW: u32 = 12;
     let n = f64::from(h);
     if x >= n / 2.0 {
@@ -67,7 +72,8 @@ fn sum_tail_log2(h: u32, x: f64) -> f64 {
     if h <= FEW {
         return irwin_hall_tail(h, x).log2();
     }
-    // The cumulant function is h·ln(sinh(t/2)/(t/2)); its slope, h·(½·coth(t/2) − 1/t), grows from 0 to h/2.
+    // The cumulant function is h·ln(sinh(t/2)/(t/2)); its slope, h·(½·coth(t/2) − 1/t), grows from
+    // 0 to h/2.
     let slope = |t: f64| n * (0.5 / (t / 2.0).tanh() - 1.0 / t);
     let (mut low, mut high) = (1e-9_f64, 4.0 * n.max(1.0) / (n / 2.0 - x).min(1.0));
     for _ in 0..200 {
@@ -106,7 +112,8 @@ fn sum_tail_log2(h: u32, x: f64) -> f64 {
     (peak + (sum * step / std::f64::consts::PI).ln()) / std::f64::consts::LN_2
 }
 
-/// `Pr(Σ > x)` by the alternating sum of Irwin and Hall, from the end where it has the fewest terms.
+/// `Pr(Σ > x)` by the alternating sum of Irwin and Hall, from the end where it has the fewest
+/// terms.
 fn irwin_hall_tail(h: u32, x: f64) -> f64 {
     let n = f64::from(h);
     let room = n / 2.0 - x;
@@ -182,8 +189,9 @@ mod tests {
         }
     }
 
-    /// Sums of few uniforms by convolving their lattice approximation would be coarse; the alternating sum in exact
-    /// integers is not: `Pr(Σ > x) = Σ (−1)^i·C(h, i)·(h − 2x − 2i)^h / (2^h·h!)`.
+    /// Sums of few uniforms by convolving their lattice approximation would be coarse; the
+    /// alternating sum in exact integers is not: `Pr(Σ > x) = Σ (−1)^i·C(h, i)·(h − 2x − 2i)^h /
+    /// (2^h·h!)`.
     #[test]
     fn the_integral_agrees_with_exact_integers() {
         for (h, twice_x) in [

@@ -116,6 +116,18 @@ mod tests {
     use super::*;
 
     #[test]
+    #[should_panic(expected = "the ring degree 24 is no power of two")]
+    fn a_ring_degree_is_a_power_of_two() {
+        GaloisElement::new(5, 24);
+    }
+
+    #[test]
+    #[should_panic(expected = "elements of different rings")]
+    fn elements_of_different_rings_do_not_combine() {
+        let _ = GaloisElement::rotation(1, 16).then(GaloisElement::rotation(1, 32));
+    }
+
+    #[test]
     fn rotations_form_a_group() {
         for n in [8usize, 64, 1 << 16, 1 << 17] {
             let (a, b) = (

@@ -1,8 +1,9 @@
-//! Layouts of hybrid key switching (Han and Ki, ePrint 2019/688): digits of the chain and special primes.
+//! Layouts of hybrid key switching (Han and Ki, ePrint 2019/688): digits of the chain and special
+//! primes.
 //!
-//! At each level the layout with the least work is chosen. A digit is a run of limbs whose product stays
-//! [`MARGIN_BITS`] below the product of the special primes used, so that the noise of a key switch stays
-//! below that of the rounding when it is divided away.
+//! At each level the layout with the least work is chosen. A digit is a run of limbs whose product
+//! stays [`MARGIN_BITS`] below the product of the special primes used, so that the noise of a key
+//! switch stays below that of the rounding when it is divided away.
 
 use crate::{Error, Parameters};
 use serde::{Deserialize, Serialize};
@@ -52,7 +53,8 @@ impl KeySwitchLayout {
     }
 }
 
-/// Cuts limbs of the given sizes into the fewest runs of at most `most` bits; `None` when one limb exceeds it.
+/// Cuts limbs of the given sizes into the fewest runs of at most `most` bits; `None` when one limb
+/// exceeds it.
 fn cut(sizes: &[u32], most: u32) -> Option<Vec<Range<usize>>> {
     let mut digits = Vec::new();
     let (mut start, mut bits) = (0, 0);
@@ -112,8 +114,8 @@ impl Parameters {
             .expect("construction checked that every limb fits a digit"))
     }
 
-    /// The layout of a switch of a polynomial known to be below `q_0` that was raised to `level`: one digit of
-    /// one limb, and as many special primes as exceed it by [`MARGIN_BITS`].
+    /// The layout of a switch of a polynomial known to be below `q_0` that was raised to `level`:
+    /// one digit of one limb, and as many special primes as exceed it by [`MARGIN_BITS`].
     ///
     /// # Errors
     /// When `level` is above [`Parameters::max_level`].
@@ -149,8 +151,8 @@ mod tests {
     use crate::named;
 
     #[test]
-    fn set_b_uses_three_digits_at_the_top_and_one_at_the_bottom() {
-        let params = named::set_b();
+    fn n16_qp1714_dense_uses_three_digits_at_the_top_and_one_at_the_bottom() {
+        let params = named::n16_qp1714_dense();
         let top = params.key_switch_layout(28).unwrap();
         assert_eq!((top.digits.len(), top.specials), (3, 9));
         for level in 0..=4 {
@@ -166,8 +168,20 @@ mod tests {
     }
 
     #[test]
+    fn no_level_above_the_highest_has_a_layout() {
+        let params = named::n16_qp1714_dense();
+        let refused = |level| {
+            let error = Error::Level { level, max: 28 };
+            params.key_switch_layout(level) == Err(error.clone())
+                && params.single_limb_layout(level) == Err(error)
+        };
+        assert!(refused(29) && refused(usize::MAX));
+        assert!(params.key_switch_layout(28).is_ok() && params.single_limb_layout(28).is_ok());
+    }
+
+    #[test]
     fn digits_cover_every_level_with_the_margin() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let literal = params.literal();
         for level in 0..=params.max_level() {
             let layout = params.key_switch_layout(level).unwrap();

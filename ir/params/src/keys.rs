@@ -5,9 +5,9 @@
 //! something derived from the secret. So nobody is told a list of keys: both sides derive the list
 //! by [`required`] from the [`KeyNeed`]s of the schedule.
 //!
-//! A key serves its own level and those below, but the lower a level, the smaller the key that it
-//! could do with. Needs of one key are grouped by the number of digits that their level calls for;
-//! the highest level of each group gets a key.
+//! A key serves its own level and all lower ones, but at a lower level a smaller key would do.
+//! Needs of one kind are grouped by the number of digits at their level; the highest level of each
+//! group gets a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,27 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::{self, BootstrapParameters, BootstrapVariant};
 use crate::{Error, GaloisElement, Parameters};
 
-/// What an evaluation key does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KeyKind {
-    /// Back to the secret after an automorphism.
-    Galois(GaloisElement),
-    /// From the secret's square to the secret.
-    Relin,
-    /// From the secret to the ephemeral sparse one, modulo `q_0·p_0`.
-    Encapsulate,
-    /// From the ephemeral sparse secret to the secret.
-    Decapsulate,
-}
-
-/// One evaluation key: what it does and the level of the ciphertexts it acts on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyUse {
-    /// What it does.
-    pub kind: KeyKind,
-    /// The highest level it is used at.
-    pub level: usize,
-}
+pub use crate::evaluation_key::{KeyKind, KeyUse};
 
 /// What an operation needs keys for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -157,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_key_serves_all_levels_of_one_number_of_digits() {
-        let params = named::set_b();
+        let params = named::n16_qp1714_dense();
         let digits = |level| params.key_switch_layout(level).unwrap().digits.len();
         let needs = [
             rotation(3, 2),
@@ -174,7 +154,7 @@ mod tests {
         });
         expected.sort_unstable();
         assert_eq!(keys, expected);
-        // Every need has a key at its level or above, and each key is called for.
+        // Every need has a key at its level or above, and every key is needed.
         for need in needs {
             let KeyNeed::Rotation { by, level } = need else {
                 unreachable!("only rotations")

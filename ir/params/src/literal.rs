@@ -92,8 +92,8 @@ impl Parameters {
         Ok(params)
     }
 
-    /// Like [`Parameters::new`], but accepts any security level. A set that reaches 128 bits all the same is not
-    /// marked insecure.
+    /// Like [`Parameters::new`], but accepts any security level. A set that reaches 128 bits all
+    /// the same is not marked insecure.
     ///
     /// # Errors
     /// When the set is malformed.
@@ -255,7 +255,8 @@ impl Parameters {
         self.insecure
     }
 
-    /// A stable byte form: little-endian, the literal's fields followed by the primes derived from it.
+    /// A stable byte form: little-endian, the literal's fields followed by the primes derived from
+    /// it.
     pub fn to_bytes(&self) -> Vec<u8> {
         let literal = &self.literal;
         let mut bytes = b"heddle-parameters-1".to_vec();
@@ -285,11 +286,11 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::named::set_b_literal;
+    use crate::named::n16_qp1714_dense_literal;
 
     #[test]
     fn the_modulus_limit_is_enforced_to_the_bit() {
-        let mut literal = set_b_literal();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_p = vec![50, 50, 50, 50, 50, 50, 50, 50, 41, 41];
         assert_eq!(
             literal.log_q.iter().chain(&literal.log_p).sum::<u32>(),
@@ -305,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_large_encapsulation_modulus_is_refused() {
-        let mut literal = set_b_literal();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_n = 15;
         literal.log_q = vec![50, 40, 40];
         literal.log_p = vec![50, 50];
@@ -322,7 +323,7 @@ mod tests {
     fn insecure_sets_need_the_token_and_are_marked() {
         let literal = ParametersLiteral {
             log_n: 12,
-            ..set_b_literal()
+            ..n16_qp1714_dense_literal()
         };
         let message = Parameters::new(literal.clone()).unwrap_err().to_string();
         assert!(
@@ -335,16 +336,37 @@ mod tests {
                 .is_insecure()
         );
         assert!(
-            !Parameters::insecure(set_b_literal(), Insecure::acknowledged())
+            !Parameters::insecure(n16_qp1714_dense_literal(), Insecure::acknowledged())
                 .unwrap()
                 .is_insecure()
         );
     }
 
     #[test]
+    fn what_is_accepted_of_others_is_what_was_said() {
+        let weak = ParametersLiteral {
+            log_n: 12,
+            ..n16_qp1714_dense_literal()
+        };
+        let any = Accept::Any(Insecure::acknowledged());
+        let refused = Parameters::accepted(weak.clone(), Accept::Secure);
+        assert!(matches!(refused, Err(Error::Insecure { .. })));
+        assert!(Parameters::accepted(weak, any).unwrap().is_insecure());
+        for accept in [Accept::default(), any] {
+            let secure = Parameters::accepted(n16_qp1714_dense_literal(), accept).unwrap();
+            assert!(!secure.is_insecure());
+        }
+        let malformed = ParametersLiteral {
+            log_p: Vec::new(),
+            ..n16_qp1714_dense_literal()
+        };
+        assert!(Parameters::accepted(malformed, any).is_err());
+    }
+
+    #[test]
     fn malformed_literals_are_refused() {
         let with = |edit: fn(&mut ParametersLiteral)| {
-            let mut literal = set_b_literal();
+            let mut literal = n16_qp1714_dense_literal();
             edit(&mut literal);
             Parameters::new(literal).unwrap_err()
         };
@@ -372,8 +394,8 @@ mod tests {
 
     #[test]
     fn the_digest_follows_the_content() {
-        let a = Parameters::new(set_b_literal()).unwrap();
-        let mut literal = set_b_literal();
+        let a = Parameters::new(n16_qp1714_dense_literal()).unwrap();
+        let mut literal = n16_qp1714_dense_literal();
         literal.log_p.pop();
         assert_eq!(a.digest(), a.clone().digest());
         assert_ne!(a.digest(), Parameters::new(literal).unwrap().digest());

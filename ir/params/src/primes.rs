@@ -1,9 +1,10 @@
 //! Deterministic prime chains.
 //!
-//! Every prime is 1 modulo `2N` (so that the negacyclic transform exists) and below 2^50 (so that lazily reduced
-//! values, up to four times the modulus, fit a 52-bit multiplier). Primes of 50 bits descend from 2^50; smaller
-//! sizes alternate above and below their power of two, nearest first, so that rescaling hardly moves the scale.
-//! The chain depends on the ring degree and the list of sizes alone.
+//! Every prime is 1 modulo `2N` (so that the negacyclic transform exists) and below 2^50 (so that
+//! lazily reduced values, up to four times the modulus, fit a 52-bit multiplier). Primes of 50 bits
+//! descend from 2^50; smaller sizes alternate above and below their power of two, nearest first, so
+//! that rescaling hardly moves the scale. The chain depends on the ring degree and the list of
+//! sizes alone.
 
 use crate::Error;
 use std::collections::BTreeMap;
@@ -33,7 +34,8 @@ pub fn pow_mod(base: u64, mut exponent: u64, modulus: u64) -> u64 {
     result
 }
 
-/// Whether `n` is prime: Miller–Rabin over the first twelve primes, which is exact for all 64-bit integers.
+/// Whether `n` is prime: Miller–Rabin over the first twelve primes, which is exact for all 64-bit
+/// integers.
 pub fn is_prime(n: u64) -> bool {
     const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
     if n < 2 {

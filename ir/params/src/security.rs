@@ -1,9 +1,9 @@
 //! Security estimates of parameter sets.
 //!
-//! The figures are fits to runs of the lattice estimator (MATZOV cost model; ternary secrets, σ = 3.19) at the
-//! ring degrees and weights tabulated below, and to the guideline limits of ePrint 2024/463. They answer "is this
-//! set above 128 bits", conservatively; they are no substitute for an estimator run far from the tabulated
-//! points.
+//! The figures are fits to runs of the lattice estimator (MATZOV cost model; ternary secrets, σ =
+//! 3.19) at the ring degrees and weights tabulated below, and to the guideline limits of ePrint
+//! 2024/463. They answer "is this set above 128 bits", conservatively; they are no substitute for
+//! an estimator run far from the tabulated points.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,8 @@ pub struct Security {
 /// Largest log2(QP) with 128 bits for a dense ternary secret, by log2 N from 10 to 17.
 const DENSE_LIMITS: [u32; 8] = [26, 53, 106, 214, 430, 868, 1746, 3522];
 
-/// One row of the sparse-secret table: log2 N, weight, then (log2 modulus, bits) in increasing modulus.
+/// One row of the sparse-secret table: log2 N, weight, then (log2 modulus, bits) in increasing
+/// modulus.
 struct Row(u32, u32, &'static [(f64, f64)]);
 
 const SPARSE: &[Row] = &[
@@ -98,8 +99,8 @@ const SPARSE: &[Row] = &[
     ),
 ];
 
-/// Bits that the combinatorial part of a hybrid attack loses when the ring degree halves at equal N/log2(QP),
-/// rounded up from the weight-32 rows.
+/// Bits that the combinatorial part of a hybrid attack loses when the ring degree halves at equal
+/// N/log2(QP), rounded up from the weight-32 rows.
 const BITS_PER_HALVING: f64 = 8.0;
 
 /// Bits above the target that an ephemeral key keeps after the allowance for automorphisms.
@@ -140,8 +141,8 @@ fn interpolate(points: &[(f64, f64)], log_modulus: f64) -> f64 {
     (y0.ln() + t * (y1 / y0).ln()).exp()
 }
 
-/// The hybrid-attack estimate at a tabulated weight: that of the ring degree's own row, or the least of
-/// those scaled from other degrees.
+/// The hybrid-attack estimate at a tabulated weight: that of the ring degree's own row, or the
+/// least of those scaled from other degrees.
 fn tabulated_bits(log_n: u32, weight: u32, log_modulus: f64) -> f64 {
     let rows = || SPARSE.iter().filter(|row| row.1 == weight);
     let scaled_from = |row: &Row| {
@@ -164,8 +165,8 @@ fn sparse_bits(log_n: u32, weight: u32, log_modulus: f64) -> f64 {
         let at_most = at(WEIGHTS[0]).min(TARGET_BITS - 1.0);
         return at_most * f64::from(weight) / f64::from(WEIGHTS[0]);
     }
-    // More weight is never weaker, and nothing is known between two rows: the best of those of at most
-    // this weight.
+    // More weight is never weaker, and nothing is known between two rows: the best of those of at
+    // most this weight.
     let rows = WEIGHTS.iter().filter(|tabulated| **tabulated <= weight);
     rows.map(|tabulated| at(*tabulated)).fold(0.0, f64::max)
 }
@@ -181,7 +182,8 @@ pub fn estimate_bits(log_n: u32, secret: Secret, log_modulus: f64) -> f64 {
     bits.max(0.0)
 }
 
-/// Whether `log_modulus` is within `limit`, allowing for the deviation of primes from their nominal size.
+/// Whether `log_modulus` is within `limit`, allowing for the deviation of primes from their nominal
+/// size.
 pub fn within(log_modulus: f64, limit: u32) -> bool {
     log_modulus <= f64::from(limit) + SIZE_TOLERANCE
 }
@@ -195,8 +197,8 @@ pub fn modulus_limit(log_n: u32, secret: Secret) -> u32 {
     limit
 }
 
-/// Largest log2(q0·p0) allowed for an ephemeral key: never above 121 bits, and still above the target once
-/// log2 N bits are given up to the ring's automorphisms, which the estimator ignores.
+/// Largest log2(q0·p0) allowed for an ephemeral key: never above 121 bits, and still above the
+/// target once log2 N bits are given up to the ring's automorphisms, which the estimator ignores.
 pub fn encapsulation_limit(log_n: u32, weight: u32) -> u32 {
     (1..=121u32)
         .rev()
@@ -231,8 +233,9 @@ mod tests {
         assert_eq!(modulus_limit(15, Secret::SparseTernary(64)), 519);
     }
 
-    /// A ring of twice the degree at the same ratio is never easier, and more weight never weaker: no
-    /// estimate may say much else, in particular not between the rows of the table and beyond their ends.
+    /// A ring of twice the degree at the same ratio is never easier, and more weight never weaker:
+    /// no estimate may say much else, in particular not between the rows of the table and beyond
+    /// their ends.
     #[test]
     fn no_estimate_is_above_that_of_a_larger_ring_or_weight() {
         for log_n in 11..17 {

@@ -6,7 +6,7 @@
 //! map is read once for all of them and the loops over images become vector instructions.
 
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::eval_mod::Reduction;
+use heddle_params::sine_fit::Reduction;
 use rayon::prelude::*;
 
 use crate::ckks::{LinearMapId, Op, Schedule};
@@ -473,11 +473,11 @@ fn clenshaw(coefficients: &[f64], twice: &[f64], b1: &mut [f64], b2: &mut [f64])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_support::{schedule, target};
+    use crate::test_support::{parameters, schedule};
 
     fn clear() -> ClearInterpreter {
         let (schedule, weights) = schedule();
-        ClearInterpreter::new(&schedule, &weights, &target().1).unwrap()
+        ClearInterpreter::new(&schedule, &weights, &parameters().1).unwrap()
     }
 
     fn image(seed: usize) -> Vec<f64> {

@@ -141,10 +141,11 @@ impl SlotInterpreter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ckks::Target;
     use crate::eval::ckks::ClearInterpreter;
     use crate::graph::Graph;
     use crate::test_support::{
-        parallel_schedule, parallel_slot_graph, schedule, slot_graph, target,
+        parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
     };
     use crate::verify;
 
@@ -162,7 +163,7 @@ mod tests {
             .run(&image(), Activations::Approximated, |_, _| {})
             .unwrap();
         let (schedule, weights) = schedule();
-        let mut bootstrap = target().1;
+        let mut bootstrap = parameters().1;
         // A ratio this large leaves nothing of the sine's cubic term.
         bootstrap.log_message_ratio = 20;
         let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
@@ -181,8 +182,8 @@ mod tests {
         let packed = SlotInterpreter::new(&graph, &weights).unwrap();
         let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         let (schedule, weights) = parallel_schedule();
-        let (parameters, bootstrap) = target();
-        let target = verify::ckks::Machine {
+        let (parameters, bootstrap) = parameters();
+        let target = Target {
             parameters: &parameters,
             bootstrap: &bootstrap,
         };

@@ -1,11 +1,11 @@
-//! Checks that a command's outputs take the place of nothing that anyone may miss.
+//! Checks that a command's outputs replace nothing that anyone may miss.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::staged::{Existing, check_possible, refuse, same_output, split};
-use super::{Kind, MAGIC, PREFIX, io_error, parts, place, read_up_to};
+use super::{Kind, MAGIC, PREFIX, io_error, partial, place, read_up_to};
 use crate::error::Error;
 use crate::printable;
 
@@ -196,7 +196,7 @@ impl Outputs {
     ) -> Result<Existing, Error> {
         let (folder, file_name) = split(path)?;
         // Also if nothing is left to be written, or may be.
-        parts::remove_stale(folder, file_name);
+        partial::remove_stale(folder, file_name);
         let name = Name::new(path);
         if let Some(input) = self.inputs.iter().find(|input| input.is_same(&name)) {
             let message = if input.path == path {

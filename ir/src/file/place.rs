@@ -45,26 +45,26 @@ pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result
     }
 }
 
-/// Gives the file `part` the name `path`, which must be free: [`io::ErrorKind::AlreadyExists`]
+/// Gives the file `partial` the name `path`, which must be free: [`io::ErrorKind::AlreadyExists`]
 /// if it is not.
-pub(super) fn without_replacing(part: &Path, path: &Path) -> io::Result<()> {
-    match rename_with(Rename::NoReplace, part, path) {
+pub(super) fn without_replacing(partial: &Path, path: &Path) -> io::Result<()> {
+    match rename_with(Rename::NoReplace, partial, path) {
         Some(result) => result,
-        None => by_link(part, path),
+        None => by_link(partial, path),
     }
 }
 
 /// As [`without_replacing`], for file systems that know links but not that kind of renaming.
-fn by_link(part: &Path, path: &Path) -> io::Result<()> {
-    fs::hard_link(part, path)?;
-    // Should this fail, the part is removed when it is dropped.
-    let _ = fs::remove_file(part);
+fn by_link(partial: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(partial, path)?;
+    // Should this fail, the partial file is removed when it is dropped.
+    let _ = fs::remove_file(partial);
     Ok(())
 }
 
 /// Exchanges two files; `None` where that is not possible.
-pub(super) fn exchange(part: &Path, path: &Path) -> Option<io::Result<()>> {
-    rename_with(Rename::Exchange, part, path)
+pub(super) fn exchange(partial: &Path, path: &Path) -> Option<io::Result<()>> {
+    rename_with(Rename::Exchange, partial, path)
 }
 
 #[derive(Clone, Copy)]
@@ -73,8 +73,8 @@ enum Rename {
     Exchange,
 }
 
-/// `None` where kernel or file system lack it. A sandbox may answer "not permitted" to a call
-/// that it does not know; so do the other ways then, if it is meant.
+/// `None` where kernel or file system lack it. A sandbox may answer "not permitted" to a call that
+/// it does not know. The other ways are tried then, and fail as well if nothing is permitted.
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
 fn rename_with(how: Rename, from: &Path, to: &Path) -> Option<io::Result<()>> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -118,17 +118,17 @@ mod tests {
     #[test]
     fn no_way_of_placing_replaces_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (part, path) = (folder.path().join("part"), folder.path().join("path"));
+        let (partial, path) = (folder.path().join("part"), folder.path().join("path"));
         for place in [without_replacing, by_link] {
-            fs::write(&part, "new").unwrap();
+            fs::write(&partial, "new").unwrap();
             fs::write(&path, "old").unwrap();
-            let kind = place(&part, &path).unwrap_err().kind();
+            let kind = place(&partial, &path).unwrap_err().kind();
             assert_eq!(kind, io::ErrorKind::AlreadyExists);
             assert_eq!(fs::read(&path).unwrap(), b"old");
             fs::remove_file(&path).unwrap();
-            place(&part, &path).unwrap();
+            place(&partial, &path).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"new");
-            assert!(!part.exists());
+            assert!(!partial.exists());
             fs::remove_file(&path).unwrap();
         }
     }

@@ -1,4 +1,4 @@
-//! Reading files that someone else chose: regular ones only, and never more than a limit.
+//! Reading files that someone else chose: only regular files, and never more bytes than a limit.
 //!
 //! Opening a named pipe waits for a writer, and a device such as `/dev/zero` never ends. Whatever
 //! reads a file goes through these functions, each with a limit that its caller states.

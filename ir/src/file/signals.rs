@@ -9,18 +9,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::parts;
+use super::partial;
 
-/// Longest wait for files that are just being put in place. Only a disk that does not answer
-/// takes longer, and then dying goes first.
+/// Longest wait for files that are just being put in place. Only a disk that does not answer takes
+/// longer; then the process ends without waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// From now on SIGINT, SIGTERM and SIGHUP remove this process's unfinished files and then end it
 /// as they would have done: a shell sees 130, 143 or 129. Files that are just being put in place
 /// are all put in place first. A thread of its own does this.
 ///
-/// A file that would exceed the process's limit is an error of writing then, and no longer the end of
-/// the process: SIGXFSZ does nothing.
+/// A file that would exceed the process's limit is an error of writing then, and no longer the end
+/// of the process: SIGXFSZ does nothing.
 ///
 /// Where `/proc` tells that one of them is ignored, as under `nohup`, it stays ignored. Programs
 /// call this once, before they start other threads.
@@ -46,9 +46,9 @@ pub fn remove_unfinished_on_signals() -> io::Result<()> {
 
 /// Removes the unfinished files and dies while it holds their list, so that no new one appears.
 fn end(signal: i32) {
-    let mut parts = parts::hold_within(PATIENCE);
-    if let Some(parts) = &mut parts {
-        parts::remove_all(parts);
+    let mut held = partial::hold_within(PATIENCE);
+    if let Some(partial_files) = &mut held {
+        partial::remove_all(partial_files);
     }
     // Returns only if the system refuses to end the process by the signal.
     let _ = emulate_default_handler(signal);

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and take nothing else's place by accident.
+//! Files that appear whole or not at all and never replace another file by accident.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::outputs::{Found, look};
-use super::parts::{self, Part};
+use super::partial::{self, PartialFile};
 use super::{Kind, io_error, place};
 use crate::error::Error;
 use crate::printable;
@@ -16,7 +16,7 @@ use crate::printable;
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// How often a file may appear and vanish under our eyes before we give up.
+/// Attempts before giving up on a name whose file keeps appearing and vanishing.
 const ATTEMPTS: usize = 16;
 
 /// Who may read a new file.
@@ -39,12 +39,12 @@ pub enum Existing {
 
 /// A file in the making, which gets its name when it is [committed](Self::commit).
 ///
-/// Until then it is called `.NAME.<16 hexadecimal digits>.heddle-part` in the same folder, of
-/// which NAME is cut after 100 bytes. It is locked while its writer lives; making another one
-/// for the same NAME removes those of dead writers and leaves those of living ones, so that any
-/// number of processes, also in different containers, can write the same output at once. (Hosts
-/// that share a folder but not its locks can remove each other's part; its writer then fails and
-/// nothing is lost.) When it is dropped without a commit it is removed.
+/// Until then it is called `.NAME.<16 hexadecimal digits>.heddle-part` in the same folder, of which
+/// NAME is cut after 100 bytes. It is locked while its writer lives; making another one for the
+/// same NAME removes those of dead writers and leaves those of living ones, so that any number of
+/// processes, also in different containers, can write the same output at once. (Hosts that share a
+/// folder but not its locks can remove each other's partial file; its writer then fails and nothing
+/// is lost.) When it is dropped without a commit it is removed.
 ///
 /// What is written passes through one buffer that is wiped when it is dropped, and through no
 /// other.
@@ -53,7 +53,7 @@ pub enum Existing {
 pub struct Staged {
     path: PathBuf,
     folder: PathBuf,
-    part: Part,
+    partial: PartialFile,
     buffer: Zeroizing<Vec<u8>>,
     existing: Existing,
     /// Why a write failed; what the file holds since is unknown.
@@ -81,13 +81,13 @@ impl Staged {
         if let Some(found) = look(path)? {
             check_replaceable(path, existing, &found)?;
         }
-        parts::remove_stale(folder, name);
-        let part = Part::create(folder, name, access)
+        partial::remove_stale(folder, name);
+        let partial = PartialFile::create(folder, name, access)
             .map_err(|source| io_error(&printable::path(path), source))?;
         Ok(Self {
             path: path.to_owned(),
             folder: folder.to_owned(),
-            part,
+            partial,
             buffer: Zeroizing::new(Vec::with_capacity(BUFFER)),
             existing,
             failed: None,
@@ -118,16 +118,16 @@ impl Staged {
         if let Some(kind) = self.failed {
             return Err(io::Error::new(kind, "an earlier write failed"));
         }
-        let result = self.part.file.write_all(bytes.unwrap_or(&self.buffer));
+        let result = self.partial.file.write_all(bytes.unwrap_or(&self.buffer));
         self.failed = result.as_ref().err().map(io::Error::kind);
         result
     }
 
     /// Puts the file in place.
     fn place(&self, placed: &[Self]) -> Result<Placed, Error> {
-        let part = &self.part.path;
+        let partial = &self.partial.path;
         for _ in 0..ATTEMPTS {
-            let result = match place::without_replacing(part, &self.path) {
+            let result = match place::without_replacing(partial, &self.path) {
                 Ok(()) => return Ok(Placed::New),
                 Err(error) => error,
             };
@@ -140,17 +140,17 @@ impl Staged {
             if let Some(found) = look(&self.path)? {
                 check_replaceable(&self.path, self.existing, &found)?;
                 // Where case does not matter, two names can be one.
-                let name_of = |other: &&Self| place::names(&self.path, &other.part.file);
+                let name_of = |other: &&Self| place::names(&self.path, &other.partial.file);
                 if let Some(other) = placed.iter().find(name_of) {
                     return Err(same_output(&self.path, &other.path));
                 }
             }
-            match place::exchange(part, &self.path) {
+            match place::exchange(partial, &self.path) {
                 Some(Ok(())) => return self.check_exchanged(),
                 // It has vanished, or there was nothing and renaming without replacing failed.
                 Some(Err(error)) if error.kind() == io::ErrorKind::NotFound && exists => {}
                 Some(Err(_)) | None => {
-                    fs::rename(part, &self.path).map_err(|source| self.io(source))?;
+                    fs::rename(partial, &self.path).map_err(|source| self.io(source))?;
                     return Ok(Placed::Replaced);
                 }
             }
@@ -158,10 +158,11 @@ impl Staged {
         Err(self.io(io::Error::other("appears and vanishes again and again")))
     }
 
-    /// What was there when it came to it decides, not what was there before.
+    /// Checks the file that was exchanged: what was there at that moment counts, not what was there
+    /// before.
     fn check_exchanged(&self) -> Result<Placed, Error> {
-        let part = &self.part.path;
-        let replaced = look(part).and_then(|found| match found {
+        let partial = &self.partial.path;
+        let replaced = look(partial).and_then(|found| match found {
             Some(found) => check_replaceable(&self.path, self.existing, &found),
             None => Ok(()),
         });
@@ -172,12 +173,12 @@ impl Staged {
     }
 
     fn take_back(&self, placed: Placed) {
-        if !place::names(&self.path, &self.part.file) {
+        if !place::names(&self.path, &self.partial.file) {
             return;
         }
         let _ = match placed {
             Placed::New => fs::remove_file(&self.path),
-            Placed::Exchanged => place::exchange(&self.part.path, &self.path).unwrap_or(Ok(())),
+            Placed::Exchanged => place::exchange(&self.partial.path, &self.path).unwrap_or(Ok(())),
             Placed::Replaced => Ok(()),
         };
         let _ = place::sync_folder(&self.folder);
@@ -210,7 +211,7 @@ impl Write for Staged {
 enum Placed {
     /// The name was free.
     New,
-    /// The old file is now called as the part was.
+    /// The old file now has the partial file's name.
     Exchanged,
     /// The old file is gone, as files cannot be exchanged here.
     Replaced,
@@ -232,14 +233,14 @@ enum Placed {
 /// files stay replaced; and a disk that fails while files are taken back can keep what it has.
 pub fn commit_together<const N: usize>(mut staged: [Staged; N]) -> Result<(), Error> {
     for one in &mut staged {
-        let written = one.flush().and_then(|()| one.part.file.sync_all());
+        let written = one.flush().and_then(|()| one.partial.file.sync_all());
         written.map_err(|source| one.io(source))?;
     }
     place_together(&staged)
 }
 
 fn place_together(staged: &[Staged]) -> Result<(), Error> {
-    let _no_signal_between = parts::hold();
+    let _no_signal_between = partial::hold();
     let mut how = Vec::with_capacity(staged.len());
     for one in staged {
         let result = one.place(&staged[..how.len()]).and_then(|placed| {

@@ -68,7 +68,7 @@ fn every_cut_and_every_flipped_byte_is_noticed() {
 }
 
 #[test]
-fn messages_say_what_it_is_and_how_to_mend_it() {
+fn messages_say_what_it_is_and_how_to_fix_it() {
     let message = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
     assert_eq!(message(b"PK\x03\x04"), "`f.plan` is not a file of Heddle's");
     assert_eq!(
@@ -144,6 +144,65 @@ fn a_wrong_number_of_bytes_is_an_error() {
     assert!(writer.block(&long).is_err());
     writer.bytes(&long).unwrap();
     assert_eq!(writer.blocks, 2);
+}
+
+/// A device that takes or gives so many bytes, and then fails.
+struct Failing(usize);
+
+impl Write for Failing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self
+            .0
+            .checked_sub(bytes.len())
+            .ok_or(io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Failing {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let whole = sample();
+        let at = whole.len() - self.0.min(whole.len());
+        if at > 30 {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        bytes[0] = whole[at];
+        self.0 -= 1;
+        Ok(1)
+    }
+}
+
+/// Whoever writes or reads learns of a failing device, whichever call meets it.
+#[test]
+fn a_failing_device_is_an_error_that_names_the_file() {
+    let whole = sample().len();
+    let write = |room: usize| -> Result<Failing, Error> {
+        let header = Header {
+            name: "sample".into(),
+        };
+        let mut writer = BlockWriter::new(Failing(room), "s", Kind::Plan, &header)?;
+        writer.block(b"first")?;
+        writer.bytes(&[7; 100])?;
+        writer.finish()
+    };
+    for room in 0..whole {
+        let error = write(room).err().expect("there is no room");
+        assert!(
+            matches!(&error, Error::Io { file, .. } if file == "s"),
+            "{error}"
+        );
+    }
+    assert!(write(whole).is_ok());
+    let reading = BlockReader::new::<Header>(Failing(whole), "f", Kind::Plan);
+    let error = reading.and_then(|(reader, _)| reader.finish()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { file, .. } if file == "f"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -14,22 +14,22 @@ use std::path::Path;
 
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::keys::{self, KeyNeed, KeyUse};
-use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
+use heddle_params::{Accept, Parameters, ParametersLiteral};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
+use super::OutputKind;
+use super::checks::{self, check_accepted, check_packing, check_text};
 use super::wire::{
-    WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutcome, WireParameters, WirePreprocess,
-    WireSlotType,
+    WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutputKind, WireParameters, WirePreprocess,
+    WireSlotType, decode_output_kind,
 };
-use super::{Outcome, check_accepted, check_labels, check_packing, check_preprocess, check_text};
-use crate::ckks::CiphertextType;
+use crate::ckks::{CiphertextType, Target};
 use crate::error::Error;
 use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
 use crate::preprocess::Preprocess;
 use crate::printable;
 use crate::slot::SlotType;
-use crate::verify;
 
 /// An input or output of a plan.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +60,7 @@ pub struct ClientPlan {
     /// The results.
     pub output: Port,
     /// What the results are.
-    pub outcome: Outcome,
+    pub output_kind: OutputKind,
     /// From pixels to the image's elements.
     pub preprocess: Preprocess,
     /// The names of the classes in the order of the results; may be empty.
@@ -85,8 +85,8 @@ struct Header {
     input: WirePort,
     #[prost(message, required, tag = "8")]
     output: WirePort,
-    #[prost(enumeration = "WireOutcome", tag = "9")]
-    outcome: i32,
+    #[prost(enumeration = "WireOutputKind", tag = "9")]
+    output_kind: i32,
     #[prost(message, required, tag = "10")]
     preprocess: WirePreprocess,
     #[prost(string, repeated, tag = "11")]
@@ -119,57 +119,13 @@ impl From<WirePort> for Port {
     }
 }
 
-/// Bits between scale and modulus that an input has at least, so that a message fits.
-const INPUT_ROOM: f64 = 2.0;
-
-/// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50 bits
-/// leaves to a scale of 42; primes are a little off their nominal size.
-const OUTPUT_ROOM: f64 = 7.9;
-
-/// Least log2 of an input's scale: below it, encryption's own error would drown the image.
-const LEAST_SCALE: f64 = 20.0;
-
-/// log2 of the largest probability with which a random ciphertext may pass for an answer in range.
-const ACCEPTANCE: f64 = -16.0;
-
-/// Whether the input's scale carries an image, and whether the output's leaves so much room to the
-/// modulus that a ciphertext which is no answer is out of range: a part of a slot is in range with
-/// probability 2^-(room - 2) at most.
-pub(super) fn check_room(
-    parameters: &Parameters,
-    input: &Port,
-    output: &Port,
-) -> Result<(), String> {
-    let room = |port: &Port| {
-        let limbs = &parameters.q()[..=port.ciphertext.level];
-        let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();
-        modulus - port.ciphertext.log_scale
-    };
-    if input.ciphertext.log_scale < LEAST_SCALE || room(input) < INPUT_ROOM {
-        return Err(format!("input: {} carries no image", input.ciphertext));
-    }
-    let parts = 2.0 * output.ciphertext.slots() as f64;
-    let accepted = -parts * (room(output) - 2.0);
-    if room(output) < OUTPUT_ROOM || accepted > ACCEPTANCE {
-        return Err(format!(
-            "output: {} leaves too little room to tell an answer from what is none",
-            output.ciphertext
-        ));
-    }
-    Ok(())
-}
-
 impl ClientPlan {
     /// The parameters with their primes; a set below 128 bits only where the plan says so.
     ///
     /// # Errors
     /// If the set is malformed, or weaker than it claims.
     pub fn checked_parameters(&self) -> Result<Parameters, Error> {
-        let accept = match self.insecure {
-            true => Accept::Any(Insecure::acknowledged()),
-            false => Accept::Secure,
-        };
-        Ok(Parameters::accepted(self.parameters.clone(), accept)?)
+        checks::parameters(&self.parameters, self.insecure)
     }
 
     /// The evaluation keys that the schedule's operations call for, ascending and without
@@ -199,9 +155,7 @@ impl ClientPlan {
     pub fn check(&self) -> Result<(), Error> {
         let fail = |what: String| Err(Error::Inconsistent(what));
         let parameters = self.checked_parameters()?;
-        if parameters.is_insecure() != self.insecure {
-            return fail("is marked insecure, but its parameters are not".to_owned());
-        }
+        checks::check_mark(&parameters, self.insecure)?;
         let names = [("name", &self.name)].into_iter();
         let texts = names.chain(self.labels.iter().map(|label| ("label", label)));
         for (what, text) in texts {
@@ -209,7 +163,7 @@ impl ClientPlan {
         }
         self.bootstrap.check(&parameters)?;
         keys::required(&parameters, &self.bootstrap, self.needs.iter().copied())?;
-        let machine = verify::ckks::Machine {
+        let target = Target {
             parameters: &parameters,
             bootstrap: &self.bootstrap,
         };
@@ -219,7 +173,7 @@ impl ClientPlan {
                 ciphertext,
             } = port;
             let checked = check_packing(packing)
-                .and_then(|()| machine.check_type(ciphertext))
+                .and_then(|()| target.check_type(ciphertext))
                 .and_then(|()| match ciphertext.slots() >= packing.layout.period() {
                     true => Ok(()),
                     false => Err(format!("{ciphertext} does not hold {packing}")),
@@ -228,11 +182,8 @@ impl ClientPlan {
                 return fail(format!("{what}: {message}"));
             }
         }
-        if let Err(message) = check_room(&parameters, &self.input, &self.output) {
-            return fail(message);
-        }
-        check_preprocess(&self.preprocess)?;
-        check_labels(&self.labels, &self.output.packing)
+        let ends = [&self.input, &self.output];
+        checks::check_ends(&parameters, ends, &self.preprocess, &self.labels)
     }
 
     /// Writes the client plan as a file's bytes; `file` names it in errors.
@@ -249,7 +200,7 @@ impl ClientPlan {
             needs: self.needs.iter().map(Into::into).collect(),
             input: (&self.input).into(),
             output: (&self.output).into(),
-            outcome: WireOutcome::from(self.outcome).into(),
+            output_kind: WireOutputKind::from(self.output_kind).into(),
             preprocess: (&self.preprocess).into(),
             labels: self.labels.clone(),
         };
@@ -304,10 +255,8 @@ impl ClientPlan {
         if !sorted.eq(header.needs.iter().cloned()) {
             return Err(reader.damaged("the needs for keys are not in ascending order"));
         }
-        let outcome = WireOutcome::try_from(header.outcome)
-            .map_err(|_| reader.damaged("what its results are is unknown"))?;
-        let preprocess = (header.preprocess.decode())
-            .ok_or_else(|| reader.damaged("its order of channels is unknown"))?;
+        let output_kind = decode_output_kind(header.output_kind, &reader)?;
+        let preprocess = header.preprocess.decode(&reader)?;
         let plan = Self {
             name: header.name,
             plan_digest,
@@ -317,7 +266,7 @@ impl ClientPlan {
             needs,
             input: header.input.into(),
             output: header.output.into(),
-            outcome: outcome.into(),
+            output_kind,
             preprocess,
             labels: header.labels,
         };

@@ -1,13 +1,17 @@
 //! The plan's header as protobuf messages; tags are never used for anything else.
 
+use std::io::Read;
+
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::keys::KeyNeed;
 use heddle_params::{ParametersLiteral, Secret};
 use prost::Message;
 
-use super::{ActivationRecord, Outcome, RangeRecord};
+use super::{ActivationRecord, OutputKind, RangeRecord};
 use crate::ckks::CiphertextType;
+use crate::error::Error;
+use crate::file::BlockReader;
 use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
@@ -44,8 +48,8 @@ pub(super) struct Header {
     pub(super) schedule_bytes: u64,
     #[prost(message, repeated, tag = "14")]
     pub(super) weights: Vec<WireTensor>,
-    #[prost(enumeration = "WireOutcome", tag = "20")]
-    pub(super) outcome: i32,
+    #[prost(enumeration = "WireOutputKind", tag = "20")]
+    pub(super) output_kind: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -281,7 +285,7 @@ impl From<&KeyNeed> for WireKeyNeed {
 }
 
 impl WireKeyNeed {
-    /// `None` for a kind that this version does not know, or numbers that no machine has.
+    /// `None` for a kind that this version does not know, or numbers that this machine cannot hold.
     pub(super) fn decode(&self) -> Option<KeyNeed> {
         let level = usize::try_from(self.level).ok()?;
         let bootstrap = |variant| {
@@ -329,27 +333,37 @@ impl From<WireAxisOrder> for AxisOrder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
-pub(super) enum WireOutcome {
+pub(super) enum WireOutputKind {
     Logits = 0,
     Probabilities = 1,
 }
 
-impl From<Outcome> for WireOutcome {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Logits => Self::Logits,
-            Outcome::Probabilities => Self::Probabilities,
+impl From<OutputKind> for WireOutputKind {
+    fn from(output_kind: OutputKind) -> Self {
+        match output_kind {
+            OutputKind::Logits => Self::Logits,
+            OutputKind::Probabilities => Self::Probabilities,
         }
     }
 }
 
-impl From<WireOutcome> for Outcome {
-    fn from(wire: WireOutcome) -> Self {
+impl From<WireOutputKind> for OutputKind {
+    fn from(wire: WireOutputKind) -> Self {
         match wire {
-            WireOutcome::Logits => Self::Logits,
-            WireOutcome::Probabilities => Self::Probabilities,
+            WireOutputKind::Logits => Self::Logits,
+            WireOutputKind::Probabilities => Self::Probabilities,
         }
     }
+}
+
+/// What the results are, of a header.
+pub(super) fn decode_output_kind<R: Read>(
+    wire: i32,
+    reader: &BlockReader<R>,
+) -> Result<OutputKind, Error> {
+    WireOutputKind::try_from(wire)
+        .map(Into::into)
+        .map_err(|_| reader.damaged("what its results are is unknown"))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
@@ -389,14 +403,16 @@ impl From<&Preprocess> for WirePreprocess {
 }
 
 impl WirePreprocess {
-    /// `None` for an order of channels that this version does not know.
-    pub(super) fn decode(self) -> Option<Preprocess> {
-        let channels = match WireChannels::try_from(self.channels).ok()? {
+    /// The preprocessing, of a header.
+    pub(super) fn decode<R: Read>(self, reader: &BlockReader<R>) -> Result<Preprocess, Error> {
+        let channels = WireChannels::try_from(self.channels)
+            .map_err(|_| reader.damaged("its order of channels is unknown"))?;
+        let channels = match channels {
             WireChannels::Rgb => Channels::Rgb,
             WireChannels::Bgr => Channels::Bgr,
             WireChannels::Grey => Channels::Grey,
         };
-        Some(Preprocess {
+        Ok(Preprocess {
             scale: self.scale,
             mean: self.mean,
             std: self.std,
@@ -493,8 +509,8 @@ impl From<&Tensor> for WireTensor {
 }
 
 impl WireTensor {
-    /// The shape and the number of elements, or `None` where that is more than `most`, or the axes are
-    /// more than [`MAX_RANK`].
+    /// The shape and the number of elements, or `None` where that is more than `most`, or the axes
+    /// are more than [`MAX_RANK`].
     pub(super) fn extents(&self, most: usize) -> Option<(Vec<usize>, usize)> {
         if self.shape.len() > MAX_RANK {
             return None;

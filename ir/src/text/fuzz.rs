@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::{parse_ckks, parse_nn, parse_slot, print_ckks, print_slot, summary};
-use crate::test_support::{parallel_schedule, parallel_slot_graph, schedule, slot_graph, target};
+use crate::ckks::Target;
+use crate::test_support::{
+    parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
+};
 use crate::verify;
 use crate::weights::Weights;
 
@@ -48,12 +51,12 @@ proptest! {
 
     #[test]
     fn damaged_schedules_do_not_panic(edits in prop::collection::vec(edit(), 1..4)) {
-        let (parameters, bootstrap) = target();
+        let (parameters, bootstrap) = parameters();
         for (schedule, weights) in [schedule(), parallel_schedule()] {
             let text = edited(&print_ckks(&schedule), &edits);
             let Ok(parsed) = parse_ckks(&text) else { continue };
-            let machine = verify::ckks::Machine { parameters: &parameters, bootstrap: &bootstrap };
-            let violations = verify::ckks::verify(&parsed, machine, Some(&weights));
+            let target = Target { parameters: &parameters, bootstrap: &bootstrap };
+            let violations = verify::ckks::verify(&parsed, target, Some(&weights));
             if violations.is_empty() {
                 verify::ckks::verify_diagonals(&parsed, &weights);
                 summary(&parsed);

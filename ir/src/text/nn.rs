@@ -10,11 +10,9 @@ use super::tables::{linear_call, linear_op};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::nn::{Activation, AxisOrder, Model, Op, TensorType};
+use crate::note::Note;
+use crate::printable::hex;
 use crate::weights::{Tensor, WeightId, Weights};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 fn print_weight(index: usize, tensor: &Tensor) -> String {
     let ty = TensorType::new(tensor.shape.clone());
@@ -35,7 +33,7 @@ pub fn print_nn(model: &Model) -> String {
         to_value(&model.input_order).as_str().unwrap_or_default(),
     );
     for note in &model.notes {
-        let _ = writeln!(out, "note {}", quoted(note));
+        let _ = writeln!(out, "note {}", quoted(&note.to_string()));
     }
     for (id, tensor) in model.weights.iter() {
         let _ = writeln!(out, "{}", print_weight(id.0 as usize, tensor));
@@ -113,7 +111,7 @@ struct Header {
     input_order: AxisOrder,
 }
 
-/// Parses what [`print_nn`] printed.
+/// Parses what [`print_nn`] printed. Notes come back as [`Note::Sentence`].
 ///
 /// # Errors
 /// [`Error::Parse`] with the line, also where `weights` are not the ones that the text names.
@@ -129,7 +127,7 @@ pub fn parse_nn(text: &str, weights: Weights) -> Result<Model, Error> {
     let mut stored = 0..weights.len();
     for mut cursor in lines {
         if cursor.keyword("note").is_ok() {
-            notes.push(cursor.string()?);
+            notes.push(Note::Sentence(cursor.string()?));
             cursor.end()?;
         } else if cursor.keyword("weight").is_ok() {
             let id = stored.next().map(|index| WeightId(index as u32));
@@ -255,7 +253,7 @@ mod tests {
             "flatten # not a comment",
         );
         graph.set_outputs(vec![flat]);
-        let notes = vec!["cut `Softmax`".to_owned()];
+        let notes = vec![Note::Sentence("cut `Softmax`".into())];
         let input_order = AxisOrder::Hwc;
         Model {
             name: "m".into(),

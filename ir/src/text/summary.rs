@@ -1,12 +1,11 @@
 //! The schedule of a whole network as a table: one line for every step of the network rather than
 //! for every operation, and totals.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use heddle_params::bootstrap::BootstrapParameters;
-use heddle_params::eval_mod::{Reduction, SineFit};
+use heddle_params::sine_fit::{Reduction, SineFit};
 
 use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;
@@ -54,15 +53,16 @@ struct Step<'a> {
     diagonals: usize,
     baby: usize,
     giant: usize,
-    /// Additions of rotations that complete a linear map's shares.
-    doublings: usize,
+    /// Additions of rotations that add up the shares of a linear map's sums; each halves the
+    /// period.
+    halvings: usize,
     /// Rotations of a SISO convolution.
     siso: usize,
     /// Of a multiplexed parallel convolution.
     parallel: ParallelRotations,
     degrees: Vec<String>,
     /// How many ciphertexts it is done for, alike.
-    parts: usize,
+    ciphertexts: usize,
 }
 
 fn is_rotation(by: &&usize) -> bool {
@@ -78,25 +78,47 @@ impl Step<'_> {
         }
     }
 
-    /// Whether both are the same step of different parts of a feature map.
+    /// Whether both are the same step of different pieces of a feature map.
     fn is_like(&self, other: &Self) -> bool {
         (self.name, self.kind, self.level_in) == (other.name, other.kind, other.level_in)
             && self.out == other.out
             && self.degrees == other.degrees
     }
 
-    /// Takes in the same step of another part of the feature map.
+    /// Takes in the same step of another piece of the feature map.
     fn take_in(&mut self, other: &Self) {
-        self.parts += other.parts;
+        self.ciphertexts += other.ciphertexts;
         self.diagonals = self.diagonals.saturating_add(other.diagonals);
         self.baby += other.baby;
         self.giant += other.giant;
-        self.doublings += other.doublings;
+        self.halvings += other.halvings;
         self.siso += other.siso;
         self.parallel.taps += other.parallel.taps;
         self.parallel.sums += other.parallel.sums;
         self.parallel.selection += other.parallel.selection;
         self.parallel.replication += other.parallel.replication;
+    }
+
+    /// Counts one of its operations.
+    fn count(&mut self, schedule: &Schedule, value: ValueId) {
+        let graph = &schedule.graph;
+        self.out = *graph.ty(value);
+        match &graph.node(value).op {
+            Op::LinearTransform { steps, .. } => self.count_rotations(steps),
+            Op::MultiplyAccumulate { part, .. } => {
+                self.diagonals += graph.operands(value).len();
+                if *part == ProductPhase::Taps {
+                    self.ciphertexts += 1;
+                }
+            }
+            Op::Rotate { .. } => self.count_rotation(schedule, value),
+            Op::Polynomial { polynomial } => {
+                let known = schedule.polynomial(*polynomial);
+                let degree = known.map_or(0, |known| known.degree());
+                self.degrees.push(degree.to_string());
+            }
+            _ => {}
+        }
     }
 
     /// Counts a rotation by what becomes of its result.
@@ -113,15 +135,39 @@ impl Step<'_> {
             (Kind::Parallel, Some(ProductPhase::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if halves => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
-            (Kind::Linear, _) => self.doublings += 1,
+            (Kind::Linear, _) => self.halvings += 1,
             (Kind::Siso, _) => self.siso += 1,
             _ => self.giant += 1,
         }
     }
 
-    /// Rotations: baby + giant of a transform, + doublings where there are any; taps + sums + selection +
-    /// replication of a multiplexed parallel convolution; the number alone of a SISO convolution or a
-    /// rotate-and-sum.
+    /// Its line of the table.
+    fn row(&self) -> [String; 8] {
+        let ty = self.out;
+        [
+            self.name.to_owned(),
+            match self.ciphertexts {
+                1 => self.kind.name().to_owned(),
+                count => format!("{} ×{count}", self.kind.name()),
+            },
+            match self.kind {
+                Kind::Input => ty.level.to_string(),
+                _ => format!("{}→{}", self.level_in, ty.level),
+            },
+            format!("2^{:.2}", ty.log_scale),
+            format!("2^{}", ty.log_slots),
+            match self.diagonals {
+                0 => String::new(),
+                count => count.to_string(),
+            },
+            self.rotations(),
+            self.degrees.join(","),
+        ]
+    }
+
+    /// Rotations: baby + giant of a transform, + sums of shares where there are any; kernel + sums
+    /// + selection + replication of a multiplexed parallel convolution; the number alone of a SISO
+    /// convolution or a rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
             taps,
@@ -131,9 +177,9 @@ impl Step<'_> {
         } = self.parallel;
         match (self.baby, self.giant, self.parallel.total()) {
             (0, 0, 0) if self.siso > 0 => self.siso.to_string(),
-            (0, 0, 0) if self.doublings == 0 => String::new(),
-            (baby, giant, 0) if self.doublings > 0 => {
-                format!("{baby}+{giant}+{}", self.doublings)
+            (0, 0, 0) if self.halvings == 0 => String::new(),
+            (baby, giant, 0) if self.halvings > 0 => {
+                format!("{baby}+{giant}+{}", self.halvings)
             }
             (0, giant, 0) => giant.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
@@ -178,8 +224,8 @@ fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
     kinds
 }
 
-/// The steps with those brought together that the parts of one feature map take alike: one after the other, or in turns
-/// with one other step.
+/// Merges the equal steps of the pieces of one feature map, which come one after the other or in
+/// turns with one other step.
 fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
     let mut found: Vec<Step<'_>> = Vec::new();
     for step in steps {
@@ -195,174 +241,209 @@ fn together(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
     found
 }
 
-/// Groups the operations of a schedule into steps.
+/// Groups the operations of a schedule into steps of the network.
 fn steps(schedule: &Schedule) -> Vec<Step<'_>> {
-    let graph = &schedule.graph;
-    let products = product_operations(schedule);
-    let mut steps: Vec<Step<'_>> = Vec::new();
-    // By value: what it was dropped from, and the number of steps with the one that it belongs to.
-    let mut roots: Vec<ValueId> = graph.values().collect();
-    let mut homes = vec![0; graph.len()];
-    for value in graph.values() {
-        let node = graph.node(value);
-        let starts = match &node.op {
-            _ if products[value.index()].is_some() => products[value.index()],
+    let mut grouping = Grouping {
+        schedule,
+        products: product_operations(schedule),
+        roots: schedule.graph.values().collect(),
+        homes: vec![0; schedule.graph.len()],
+        steps: Vec::new(),
+    };
+    for value in schedule.graph.values() {
+        grouping.add(value);
+    }
+    together(grouping.steps)
+}
+
+/// Steps while their operations are gone through in order.
+struct Grouping<'a> {
+    schedule: &'a Schedule,
+    /// By value: the kind of the convolution by products that an operation is part of.
+    products: Vec<Option<Kind>>,
+    /// By value: what it was dropped from.
+    roots: Vec<ValueId>,
+    /// By value: the number of steps with the one that it belongs to.
+    homes: Vec<usize>,
+    steps: Vec<Step<'a>>,
+}
+
+impl<'a> Grouping<'a> {
+    /// Adds an operation to the last step, or to a new one.
+    fn add(&mut self, value: ValueId) {
+        let graph = &self.schedule.graph;
+        if matches!(graph.node(value).op, Op::DropLevel) {
+            // It belongs to whoever needs the lower level; the gap between levels shows it.
+            if let Some(operand) = graph.operands(value).first() {
+                self.roots[value.index()] = self.roots[operand.index()];
+            }
+            return;
+        }
+        let starts = self.kind_started(value);
+        if !self.continues(value, starts) {
+            let begun = self.begin(value, starts);
+            self.steps.push(begun);
+        }
+        self.homes[value.index()] = self.steps.len();
+        if let Some(step) = self.steps.last_mut() {
+            step.count(self.schedule, value);
+        }
+    }
+
+    /// The kind of step that an operation can start; `None` for one that belongs to the step
+    /// before.
+    fn kind_started(&self, value: ValueId) -> Option<Kind> {
+        let product = self.products[value.index()];
+        match &self.schedule.graph.node(value).op {
+            _ if product.is_some() => product,
             Op::Input => Some(Kind::Input),
             Op::LinearTransform { .. } => Some(Kind::Linear),
             Op::Bootstrap { .. } => Some(Kind::Bootstrap),
-            // Shares of a linear map's sums.
-            Op::Rotate { .. } if halves_period(schedule, value) => None,
+            // It adds up shares of a linear map's sums.
+            Op::Rotate { .. } if halves_period(self.schedule, value) => None,
             Op::Rotate { .. } => Some(Kind::RotateSum),
             Op::Polynomial { .. } => Some(Kind::Activation),
-            // What drops levels belongs to whoever needs the lower level; the gap shows it.
-            Op::DropLevel => {
-                if let Some(operand) = graph.operands(value).first() {
-                    roots[value.index()] = roots[operand.index()];
-                }
-                continue;
-            }
             Op::MultiplyAccumulate { .. }
             | Op::AddBias { .. }
             | Op::Add
             | Op::Multiply
-            | Op::Rescale => None,
-        };
-        let operands = graph.operands(value);
-        let current = steps.len();
-        let continues = |step: &Step<'_>| {
-            let grows = match step.kind {
-                Kind::Parallel | Kind::Siso => true,
-                // Of another part of a feature map, an operation starts from another value.
-                Kind::Activation | Kind::RotateSum => operands.iter().any(|operand| {
-                    let root = roots[operand.index()];
-                    root == step.source || homes[root.index()] == current
-                }),
-                Kind::Input | Kind::Linear | Kind::Bootstrap => false,
-            };
-            starts.is_none_or(|kind| grows && kind == step.kind && step.name == node.name)
-        };
-        if !steps.last().is_some_and(continues) {
-            let operand = operands.first().copied().unwrap_or(value);
-            steps.push(Step {
-                source: roots[operand.index()],
-                name: &node.name,
-                kind: starts.unwrap_or(Kind::Linear),
-                level_in: graph.ty(operand).level,
-                out: *graph.ty(value),
-                // A SISO convolution's are counted by its sums of products.
-                parts: usize::from(starts != Some(Kind::Siso)),
-                diagonals: 0,
-                baby: 0,
-                giant: 0,
-                doublings: 0,
-                siso: 0,
-                parallel: ParallelRotations::default(),
-                degrees: Vec::new(),
-            });
-        }
-        homes[value.index()] = steps.len();
-        let Some(step) = steps.last_mut() else {
-            continue;
-        };
-        step.out = *graph.ty(value);
-        match &node.op {
-            Op::LinearTransform { steps, .. } => step.count_rotations(steps),
-            Op::MultiplyAccumulate { part, .. } => {
-                step.diagonals += graph.operands(value).len();
-                if *part == ProductPhase::Taps {
-                    step.parts += 1;
-                }
-            }
-            Op::Rotate { .. } => step.count_rotation(schedule, value),
-            Op::Polynomial { polynomial } => {
-                let degree = schedule
-                    .polynomial(*polynomial)
-                    .map_or(0, |known| known.degree());
-                step.degrees.push(degree.to_string());
-            }
-            _ => {}
+            | Op::Rescale
+            | Op::DropLevel => None,
         }
     }
-    together(steps)
+
+    /// Whether an operation, which could start a step of the given kind, continues the last step.
+    fn continues(&self, value: ValueId, starts: Option<Kind>) -> bool {
+        let Some(last) = self.steps.last() else {
+            return false;
+        };
+        let Some(kind) = starts else {
+            return true;
+        };
+        let graph = &self.schedule.graph;
+        let grows = match last.kind {
+            Kind::Parallel | Kind::Siso => true,
+            // For another piece of a feature map, an operation starts from another value.
+            Kind::Activation | Kind::RotateSum => graph.operands(value).iter().any(|operand| {
+                let root = self.roots[operand.index()];
+                root == last.source || self.homes[root.index()] == self.steps.len()
+            }),
+            Kind::Input | Kind::Linear | Kind::Bootstrap => false,
+        };
+        grows && kind == last.kind && last.name == graph.node(value).name
+    }
+
+    /// A step that an operation starts, with nothing counted.
+    fn begin(&self, value: ValueId, starts: Option<Kind>) -> Step<'a> {
+        let graph = &self.schedule.graph;
+        let operand = graph.operands(value).first().copied().unwrap_or(value);
+        Step {
+            source: self.roots[operand.index()],
+            name: &graph.node(value).name,
+            kind: starts.unwrap_or(Kind::Linear),
+            level_in: graph.ty(operand).level,
+            out: *graph.ty(value),
+            // Those of a SISO convolution are counted by its sums of products.
+            ciphertexts: usize::from(starts != Some(Kind::Siso)),
+            diagonals: 0,
+            baby: 0,
+            giant: 0,
+            halvings: 0,
+            siso: 0,
+            parallel: ParallelRotations::default(),
+            degrees: Vec::new(),
+        }
+    }
 }
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
-/// result's scale and slots, the diagonals and rotations (baby + giant + doublings of shares) of a linear map, the
-/// plaintext products and rotations (taps + sums + selection + replication) of a multiplexed
-/// parallel convolution, the products and rotations of a SISO convolution, or the degrees of an
-/// activation's polynomials; then totals, and the evaluation keys by level. What several parts of a feature map take
-/// alike is one line, with their number.
+/// result's scale and slots, the diagonals and rotations (baby + giant + sums of shares) of a
+/// linear map, the plaintext products and rotations (kernel + sums + selection + replication) of a
+/// multiplexed parallel convolution, the products and rotations of a SISO convolution, or the
+/// degrees of an activation's polynomials; then totals, and the evaluation keys by level. Equal
+/// steps of several pieces of a feature map are one line, with their number.
 pub fn summary(schedule: &Schedule) -> String {
     let steps = steps(schedule);
-    let header = [
-        "node",
-        "step",
-        "levels",
-        "scale",
-        "slots",
-        "diagonals",
-        "rotations",
-        "degrees",
-    ];
-    let mut rows: Vec<[String; 8]> = vec![header.map(str::to_owned)];
-    let optional = |count: usize| {
-        if count == 0 {
-            String::new()
-        } else {
-            count.to_string()
-        }
-    };
-    let (mut consumed, mut baby, mut giant, mut doublings) = (0, 0, 0, 0);
-    let (mut parallel, mut siso) = (0, 0);
-    for step in &steps {
-        let ty = step.out;
-        rows.push([
-            step.name.to_owned(),
-            match step.parts {
-                1 => step.kind.name().to_owned(),
-                parts => format!("{} ×{parts}", step.kind.name()),
-            },
-            match step.kind {
-                Kind::Input => ty.level.to_string(),
-                _ => format!("{}→{}", step.level_in, ty.level),
-            },
-            format!("2^{:.2}", ty.log_scale),
-            format!("2^{}", ty.log_slots),
-            optional(step.diagonals),
-            step.rotations(),
-            step.degrees.join(","),
-        ]);
-        consumed += step.parts * step.level_in.saturating_sub(ty.level);
-        baby += step.baby;
-        giant += step.giant;
-        doublings += step.doublings;
-        parallel += step.parallel.total();
-        siso += step.siso;
-    }
-    let shares_note = match doublings {
-        0 => String::new(),
-        count => format!(", {count} doublings of shares"),
-    };
-    let note = |kind: &str, count: usize| match count {
-        0 => String::new(),
-        _ => format!(", {count} in {kind} convolutions"),
-    };
-    let (parallel_note, siso_note) = (note("parallel", parallel), note("SISO", siso));
-    let mut out = table(&rows);
-    let bootstraps = schedule.bootstraps();
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(steps.iter().map(Step::row));
+    let mut totals = Totals::default();
+    steps.iter().for_each(|step| totals.add(step));
+    let mut out = printable::table(&rows);
     let _ = writeln!(
         out,
-        "\n{} steps, {} operations; {consumed} levels consumed, {bootstraps} bootstraps, \
-         {} rotations ({baby} baby, {giant} giant{shares_note}{parallel_note}{siso_note}) outside them",
+        "\n{} steps, {} operations; {} levels consumed, {} bootstraps, {} outside them",
         steps.len(),
         schedule.graph.len(),
-        baby + giant + doublings + parallel + siso,
+        totals.levels,
+        schedule.bootstraps(),
+        totals.rotations(),
     );
     out
 }
 
-/// [`summary`] of a plan's schedule, with its evaluation keys, how its bootstraps reduce modulo `q_0`, at what error and depth, and how
-/// likely they fail.
+/// The columns of a summary.
+const HEADER: [&str; 8] = [
+    "node",
+    "step",
+    "levels",
+    "scale",
+    "slots",
+    "diagonals",
+    "rotations",
+    "degrees",
+];
+
+/// Sums over the steps of a network.
+#[derive(Debug, Default)]
+struct Totals {
+    /// Levels consumed, over all ciphertexts.
+    levels: usize,
+    baby: usize,
+    giant: usize,
+    halvings: usize,
+    parallel: usize,
+    siso: usize,
+}
+
+impl Totals {
+    fn add(&mut self, step: &Step<'_>) {
+        self.levels += step.ciphertexts * step.level_in.saturating_sub(step.out.level);
+        self.baby += step.baby;
+        self.giant += step.giant;
+        self.halvings += step.halvings;
+        self.parallel += step.parallel.total();
+        self.siso += step.siso;
+    }
+
+    /// The rotations and what they are for.
+    fn rotations(&self) -> String {
+        let Self {
+            baby,
+            giant,
+            halvings,
+            parallel,
+            siso,
+            ..
+        } = self;
+        let mut text = format!(
+            "{} rotations ({baby} baby, {giant} giant",
+            baby + giant + halvings + parallel + siso
+        );
+        for (count, what) in [
+            (halvings, "doublings of shares"),
+            (parallel, "in parallel convolutions"),
+            (siso, "in SISO convolutions"),
+        ] {
+            if *count > 0 {
+                let _ = write!(text, ", {count} {what}");
+            }
+        }
+        text + ")"
+    }
+}
+
+/// [`summary`] of a plan's schedule, with its evaluation keys, how its bootstraps reduce modulo
+/// `q_0`, at what error and depth, and how likely they fail.
 ///
 /// # Errors
 /// If the plan's parameters are malformed or do not bootstrap.
@@ -410,32 +491,6 @@ pub fn eval_mod(bootstrap: &BootstrapParameters) -> String {
         bootstrap.log_message_ratio,
         Reduction::new(bootstrap).error().log2(),
     )
-}
-
-/// Left-aligned columns, two spaces apart, without trailing spaces.
-fn table(rows: &[[String; 8]]) -> String {
-    let rows: Vec<[Cow<'_, str>; 8]> = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable::cell(cell)))
-        .collect();
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    let mut out = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,11 +1,10 @@
-//! Verification of the schedule against the machine that will execute it.
+//! Verification of the schedule against the target that it is made for.
 
-use heddle_params::Parameters;
-use heddle_params::bootstrap::BootstrapParameters;
+use heddle_params::scale::same_log_scale;
 
 use super::maps::{check_map, check_polynomial, layouts_are_sound};
 use super::{Violation, Violations, at, check_dead, check_ends};
-use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, TransformSteps};
+use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, Target, TransformSteps};
 use crate::graph::ValueId;
 use crate::linear::parallel::ParallelConvolution;
 use crate::linear::siso::SisoConvolution;
@@ -18,24 +17,11 @@ mod siso;
 
 pub use diagonals::verify_diagonals;
 
-/// Relative difference up to which two scales are equal, as a difference of their log2.
-const SCALE_TOLERANCE: f64 = 1.5 / (1_u64 << 40) as f64;
-
-/// The parameters that a schedule is made for.
-#[derive(Clone, Copy, Debug)]
-pub struct Machine<'a> {
-    /// Ring degree and primes.
-    pub parameters: &'a Parameters,
-    /// How ciphertexts are refreshed.
-    pub bootstrap: &'a BootstrapParameters,
-}
-
 /// Everything that is wrong with a schedule: operands, levels and scales by each operation's rule,
 /// unknown maps and polynomials, keys that cannot be made, an output that may hold more than the
-/// logits. Chains of linear maps are followed only when the weights are given; that the steps of
-/// the transforms reach every diagonal is [`verify_diagonals`]' business. Empty for a valid
-/// schedule.
-pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weights>) -> Violations {
+/// logits. Chains of linear maps are followed only when the weights are given. [`verify_diagonals`]
+/// checks that the rotations of transforms reach every diagonal. Empty for a valid schedule.
+pub fn verify(schedule: &Schedule, target: Target<'_>, weights: Option<&Weights>) -> Violations {
     let graph = &schedule.graph;
     let mut violations = Violations::new();
     let mut complain = |message: String| {
@@ -44,13 +30,13 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
             message,
         })
     };
-    if let Err(error) = machine.bootstrap.check(machine.parameters) {
+    if let Err(error) = target.bootstrap.check(target.parameters) {
         // Nothing can be derived from parameters out of range.
         complain(error.to_string());
         return violations;
     }
     for (index, map) in schedule.linear_maps.iter().enumerate() {
-        for message in check_map(map, weights, machine.parameters.n() / 2) {
+        for message in check_map(map, weights, target.parameters.n() / 2) {
             complain(format!("m{index} {message}"));
         }
     }
@@ -61,11 +47,12 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
     }
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
     if graph.outputs().len() > 1 {
-        // Whether a value leads nowhere is looked up among the outputs.
+        // The check for dead values looks each value up among the outputs, so there must be few.
         return violations;
     }
     check_dead(graph, &mut violations);
-    // Rules below look at operands of operands, which must be as few as their operations have.
+    // Later rules look at operands of operands, so every operation must have the right number
+    // first.
     let before = violations.count();
     for value in graph.values() {
         let found = graph.operand_count(value);
@@ -79,11 +66,11 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
     if violations.count() > before {
         return violations;
     }
-    let maps = Maps::of(schedule, machine.parameters.n() / 2);
+    let maps = Maps::of(schedule, target.parameters.n() / 2);
     let sound: Vec<bool> = graph
         .values()
         .map(|value| {
-            let wrong = machine.check_type(graph.ty(value));
+            let wrong = target.check_type(graph.ty(value));
             violations.extend(
                 wrong
                     .as_ref()
@@ -101,7 +88,7 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
             .chain([&value])
             .all(|value| sound[value.index()])
         {
-            let operation = Operation::of(schedule, machine, &maps, value, &operands);
+            let operation = Operation::of(schedule, target, &maps, value, &operands);
             violations.extend(
                 operation
                     .check()
@@ -110,9 +97,9 @@ pub fn verify(schedule: &Schedule, machine: Machine<'_>, weights: Option<&Weight
             );
         }
     }
-    // What is asked of keys makes sense only for operations that do.
+    // Keys follow from the operations, so these must be valid first.
     if violations.is_empty()
-        && let Err(error) = schedule.required_keys(machine.parameters, machine.bootstrap)
+        && let Err(error) = schedule.required_keys(target.parameters, target.bootstrap)
     {
         violations.push(Violation {
             value: None,
@@ -147,7 +134,7 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
             Op::Add if graph.ty(value).log_slots < graph.ty(*operands.first()?).log_slots => {
                 doublings += 1;
             }
-            // One bias, and that of the map whose result it is added to.
+            // At most one bias, that of the same map.
             Op::AddBias { .. } if bias.is_some() => return None,
             Op::AddBias { map } => bias = Some(*map),
             Op::LinearTransform { map, .. } => {
@@ -163,43 +150,11 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
     }
 }
 
-impl Machine<'_> {
-    fn log_q(&self, limb: usize) -> f64 {
-        (self.parameters.q()[limb] as f64).log2()
-    }
-
-    /// What is wrong with the type of a ciphertext.
-    pub(crate) fn check_type(&self, ty: &CiphertextType) -> Result<(), String> {
-        let parameters = self.parameters;
-        if ty.log_slots >= parameters.log_n() {
-            return Err(format!(
-                "{ty} does not fit a ring of degree 2^{}",
-                parameters.log_n()
-            ));
-        }
-        if ty.level > parameters.max_level() {
-            return Err(format!(
-                "level {} is above {}",
-                ty.level,
-                parameters.max_level()
-            ));
-        }
-        let modulus: f64 = (0..=ty.level).map(|limb| self.log_q(limb)).sum();
-        if !(ty.log_scale > 0.0 && ty.log_scale < modulus) {
-            let (scale, level) = (ty.log_scale, ty.level);
-            return Err(format!(
-                "scale 2^{scale} does not fit the modulus 2^{modulus:.1} of level {level}"
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// How many operands an operation has; `None` where its rule counts them.
 fn fixed_arity(schedule: &Schedule, op: &Op) -> Option<usize> {
     Some(match op {
         Op::Input => 0,
-        // Reported with the operation where there is no such map.
+        // A missing map is reported with the operation.
         Op::LinearTransform { map, .. } => schedule.linear_map(*map)?.terms.len(),
         Op::Add | Op::Multiply => 2,
         Op::AddBias { .. }
@@ -212,7 +167,7 @@ fn fixed_arity(schedule: &Schedule, op: &Op) -> Option<usize> {
     })
 }
 
-/// What operations ask of linear maps again and again, found out once for each.
+/// What many operations ask of a linear map, computed once per map.
 struct Maps {
     /// Whether all layouts of a map are sound.
     sound: Vec<bool>,
@@ -265,21 +220,17 @@ impl Maps {
 struct Operation<'a> {
     value: ValueId,
     schedule: &'a Schedule,
-    machine: Machine<'a>,
+    target: Target<'a>,
     maps: &'a Maps,
     op: &'a Op,
     result: CiphertextType,
     operands: Vec<CiphertextType>,
 }
 
-fn same_scale(a: f64, b: f64) -> bool {
-    (a - b).abs() <= SCALE_TOLERANCE
-}
-
 impl<'a> Operation<'a> {
     fn of(
         schedule: &'a Schedule,
-        machine: Machine<'a>,
+        target: Target<'a>,
         maps: &'a Maps,
         value: ValueId,
         operands: &[ValueId],
@@ -290,7 +241,7 @@ impl<'a> Operation<'a> {
         Self {
             value,
             schedule,
-            machine,
+            target,
             maps,
             op: &node.op,
             result: node.ty,
@@ -321,136 +272,72 @@ impl<'a> Operation<'a> {
             }
             _ => {}
         }
-        let mut wrong = Vec::new();
         if let Some(message) = self.operands_disagree() {
-            wrong.push(message);
-            return wrong;
+            return vec![message];
+        }
+        let mut wrong: Vec<String> = self.check_level_of_operand().into_iter().collect();
+        match self.expected_type() {
+            Ok(expected) => wrong.extend(self.differs_from(expected)),
+            Err(message) => wrong.push(message),
         }
         match self.op {
-            Op::Input | Op::MultiplyAccumulate { .. } => {}
             Op::LinearTransform { map, steps } => self.check_transform(*map, steps, &mut wrong),
             Op::AddBias { map } => {
-                self.expect(self.operands[0], &mut wrong);
                 if let Some(map) = self.schedule.linear_map(*map) {
                     self.check_period("result", map.output.period(), &mut wrong);
                 }
             }
             Op::Rotate { by } => {
-                self.expect(self.operands[0], &mut wrong);
-                let all = self.machine.parameters.n() / 2;
+                let all = self.target.parameters.n() / 2;
                 if *by >= all || by.is_multiple_of(self.result.slots()) {
                     wrong.push(format!("rotates {} slots by {by}", self.result.slots()));
                 }
             }
-            Op::Add => {
-                let mut expected = self.operands[0];
-                if self.result.log_slots < expected.log_slots
-                    && self.schedule.halves_period(self.value)
-                {
-                    expected.log_slots -= 1;
-                }
-                self.expect(expected, &mut wrong);
-            }
-            Op::Multiply => {
-                let log_scale = self.operands.iter().map(|operand| operand.log_scale).sum();
-                self.expect(
-                    CiphertextType {
-                        log_scale,
-                        ..self.operands[0]
-                    },
-                    &mut wrong,
-                );
-            }
-            Op::Rescale => {
-                let operand = self.operands[0];
-                match operand.level.checked_sub(1) {
-                    Some(level) => {
-                        let log_scale = operand.log_scale - self.machine.log_q(operand.level);
-                        self.expect(
-                            CiphertextType {
-                                level,
-                                log_scale,
-                                ..operand
-                            },
-                            &mut wrong,
-                        );
-                    }
-                    None => wrong.push("rescales at level 0".to_owned()),
-                }
-            }
-            Op::DropLevel => {
-                let operand = self.operands[0];
-                if self.result.level >= operand.level {
-                    wrong.push(format!(
-                        "drops from level {} to {}",
-                        operand.level, self.result.level
-                    ));
-                }
-                self.expect(
-                    CiphertextType {
-                        level: self.result.level,
-                        ..operand
-                    },
-                    &mut wrong,
-                );
-            }
-            Op::Polynomial { polynomial } => match self.schedule.polynomial(*polynomial) {
-                Some(polynomial) => {
-                    let operand = self.operands[0];
-                    let depth = polynomial.depth();
-                    match operand.level.checked_sub(depth) {
-                        Some(level) => {
-                            let log_scale = self.result.log_scale;
-                            let expected = CiphertextType {
-                                level,
-                                log_scale,
-                                ..operand
-                            };
-                            self.expect(expected, &mut wrong);
-                        }
-                        None => wrong.push(format!(
-                            "a polynomial of depth {depth} at level {}",
-                            operand.level
-                        )),
-                    }
-                }
-                None => wrong.push(format!("p{} is not defined", polynomial.0)),
-            },
-            Op::Bootstrap { .. } => {
-                let Machine {
-                    parameters,
-                    bootstrap,
-                } = self.machine;
-                let (operand, lowest) = (self.operands[0], bootstrap.input_level());
-                if operand.level < lowest {
-                    wrong.push(format!(
-                        "bootstraps at level {}; SlotToCoeff starts from {lowest}",
-                        operand.level
-                    ));
-                }
-                let level = bootstrap.output_level(parameters);
-                let log_scale = f64::from(bootstrap.log_scale);
-                self.expect(
-                    CiphertextType {
-                        level,
-                        log_scale,
-                        ..operand
-                    },
-                    &mut wrong,
-                );
-            }
+            _ => {}
         }
         wrong
     }
 
-    /// Operands of one operation share level, and but for products scale, and but for transforms
-    /// period.
+    /// The type that the result must have. What the operation leaves open is as it was found.
+    fn expected_type(&self) -> Result<CiphertextType, String> {
+        let mut chosen = self.result;
+        if let (Op::Add, Some(first)) = (self.op, self.operands.first()) {
+            // Only a value and its own rotation may give a sum of a smaller period.
+            let halves =
+                chosen.log_slots < first.log_slots && self.schedule.halves_period(self.value);
+            chosen.log_slots = first.log_slots - u32::from(halves);
+        }
+        let polynomials = &self.schedule.polynomials;
+        self.target
+            .expected_type(self.op, &self.operands, chosen, polynomials)
+    }
+
+    /// What is wrong with the level that an operation starts from, beyond what its result's type
+    /// says.
+    fn check_level_of_operand(&self) -> Option<String> {
+        let level = self.operands.first()?.level;
+        match self.op {
+            Op::DropLevel if self.result.level >= level => {
+                Some(format!("drops from level {level} to {}", self.result.level))
+            }
+            Op::Bootstrap { .. } => {
+                let lowest = self.target.bootstrap.input_level();
+                (level < lowest).then(|| {
+                    format!("bootstraps at level {level}; SlotToCoeff starts from {lowest}")
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Operands must agree in level; in scale, except for products; in period, except for
+    /// transforms and sums of products.
     fn operands_disagree(&self) -> Option<String> {
         let (first, rest) = self.operands.split_first()?;
         rest.iter().find_map(|other| {
             let agrees = first.level == other.level
                 && (matches!(self.op, Op::Multiply)
-                    || same_scale(first.log_scale, other.log_scale))
+                    || same_log_scale(first.log_scale, other.log_scale))
                 && (matches!(
                     self.op,
                     Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. }
@@ -459,14 +346,13 @@ impl<'a> Operation<'a> {
         })
     }
 
-    fn expect(&self, expected: CiphertextType, wrong: &mut Vec<String>) {
+    /// How the result's type differs from the expected one.
+    fn differs_from(&self, expected: CiphertextType) -> Option<String> {
         let found = self.result;
         let agrees = found.level == expected.level
             && found.log_slots == expected.log_slots
-            && same_scale(found.log_scale, expected.log_scale);
-        if !agrees {
-            wrong.push(format!("expected {expected}, found {found}"));
-        }
+            && same_log_scale(found.log_scale, expected.log_scale);
+        (!agrees).then(|| format!("expected {expected}, found {found}"))
     }
 
     /// A value repeats with at least the period of its layout.
@@ -486,19 +372,7 @@ impl<'a> Operation<'a> {
         let Some(operand) = self.operands.first() else {
             return;
         };
-        let CiphertextType {
-            log_slots,
-            log_scale,
-            ..
-        } = self.result;
-        self.expect(
-            CiphertextType {
-                log_slots,
-                log_scale,
-                ..*operand
-            },
-            wrong,
-        );
+        let log_scale = self.result.log_scale;
         self.check_period("result", map.shared_period(), wrong);
         if log_scale <= operand.log_scale {
             wrong.push(format!("scale 2^{log_scale} leaves none for the diagonals"));
@@ -520,7 +394,7 @@ impl<'a> Operation<'a> {
                 ));
             }
             // Rotations count modulo all slots, so that maps of different periods share keys.
-            let slots = self.machine.parameters.n() / 2;
+            let slots = self.target.parameters.n() / 2;
             for (what, rotations) in [("baby", &steps.baby), ("giant", &steps.giant)] {
                 if rotations.is_empty()
                     || !rotations.is_sorted_by(|a, b| a < b)

@@ -1,19 +1,19 @@
-//! The engine's operations at full size, parameter set B; labels are `operation/degree/limbs/kernel`.
+//! The engine's operations at full size, N16_QP1714_DENSE; labels are
+//! `operation/degree/limbs/kernel`.
 //!
 //! ```text
 //! RAYON_NUM_THREADS=1 cargo bench -p heddle-ckks --bench engine -- [FILTER]
 //! ```
 //!
-//! `HEDDLE_KERNEL` sets the kernel. Keys are made for the rows that the filter leaves; the bootstrap takes 7 GiB,
-//! the others 2 GiB. `heddle bench` measures the same operations without Criterion.
+//! `HEDDLE_KERNEL` sets the kernel. Keys are made for the rows that the filter leaves; the
+//! bootstrap takes 7 GiB, the others 2 GiB. `heddle bench` measures the same operations without
+//! Criterion.
 
 #![allow(missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::secret::rig::{Operation, Rig, uniform_slots};
+use heddle_ckks::{Bootstrapper, Ciphertext, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::named;
 use std::cell::LazyCell;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fn context() -> Arc<Context> {
-    Context::new(named::set_b()).expect("the machine has the kernel that is asked for")
+    Context::new(named::n16_qp1714_dense()).expect("the machine has the kernel that is asked for")
 }
 
 fn label(context: &Context, operation: &str, limbs: usize) -> String {
@@ -33,7 +33,7 @@ fn label(context: &Context, operation: &str, limbs: usize) -> String {
 /// Keys and a ciphertext for an operation at a level.
 fn prepare(context: &Arc<Context>, operation: Operation, level: usize) -> (Rig, Ciphertext) {
     let uses = operation.required_keys(context.parameters(), level);
-    let rig = Rig::new(context, &uses, || ()).expect("set B has the level");
+    let rig = Rig::new(context, &uses, || ()).expect("the chain has the level");
     let slots = uniform_slots(context.log_n() - 1, BootstrapVariant::Complex);
     let ciphertext = rig.encrypt(&slots, 2f64.powi(40), level);
     (rig, ciphertext.expect("the slots fit the ring"))
@@ -67,8 +67,10 @@ fn bootstrap(c: &mut Criterion) {
     let ready = LazyCell::new(|| {
         let variant = BootstrapVariant::Real;
         let bootstrapper = Bootstrapper::new(&context, &parameters, log_slots, variant)
-            .expect("set B is made for bootstrapping");
-        let uses = bootstrapper.required_keys().expect("set B has the keys");
+            .expect("the parameters are made for bootstrapping");
+        let uses = bootstrapper
+            .required_keys()
+            .expect("the chain has the keys");
         let rig = Rig::new(&context, &uses, || ()).expect("keys are made");
         let (scale, level) = (bootstrapper.output_scale(), bootstrapper.input_level());
         let x = rig

@@ -1,14 +1,15 @@
-//! Bootstraps at full size (set B, N = 2^16) and prints time, memory and precision.
+//! Bootstraps at full size (N16_QP1714_DENSE) and prints time, memory and precision.
 //!
 //! ```text
-//! cargo run --release -p heddle-ckks --example bootstrap -- [--complex] [--repeat N] [--eval-mod CHOICE] [LOG_SLOTS ...]
+//! cargo run --release -p heddle-ckks --example bootstrap -- \
+//!     [--complex] [--repeat N] [--eval-mod CHOICE] [LOG_SLOTS ...]
 //! ```
 //!
-//! CHOICE is that of `heddlec --eval-mod`. `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL` the kernel.
+//! CHOICE is that of `heddlec --eval-mod`. `RAYON_NUM_THREADS` sets the threads, `HEDDLE_KERNEL`
+//! the kernel.
 
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::rig::{Rig, uniform_slots};
+use heddle_ckks::secret::rig::{Rig, uniform_slots};
+use heddle_ckks::{Bootstrapper, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::eval_mod::EvalMod;
 use heddle_params::keys::KeyUse;
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = options()?;
     let start = Instant::now();
     let parameters = BootstrapParameters::with_eval_mod(options.eval_mod);
-    let literal = named::set_b_literal_with(parameters.eval_mod_depth());
+    let literal = named::n16_qp1714_dense_literal_with(parameters.eval_mod_depth());
     let context = Context::new(Parameters::new(literal)?)?;
     let bootstrappers = options
         .log_slots

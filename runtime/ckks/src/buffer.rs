@@ -1,22 +1,30 @@
 //! Aligned, pooled buffers of 64-bit words.
 //!
-//! Polynomials of a large ring take several mebibytes, are made and dropped at every operation, and are walked
-//! with power-of-two strides. So large buffers are aligned to huge pages, ask the kernel for them, and return to
-//! a pool when dropped instead of to the operating system, from which every page costs a fault at its first use.
+//! Polynomials of a large ring take several mebibytes, are made and dropped at every operation, and
+//! are walked with power-of-two strides. So large buffers are aligned to huge pages, ask the kernel
+//! for them, and return to a pool when dropped instead of to the operating system, from which every
+//! page costs a fault at its first use.
 //!
-//! A pool hands the words of one owner to the next, and the allocator keeps what was freed. So a buffer of secrets says
-//! so ([`Secrecy`]) and is wiped when it is dropped; a [`LockedBuffer`] moreover has pages of its own, which are never
-//! written to the swap space where the system allows it.
+//! A pool hands the words of one owner to the next, and the allocator keeps what was freed. So a
+//! buffer of secrets says so ([`Secrecy`]) and is wiped when it is dropped; a `LockedBuffer`, of
+//! the feature `secret`, moreover has pages of its own, which are never written to the swap space
+//! where the system allows it.
 
 #![allow(unsafe_code)]
+
+#[cfg(feature = "secret")]
+mod locked;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use zeroize::Zeroize;
+
+#[cfg(feature = "secret")]
+pub(crate) use locked::LockedBuffer;
 
 /// Alignment of every buffer: one cache line, one vector register.
 pub const ALIGNMENT: usize = 64;
@@ -78,13 +86,15 @@ impl Block {
     /// The first words, at most `bytes / 8` of them.
     fn words(&self, words: usize) -> &[u64] {
         assert!(words <= self.bytes / 8);
-        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed shared.
+        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed
+        // shared.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), words) }
     }
 
     fn words_mut(&mut self, words: usize) -> &mut [u64] {
         assert!(words <= self.bytes / 8);
-        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed exclusively.
+        // SAFETY: the block holds at least `words` initialised words, and `self` is borrowed
+        // exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), words) }
     }
 }
@@ -103,7 +113,8 @@ fn advise_huge_pages(start: *mut u8, bytes: usize) {
         fn madvise(start: *mut core::ffi::c_void, length: usize, advice: i32) -> i32;
     }
     const MADV_HUGEPAGE: i32 = 14;
-    // SAFETY: the range is an allocation of ours; the advice changes no content. A refusal costs only speed.
+    // SAFETY: the range is an allocation of ours; the advice changes no content. A refusal costs
+    // only speed.
     let _ = unsafe { madvise(start.cast(), bytes, MADV_HUGEPAGE) };
 }
 
@@ -119,24 +130,18 @@ struct Class {
 }
 
 /// Unused blocks by size, at most `limit` bytes of them.
-struct Pool {
+struct Unused {
     classes: BTreeMap<usize, Class>,
     bytes: usize,
     limit: usize,
     clock: u64,
 }
 
-/// Bytes of unused buffers that are kept unless [`set_pool_limit`] says otherwise: the working set of a bootstrap.
+/// Bytes of unused buffers that a pool keeps unless [`Pool::set_limit`] says otherwise: the working
+/// set of a bootstrap.
 pub const POOL_LIMIT: usize = 3 << 30;
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    classes: BTreeMap::new(),
-    bytes: 0,
-    limit: POOL_LIMIT,
-    clock: 0,
-});
-
-impl Pool {
+impl Unused {
     fn take(&mut self, bytes: usize) -> Option<Block> {
         self.clock += 1;
         // A larger block is better than a fresh one, whose pages must all be touched.
@@ -151,8 +156,8 @@ impl Pool {
         Some(block)
     }
 
-    /// Keeps a block; those of the sizes that were not used for longest make room. Returns what is to be freed,
-    /// which is done without the lock.
+    /// Keeps a block; those of the sizes that were not used for longest make room. Returns what is
+    /// to be freed, which is done without the lock.
     fn keep(&mut self, block: Block) -> Vec<Block> {
         self.clock += 1;
         self.bytes += block.bytes;
@@ -179,54 +184,111 @@ impl Pool {
     }
 }
 
-/// Bounds the bytes that the pool of unused buffers keeps; what exceeds the bound is freed now.
-pub fn set_pool_limit(bytes: usize) {
-    let mut pool = lock();
-    pool.limit = bytes;
-    let freed = pool.shrink();
-    drop(pool);
-    drop(freed);
-}
-
-fn lock() -> std::sync::MutexGuard<'static, Pool> {
-    // A panic while the pool is held leaves it consistent: blocks are moved whole.
-    POOL.lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// The size of a pooled block for at least `bytes`: whole pages, huge ones from their size on, in steps of an eighth at
-/// most, so that polynomials of neighbouring levels share blocks.
+/// The size of a pooled block for at least `bytes`: whole pages, huge ones from their size on, in
+/// steps of an eighth at most, so that polynomials of neighbouring levels share blocks.
 fn size_class(bytes: usize) -> usize {
     let page = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE };
     let step = (bytes.next_power_of_two() / 16).max(page);
     bytes.next_multiple_of(step)
 }
 
-static FRESH: AtomicUsize = AtomicUsize::new(0);
-
-/// How many buffers that are large enough for the pool have come from the operating system so far. Where work repeats,
-/// the number stands still.
-pub fn fresh_buffers() -> usize {
-    FRESH.load(Ordering::Relaxed)
+struct Shared {
+    unused: Mutex<Unused>,
+    fresh: AtomicUsize,
 }
 
-fn acquire(words: usize) -> Block {
-    let bytes = (words * 8).max(ALIGNMENT).next_multiple_of(ALIGNMENT);
-    if bytes < POOLED_FROM {
-        return Block::new(bytes);
+/// Keeps large buffers that were dropped for those that are made next. A clone is the same pool;
+/// what it keeps is freed with the last clone and the last buffer.
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self(Arc::new(Shared {
+            unused: Mutex::new(Unused {
+                classes: BTreeMap::new(),
+                bytes: 0,
+                limit: POOL_LIMIT,
+                clock: 0,
+            }),
+            fresh: AtomicUsize::new(0),
+        }))
     }
-    let bytes = size_class(bytes);
-    let pooled = lock().take(bytes);
-    pooled.unwrap_or_else(|| {
-        FRESH.fetch_add(1, Ordering::Relaxed);
-        Block::new(bytes)
-    })
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pool({} bytes unused)", self.lock().bytes)
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Unused> {
+        // A panic while the pool is held leaves it consistent: blocks are moved whole.
+        self.0
+            .unused
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Bounds the bytes of unused buffers that are kept; what exceeds the bound is freed now.
+    pub fn set_limit(&self, bytes: usize) {
+        let mut unused = self.lock();
+        unused.limit = bytes;
+        let freed = unused.shrink();
+        drop(unused);
+        drop(freed);
+    }
+
+    /// How many buffers that are large enough for the pool have come from the operating system so
+    /// far. Where work repeats, the number stands still.
+    pub fn fresh_buffers(&self) -> usize {
+        self.0.fresh.load(Ordering::Relaxed)
+    }
+
+    /// A buffer of zeros.
+    pub fn zeroed(&self, words: usize) -> Buffer {
+        let mut buffer = self.stale(words);
+        buffer.fill(0);
+        buffer
+    }
+
+    /// A buffer with arbitrary contents, left from earlier use, for callers that overwrite all of
+    /// it.
+    pub fn stale(&self, words: usize) -> Buffer {
+        self.stale_of(words, Secrecy::Public)
+    }
+
+    /// [`Pool::stale`] for words of the given secrecy.
+    pub fn stale_of(&self, words: usize, secrecy: Secrecy) -> Buffer {
+        let bytes = block_bytes(words);
+        if bytes < POOLED_FROM {
+            return Buffer::unpooled(words, secrecy);
+        }
+        let bytes = size_class(bytes);
+        let pooled = self.lock().take(bytes);
+        let block = pooled.unwrap_or_else(|| {
+            self.0.fresh.fetch_add(1, Ordering::Relaxed);
+            Block::new(bytes)
+        });
+        Buffer {
+            block: Some(block),
+            words,
+            secrecy,
+            pool: Some(self.clone()),
+        }
+    }
+}
+
+/// Bytes of a block for so many words: whole cache lines, one at least.
+fn block_bytes(words: usize) -> usize {
+    (words * 8).max(ALIGNMENT).next_multiple_of(ALIGNMENT)
 }
 
 /// What a buffer holds, and so what becomes of its words when it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrecy {
-    /// Nothing worth hiding: the words stay in memory until it is used again.
+    /// Nothing secret: the words stay in memory until it is used again.
     Public,
     /// A secret, or what a secret follows from: the words are wiped.
     Secret,
@@ -237,27 +299,22 @@ pub struct Buffer {
     block: Option<Block>,
     words: usize,
     secrecy: Secrecy,
+    /// Where the block goes when the buffer is dropped.
+    pool: Option<Pool>,
 }
 
 impl Buffer {
-    /// A buffer of zeros.
+    /// A buffer of zeros that belongs to no pool.
     pub fn zeroed(words: usize) -> Self {
-        let mut buffer = Self::stale(words);
-        buffer.fill(0);
-        buffer
+        Self::unpooled(words, Secrecy::Public)
     }
 
-    /// A buffer with arbitrary contents, left from earlier use, for callers that overwrite all of it.
-    pub fn stale(words: usize) -> Self {
-        Self::stale_of(words, Secrecy::Public)
-    }
-
-    /// [`Buffer::stale`] for words of the given secrecy.
-    pub fn stale_of(words: usize, secrecy: Secrecy) -> Self {
+    fn unpooled(words: usize, secrecy: Secrecy) -> Self {
         Self {
-            block: Some(acquire(words)),
+            block: Some(Block::new(block_bytes(words))),
             words,
             secrecy,
+            pool: None,
         }
     }
 
@@ -295,7 +352,10 @@ impl DerefMut for Buffer {
 /// A copy is as secret as its original.
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut copy = Self::stale_of(self.words, self.secrecy);
+        let mut copy = match &self.pool {
+            Some(pool) => pool.stale_of(self.words, self.secrecy),
+            None => Self::unpooled(self.words, self.secrecy),
+        };
         copy.copy_from_slice(self);
         copy
     }
@@ -306,11 +366,8 @@ impl Drop for Buffer {
         if self.secrecy == Secrecy::Secret {
             self.zeroize();
         }
-        let Some(block) = self.block.take() else {
-            return;
-        };
-        if block.bytes >= POOLED_FROM {
-            let freed = lock().keep(block);
+        if let (Some(pool), Some(block)) = (&self.pool, self.block.take()) {
+            let freed = pool.lock().keep(block);
             drop(freed);
         }
     }
@@ -328,92 +385,36 @@ impl std::fmt::Debug for Buffer {
     }
 }
 
-/// Words for a secret that lives long: on pages that nothing else is on, locked in memory where the system allows it,
-/// and wiped when dropped.
-pub struct LockedBuffer {
-    // Dropped in this order: a page is unlocked before it is freed.
-    lock: Option<region::LockGuard>,
-    block: Block,
-    words: usize,
-}
-
-impl LockedBuffer {
-    /// A buffer of zeros. A system that locks no pages, or no more of them, is no error: see
-    /// [`LockedBuffer::is_locked`].
-    pub fn zeroed(words: usize) -> Self {
-        let page = region::page::size().next_power_of_two();
-        let block = Block::aligned((8 * words).max(1).next_multiple_of(page), page);
-        let lock = region::lock(block.start.as_ptr(), block.bytes).ok();
-        Self { lock, block, words }
-    }
-
-    /// Whether the pages are locked.
-    pub fn is_locked(&self) -> bool {
-        self.lock.is_some()
-    }
-}
-
-impl Deref for LockedBuffer {
-    type Target = [u64];
-
-    fn deref(&self) -> &[u64] {
-        self.block.words(self.words)
-    }
-}
-
-impl DerefMut for LockedBuffer {
-    fn deref_mut(&mut self) -> &mut [u64] {
-        self.block.words_mut(self.words)
-    }
-}
-
-impl Drop for LockedBuffer {
-    fn drop(&mut self) {
-        self.deref_mut().zeroize();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn buffers_of_secrets_are_wiped_and_so_are_their_copies() {
-        // More than twice what other tests take, so that none of them is given a block of this size.
-        let words = 3 << 21;
-        let mut secret = Buffer::stale_of(words, Secrecy::Secret);
+        let (pool, words) = (Pool::default(), 3 << 18);
+        let mut secret = pool.stale_of(words, Secrecy::Secret);
         secret.fill(7);
         let copy = secret.clone();
         assert_eq!(copy.secrecy(), Secrecy::Secret);
         drop((secret, copy));
         for _ in 0..2 {
-            assert!(Buffer::stale(words).iter().all(|&w| w == 0));
+            assert!(pool.stale(words).iter().all(|&w| w == 0));
         }
-        let mut public = Buffer::stale_of(words, Secrecy::Secret);
+        let mut public = pool.stale_of(words, Secrecy::Secret);
         public.fill(7);
         public.set_secrecy(Secrecy::Public);
         drop(public);
-        let kept = [Buffer::stale(words), Buffer::stale(words)];
+        let kept = [pool.stale(words), pool.stale(words)];
         assert!(kept.iter().any(|b| b.iter().all(|&w| w == 7)));
     }
 
     #[test]
-    fn locked_buffers_have_their_own_pages() {
-        let page = region::page::size();
-        for words in [1, 64, 2048, 4097] {
-            let mut buffer = LockedBuffer::zeroed(words);
-            assert_eq!(buffer.len(), words);
-            assert!(buffer.iter().all(|&w| w == 0));
-            buffer.fill(1);
-            assert_eq!(buffer.as_ptr() as usize % page, 0);
-            assert_eq!(buffer.block.bytes % page, 0);
-        }
-    }
-
-    #[test]
     fn buffers_are_aligned_and_zeroed() {
-        for words in [0, 1, 7, 4096, 1 << 18] {
-            let mut buffer = Buffer::zeroed(words);
+        let pool = Pool::default();
+        let sizes = [0, 1, 7, 4096, 1 << 18];
+        let buffers =
+            sizes.map(|words| [(words, Buffer::zeroed(words)), (words, pool.zeroed(words))]);
+        for (words, mut buffer) in buffers.into_iter().flatten() {
             assert_eq!(buffer.len(), words);
             assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
             assert!(buffer.iter().all(|&w| w == 0));
@@ -426,10 +427,29 @@ mod tests {
 
     #[test]
     fn large_buffers_return_zeroed_from_the_pool() {
+        let pool = Pool::default();
         for _ in 0..4 {
-            let mut buffer = Buffer::zeroed(1 << 19);
+            let mut buffer = pool.zeroed(1 << 19);
             assert!(buffer.iter().all(|&w| w == 0));
             buffer.fill(u64::MAX);
         }
+        assert_eq!(pool.fresh_buffers(), 1);
+    }
+
+    #[test]
+    fn pools_keep_no_more_than_their_limit_and_none_touches_another() {
+        let (pool, other) = (Pool::default(), Pool::default());
+        let words = 1 << 16;
+        drop((pool.stale(words), pool.stale(words), other.stale(words)));
+        assert_eq!(pool.fresh_buffers(), 2);
+        pool.set_limit(8 * words);
+        drop((pool.stale(words), pool.stale(words)));
+        assert_eq!(pool.fresh_buffers(), 3);
+        drop(other.stale(words));
+        assert_eq!(other.fresh_buffers(), 1);
+        // A buffer outlives its pool.
+        let buffer = other.zeroed(words);
+        drop(other);
+        assert!(buffer.iter().all(|&w| w == 0));
     }
 }

@@ -124,7 +124,7 @@ pub enum Error {
     Operand {
         /// The operation.
         op: &'static str,
-        /// What is wrong and how to mend it.
+        /// What is wrong and how to fix it.
         detail: String,
     },
     /// Objects of two different parameter sets met.

@@ -1,14 +1,16 @@
 //! The one dispatch point to the vector kernels.
 //!
-//! A kernel works on the residues of one limb (or, for base conversions, a few limbs) modulo one prime. The scalar
-//! kernel is the specification. Inputs and outputs are fully reduced, values in between may be lazy, and so every
-//! kernel gives bit-identical results. The kernel is chosen once, when a context is built.
+//! A kernel works on the residues of one limb (or, for base conversions, a few limbs) modulo one
+//! prime. The scalar kernel is the specification. Inputs and outputs are fully reduced, values in
+//! between may be lazy, and so every kernel gives bit-identical results. The kernel is chosen once,
+//! when a context is built.
 //!
-//! *Constant time.* In every kernel the transforms, sums, products, [`Kernel::lift_small`], [`Kernel::reduce_signed`],
-//! [`Kernel::permute`] and unpacking take a time that depends on lengths, moduli and public tables alone: no branch, no
-//! address and no division depends on a residue. Doubles hold integers only, never subnormal numbers. Not claimed for
-//! `convert`, `switch_modulus` and `split_conjugates`, which see ciphertexts and weights, and for `uniform`, which
-//! rejects public words.
+//! *Constant time.* In every kernel the transforms, sums, products, [`Kernel::lift_small`],
+//! [`Kernel::reduce_signed`], [`Kernel::permute`] and unpacking take a time that depends on
+//! lengths, moduli and public tables alone: no branch, no address and no division depends on a
+//! residue. Doubles hold integers only, never subnormal numbers. This is not claimed for `convert`,
+//! `switch_modulus` and `split_conjugates`, which see ciphertexts and weights, nor for `uniform`,
+//! which rejects words of a public stream.
 
 #![allow(unsafe_code)]
 
@@ -19,12 +21,13 @@ mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod key_schedule;
 mod scalar;
-pub mod stream;
+pub(crate) mod stream;
 
 use crate::Error;
-use crate::modulus::{Modulus, ShoupScalar};
-use crate::ntt::NttTable;
-use crate::rns::ConversionTable;
+use crate::tables::automorphism::Automorphism;
+use crate::tables::conversion::ConversionTable;
+use crate::tables::modulus::{Modulus, ShoupScalar};
+use crate::tables::ntt::NttTable;
 use std::sync::atomic::{AtomicU64, Ordering};
 use stream::{Chunk, StreamKey};
 
@@ -55,10 +58,12 @@ macro_rules! dispatch {
         match $self.0 {
             Kind::Scalar => scalar::$name($($argument),*),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features.
+            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's
+            // features.
             Kind::Avx2 => unsafe { avx2::$name($($argument),*) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's
+            // features.
             Kind::Ifma => unsafe { ifma::$name($($argument),*) },
         }
     };
@@ -79,7 +84,8 @@ impl Kernel {
         None
     }
 
-    /// The AVX-512 IFMA kernel, where the machine has it and vector AES, as all but the first such machines do.
+    /// The AVX-512 IFMA kernel, where the machine has it and vector AES; only the first machines
+    /// with IFMA lack the latter.
     pub fn ifma() -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx512f")
@@ -103,7 +109,8 @@ impl Kernel {
             .collect()
     }
 
-    /// The fastest kernel of this machine, or the one that the environment variable `HEDDLE_KERNEL` names.
+    /// The fastest kernel of this machine, or the one that the environment variable `HEDDLE_KERNEL`
+    /// names.
     ///
     /// # Errors
     /// When the variable names an unknown kernel or one that the machine lacks.
@@ -144,8 +151,8 @@ impl Kernel {
         }
     }
 
-    /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than the ring degree
-    /// is a polynomial in X^(N/len), see [`crate::ntt`].
+    /// Forward negacyclic transform in place, natural to bit-reversed order. A slice shorter than
+    /// the ring degree is a polynomial in X^(N/len), see [`NttTable`].
     pub fn ntt_forward(self, table: &NttTable, x: &mut [u64]) {
         begin_transform(table, x);
         dispatch!(self, ntt_forward(table, x));
@@ -157,7 +164,8 @@ impl Kernel {
         dispatch!(self, ntt_inverse(table, x));
     }
 
-    /// [`Kernel::ntt_forward`] of `x` into `out`: one pass over memory less than a copy and a transform.
+    /// [`Kernel::ntt_forward`] of `x` into `out`, which saves the pass over memory that a copy
+    /// would take.
     pub fn ntt_forward_from(self, table: &NttTable, out: &mut [u64], x: &[u64]) {
         begin_transform(table, x);
         assert_eq!(out.len(), x.len());
@@ -217,7 +225,8 @@ impl Kernel {
         dispatch!(self, sub_mul_scalar(m, x, y, s));
     }
 
-    /// `out[i] (+)= Σ_t shared[t][i >> log_rep] · factors[t][i]`: reduced once per output, not once per product.
+    /// `out[i] (+)= Σ_t shared[t][i >> log_rep] · factors[t][i]`: reduced once per output, not once
+    /// per product.
     pub fn dot(
         self,
         m: &Modulus,
@@ -231,8 +240,8 @@ impl Kernel {
         dispatch!(self, dot(m, out, init, shared, log_rep, factors));
     }
 
-    /// Two [`Kernel::dot`]s that share one side: both halves of a key switch, or both polynomials of a ciphertext
-    /// against the same plaintexts.
+    /// Two [`Kernel::dot`]s that share one side: both halves of a key switch, or both polynomials
+    /// of a ciphertext against the same plaintexts.
     pub fn dot_pair(
         self,
         m: &Modulus,
@@ -247,23 +256,43 @@ impl Kernel {
         dispatch!(self, dot_pair(m, out, init, shared, log_rep, factors));
     }
 
-    /// `out[8b + l] = x[8·blocks[b].0 + patterns[blocks[b].1][l]]`, see [`crate::poly::Automorphism`]. The number of
-    /// residues is a power of two, and sources count modulo it: `x` may be the part of a limb that `blocks` name.
-    pub fn permute(self, blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
+    /// Permutes the values of one limb by an automorphism.
+    pub fn permute(self, table: &Automorphism, out: &mut [u64], x: &[u64]) {
+        self.permute_runs(&table.blocks, &table.patterns, out, x);
+    }
+
+    /// [`Kernel::permute`] of one part of a limb: `x` is its source, see
+    /// [`Automorphism::source_part`].
+    pub(crate) fn permute_part(
+        self,
+        table: &Automorphism,
+        part: usize,
+        out: &mut [u64],
+        x: &[u64],
+    ) {
+        self.permute_runs(table.part_blocks(part, out.len()), &table.patterns, out, x);
+    }
+
+    /// `out[8b + l] = x[8·run + patterns[p][l]]`, with `blocks[b] = 8·run + p`. The number of
+    /// residues is a power of two, and runs count modulo theirs: `x` may be the part of a limb that
+    /// `blocks` name.
+    fn permute_runs(self, blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64], x: &[u64]) {
         assert!(out.len() == x.len() && out.len() == 8 * blocks.len());
         assert!(x.len().is_power_of_two() && x.len() >= 8);
         assert!(patterns.iter().flatten().all(|&lane| lane < 8));
         dispatch!(self, permute(blocks, patterns, out, x));
     }
 
-    /// Takes residues of `bits` bits, at most 50, out of words that hold them back to back, lowest bit first.
+    /// Takes residues of `bits` bits, at most 50, out of words that hold them back to back, lowest
+    /// bit first.
     pub(crate) fn unpack(self, bits: u32, out: &mut [u64], packed: &[u64]) {
         assert!(bits <= 50 && packed.len() * 64 >= out.len() * bits as usize);
         dispatch!(self, unpack(bits, out, packed));
     }
 
-    /// From `a = c`, with `c̄[i] = c[len − 1 − i]`: `a = (c + c̄)·half` and, in the first half of the indices,
-    /// `b = (c − c̄)·factor`, mirrored into the second. See [`crate::eval::linear`].
+    /// From `a = c`, with `c̄[i] = c[len − 1 − i]`: `a = (c + c̄)·half` and, in the first half of
+    /// the indices, `b = (c − c̄)·factor`, mirrored into the second. See
+    /// [`crate::circuits::linear`].
     pub(crate) fn split_conjugates(
         self,
         m: &Modulus,
@@ -303,29 +332,32 @@ impl Kernel {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 if is_x86_feature_detected!("aes") && is_x86_feature_detected!("vaes") => {
-                // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features but
-                // those above.
+                // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the
+                // CPU's features but those above.
                 StreamKey::Vaes256(Box::new(unsafe { avx2::RoundKeys::new(seed) }))
             }
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's
+            // features.
             Kind::Ifma => StreamKey::Vaes512(Box::new(unsafe { ifma::RoundKeys::new(seed) })),
             _ => StreamKey::portable(seed),
         }
     }
 
-    /// Fills `out`, at most [`stream::CHUNK`] words, with the first residues of a chunk, uniform modulo `m`. `key` comes
-    /// from this kernel's [`Kernel::stream_key`].
+    /// Fills `out`, at most [`stream::CHUNK`] words, with the first residues of a chunk, uniform
+    /// modulo `m`. `key` comes from this kernel's [`Kernel::stream_key`].
     pub(crate) fn uniform(self, key: &StreamKey, chunk: Chunk, m: &Modulus, out: &mut [u64]) {
         assert!(out.len() <= stream::CHUNK);
         match (self.0, key) {
             (_, StreamKey::Portable(key)) => stream::uniform(key, chunk, m, out),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's features;
-            // `Kernel::stream_key` is the only constructor of such keys, and it checked that there is vector AES.
+            // SAFETY: `Kernel::avx2` is the only constructor of this kind, and it checked the CPU's
+            // features; `Kernel::stream_key` is the only constructor of such keys, and it checked
+            // that there is vector AES.
             (Kind::Avx2, StreamKey::Vaes256(key)) => unsafe { avx2::uniform(key, chunk, m, out) },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's features.
+            // SAFETY: `Kernel::ifma` is the only constructor of this kind, and it checked the CPU's
+            // features.
             (Kind::Ifma, StreamKey::Vaes512(key)) => unsafe { ifma::uniform(key, chunk, m, out) },
             #[cfg(target_arch = "x86_64")]
             (_, StreamKey::Vaes256(_) | StreamKey::Vaes512(_)) => {
@@ -334,8 +366,8 @@ impl Kernel {
         }
     }
 
-    /// Converts a run of coefficients from one basis to another: one input slice per source prime, one output
-    /// slice per target prime, all of one length. See [`ConversionTable`].
+    /// Converts a run of coefficients from one basis to another: one input slice per source prime,
+    /// one output slice per target prime, all of one length. See [`ConversionTable`].
     pub fn convert(self, table: &ConversionTable, inputs: &[&[u64]], outputs: &mut [&mut [u64]]) {
         assert!(inputs.len() == table.sources.len() && outputs.len() == table.targets.len());
         let len = inputs.first().map_or(0, |x| x.len());
@@ -346,8 +378,8 @@ impl Kernel {
 
 static BUTTERFLIES: AtomicU64 = AtomicU64::new(0);
 
-/// How many butterflies the transforms of this process have taken so far, those under way included: what an operation
-/// adds, times the time of one, is the least that its transforms can take.
+/// How many butterflies the transforms of this process have begun so far. The butterflies of an
+/// operation, times the time of one, are a lower bound on the time of its transforms.
 pub fn butterflies() -> u64 {
     BUTTERFLIES.load(Ordering::Relaxed)
 }
@@ -369,12 +401,9 @@ fn check_dot(len: usize, shared: &[&[u64]], log_rep: u32, factors: &[&[u64]]) {
     );
 }
 
-/// Coefficients that a conversion works on at once: those of eleven primes stay in the first-level cache, and writes
-/// are long enough to be prefetched.
+/// Coefficients that a conversion works on at once: those of eleven primes stay in the first-level
+/// cache, and writes are long enough to be prefetched.
 const CONVERT_BLOCK: usize = 128;
-
-/// Most primes that a conversion may start from.
-pub(crate) const CONVERT_SOURCES: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,14 @@
-//! In steady state the engine takes no memory from the operating system. In a process of its own, since the count is the
-//! process's.
+//! In steady state the engine takes no buffers from the operating system.
 
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::buffer::fresh_buffers;
-use heddle_ckks::rig::Rig;
+use heddle_ckks::secret::rig::Rig;
+use heddle_ckks::{Bootstrapper, Context};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 use heddle_params::named;
 
 #[test]
 fn a_repeated_bootstrap_takes_no_fresh_buffer() {
-    // One thread: with more, how many buffers are alive at once depends on how their work falls together.
+    // One thread: with more, how many buffers are alive at once depends on how their work falls
+    // together.
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
@@ -37,16 +35,21 @@ fn a_repeated_bootstrap_takes_no_fresh_buffer() {
                     .expect("keys"),
             )
         };
-        let cold = fresh_buffers();
-        // A buffer may serve where a smaller one would do, so that it takes a few rounds until none is missed.
+        let cold = context.pool().fresh_buffers();
+        // A buffer may serve where a smaller one would do, so that it takes a few rounds until none
+        // is missed.
         for _ in 0..4 {
             run();
         }
-        let warm = fresh_buffers();
+        let warm = context.pool().fresh_buffers();
         assert!(warm > cold, "the first bootstraps make their buffers");
         for _ in 0..4 {
             run();
         }
-        assert_eq!(fresh_buffers(), warm, "later ones reuse them");
+        assert_eq!(
+            context.pool().fresh_buffers(),
+            warm,
+            "later ones reuse them"
+        );
     });
 }

@@ -1,25 +1,27 @@
-//! Whether the time of what touches a secret depends on the secret: Welch's t-test between a fixed secret and random ones,
-//! as Reparaz, Balasch and Verbauwhede do it ("Dude, is my code constant time?", DATE 2017).
+//! Whether the time of what touches a secret depends on the secret: Welch's t-test between a fixed
+//! secret and random ones, as Reparaz, Balasch and Verbauwhede do it ("Dude, is my code constant
+//! time?", DATE 2017).
 //!
 //! ```text
-//! cargo test --release -p heddle-ckks --test constant_time -- --ignored --nocapture --test-threads=1
+//! cargo test --release -p heddle-ckks --test constant_time -- \
+//!     --ignored --nocapture --test-threads=1
 //! ```
 //!
-//! The two classes alternate at random, their inputs are put into the same memory by the same instructions, and what
-//! interrupts lengthened is cropped. |t| < 10 passes; a negative control shows that leaks are found. The number of
-//! samples is fixed, so that a run ends. Times are noisy: the tests are ignored unless asked for, and want an idle machine.
+//! The two classes alternate at random, their inputs are put into the same memory by the same
+//! instructions, and what interrupts lengthened is cropped. |t| < 10 passes; a negative control
+//! shows that leaks are found. The number of samples is fixed, so that a run ends. Times are noisy:
+//! the tests are ignored unless asked for, and want an idle machine.
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::Plaintext;
-use heddle_ckks::encode::{Complex64, Encoder};
-use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
 use heddle_ckks::kernel::Kernel;
-use heddle_ckks::keys::{KeyGenerator, PublicKey, SecretKey};
-use heddle_ckks::sample::{gaussian, sparse_ternary, ternary};
+use heddle_ckks::ring::sample::{gaussian, sparse_ternary, ternary};
+use heddle_ckks::{
+    Complex64, Context, Decryptor, Encoder, Encryptor, KeyGenerator, Plaintext, PublicKey,
+    SecretEncryptor, SecretKey,
+};
 use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::named;
 use rand::{Rng, RngCore, SeedableRng};
@@ -36,8 +38,8 @@ fn select(fixed: bool, random: u64, other: u64) -> u64 {
     random ^ (random ^ other) & u64::from(fixed).wrapping_neg()
 }
 
-/// Welch's t between the times of two classes, the largest of several croppings. `prepare` makes the input, which is not
-/// timed, of the fixed class or of another.
+/// Welch's t between the times of two classes, the largest of several croppings. `prepare` makes
+/// the input, which is not timed, of the fixed class or of another.
 fn t_value<I, O>(
     samples: usize,
     mut prepare: impl FnMut(&mut ChaCha20Rng, bool) -> I,
@@ -297,7 +299,7 @@ fn decryption() {
             let plaintext = Plaintext::encode(&encoder, slots, 2f64.powi(40)).expect("fits");
             let encryptor = SecretEncryptor::new(&context, secret);
             let seeded = encryptor.encrypt(&plaintext, 3).expect("encrypts");
-            seeded.expand(&context)
+            seeded.expand()
         };
         let t = t_value(
             20_000,

@@ -1,9 +1,10 @@
-//! After keys were made, messages encrypted and answers decrypted, and all of it was dropped, no copy of a secret is left
-//! in memory: not of the key in any of its forms, of errors, of messages or of what was decrypted.
+//! After keys were made, messages encrypted and answers decrypted, and all of it was dropped, no
+//! copy of a secret is left in memory: not of the key in any of its forms, of errors, of messages
+//! or of what was decrypted.
 //!
-//! The process reads its own memory: every writable private mapping, which holds the heap, freed or not, the pool of
-//! buffers and the stacks. What is sought is kept under a mask, so that it does not find itself. In a process of its own,
-//! since other tests hold secrets.
+//! The process reads its own memory: every writable private mapping, which holds the heap, freed or
+//! not, the pool of buffers and the stacks. What is sought is kept under a mask, so that it does
+//! not find itself. In a process of its own, since other tests hold secrets.
 
 #![cfg(target_os = "linux")]
 
@@ -12,20 +13,19 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
-use heddle_ckks::encode::Encoder;
-use heddle_ckks::encrypt::{Decryptor, Encryptor, SecretEncryptor};
-use heddle_ckks::keys::{KeyGenerator, PublicKey, SecretKey};
-use heddle_ckks::poly::{Basis, Coeff, RnsPoly};
-use heddle_ckks::sample::{SecureRng, gaussian, os_rng, ternary};
+use heddle_ckks::ring::sample::{SecureRng, gaussian, os_rng, ternary};
+use heddle_ckks::ring::{Basis, Coeff, RnsPoly};
+use heddle_ckks::{
+    Ciphertext, Context, Decryptor, Encoder, Encryptor, KeyGenerator, Plaintext, PublicKey,
+    SecretEncryptor, SecretKey,
+};
 use heddle_params::keys::{KeyKind, KeyUse};
 use heddle_params::{GaloisElement, ParametersLiteral, Secret, named};
 use rand::RngCore;
 use zeroize::Zeroize;
 
-/// Bytes of a window of memory that is sought: so many that chance does not make one. Small integers in words take the
-/// longer one.
+/// Bytes of a window of memory that is sought: so many that chance does not make one. Small
+/// integers in words take the longer one.
 const SHORT: usize = 64;
 const LONG: usize = 512;
 
@@ -58,7 +58,8 @@ impl Needles {
         }
     }
 
-    /// Takes every window of the bytes at a multiple of its length, so that a part of them is found as well.
+    /// Takes every window of the bytes at a multiple of its length, so that a part of them is found
+    /// as well.
     fn add(&mut self, label: &'static str, bytes: &[u8], len: usize) {
         assert!(bytes.len() >= len, "{label}");
         for window in bytes.chunks_exact(len) {
@@ -81,8 +82,8 @@ impl Needles {
         bytes.zeroize();
     }
 
-    /// A secret or error in coefficients of one and of eight bytes, and as its residues modulo the first prime, in
-    /// coefficients and in values.
+    /// A secret or error in coefficients of one and of eight bytes, and as its residues modulo the
+    /// first prime, in coefficients and in values.
     fn add_poly(&mut self, labels: [&'static str; 4], poly: RnsPoly<Coeff>) {
         let poly = poly.into_secret();
         let modulus = *poly.context().modulus(0);
@@ -196,11 +197,11 @@ fn error(
 }
 
 fn context() -> Arc<Context> {
-    // Dense, so that every window of the secret is told from its neighbours. Limbs are large enough for the pool and for
-    // more than one thread.
+    // Dense, so that every window of the secret is told from its neighbours. Limbs are large enough
+    // for the pool and for more than one thread.
     let literal = ParametersLiteral {
         secret: Secret::DenseTernary,
-        ..named::set_b().literal().clone()
+        ..named::n16_qp1714_dense().literal().clone()
     };
     let parameters = named::over_small_ring(literal, 12).expect("a small ring");
     Context::new(parameters).expect("a kernel")
@@ -286,7 +287,7 @@ fn nothing_secret_is_left_in_memory() {
         error(
             &context,
             &secret,
-            &ciphertext.expand(&context),
+            &ciphertext.expand(),
             [
                 "error, bytes",
                 "error, integers",
@@ -307,7 +308,7 @@ fn nothing_secret_is_left_in_memory() {
         for level in [0, 28] {
             let first = by_secret.encrypt(&plaintext, level).expect("encrypts");
             let second = by_public.encrypt(&plaintext, level).expect("encrypts");
-            for ciphertext in [first.expand(&context), second] {
+            for ciphertext in [first.expand(), second] {
                 let decryptor = Decryptor::new(&context, &secret);
                 let coefficients = decryptor.decrypt_coefficients(&ciphertext).expect("ours");
                 needles.add_words("decrypted", coefficients.iter().map(|c| c.to_bits()));

@@ -2,62 +2,62 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use heddle_ckks::Context;
-use heddle_ckks::bootstrap::Bootstrapper;
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
-use heddle_ckks::keys::EvaluationKeys;
+use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
+use heddle_ckks::{Bootstrapper, Ciphertext, Context, EvaluationKeys, Evaluator};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId, Schedule};
 use heddle_ir::plan::Plan;
 use heddle_params::bootstrap::BootstrapVariant;
+use heddle_params::scale;
 use rayon::prelude::*;
 
-use super::Backend;
+use super::{Backend, Operation};
 use crate::Error;
-use crate::executor::Step;
 use crate::memory::Memory;
-use crate::progress::{Progress, Show};
+use crate::message::mismatch;
+use crate::observer::{Activity, Observed, Observer};
 
 mod weights;
 
-pub use weights::{EncodedBias, EncodedMap};
-
-/// By how much a result's scale may differ from the schedule's.
-const SCALE_TOLERANCE: f64 = 1.0 / (1u64 << 30) as f64;
+use weights::{EncodedBias, EncodedMap};
 
 /// Executes one plan's schedule on ciphertexts. Holds the plan's weights, encoded, and evaluation
 /// keys; nothing secret.
-pub struct CkksBackend<'a> {
-    plan: &'a Plan,
+pub struct CkksBackend {
+    plan: Arc<Plan>,
     evaluator: Evaluator,
-    /// Those that found room; the others are encoded at each use.
+    /// Those that fit into memory; the others are encoded at each use.
     maps: BTreeMap<ValueId, EncodedMap>,
     biases: BTreeMap<ValueId, EncodedBias>,
     polynomials: Vec<ChebyshevPolynomial>,
     bootstrappers: BTreeMap<(u32, BootstrapVariant), Bootstrapper>,
 }
 
-enum Part {
-    Map(ValueId, EncodedMap),
-    Bias(ValueId, EncodedBias),
-    Bootstrapper((u32, BootstrapVariant), Box<Bootstrapper>),
+impl fmt::Debug for CkksBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CkksBackend")
+            .field("plan", &self.plan.name)
+            .field("maps", &self.maps.len())
+            .finish_non_exhaustive()
+    }
 }
 
-impl<'p> CkksBackend<'p> {
-    /// Prepares the bootstraps of a plan and encodes its weights, as many as `memory` has room for, in parallel.
+impl CkksBackend {
+    /// Prepares the bootstraps of a plan and encodes its weights, as many as `memory` allows, in
+    /// parallel.
     ///
     /// # Errors
-    /// If keys that the schedule uses are missing, a weight or step does not fit, or `memory` is too little.
+    /// If keys that the schedule uses are missing, a weight does not fit its operation, or `memory`
+    /// is too little.
     pub fn load(
-        plan: &'p Plan,
+        plan: Arc<Plan>,
         context: &Arc<Context>,
         keys: Arc<EvaluationKeys>,
         memory: Memory,
-        show: Show,
+        observer: &dyn Observer,
     ) -> Result<Self, Error> {
         let schedule = &plan.schedule;
         for key_use in plan.required_keys()? {
@@ -65,37 +65,38 @@ impl<'p> CkksBackend<'p> {
         }
         let key_bytes = keys.bytes() as u64;
         let evaluator = Evaluator::new(context, keys);
-        let (first, second) = work(schedule);
-        let progress = Progress::new("encoding weights", first.len() + second.len(), show);
-        let prepare = |work: Vec<Work>| -> Result<Vec<Part>, Error> {
-            work.into_par_iter()
-                .map(|work| {
-                    let part = work.prepare(plan, &evaluator)?;
-                    progress.step();
-                    Ok(part)
+        let (bootstraps, weights) = items(schedule);
+        let total = bootstraps.len() + weights.len();
+        let observed = Observed::begin(observer, Activity::EncodingWeights, total);
+        let prepare = |items: Vec<Item>| -> Result<Vec<Prepared>, Error> {
+            items
+                .into_par_iter()
+                .map(|item| {
+                    let prepared = item.prepare(&plan, &evaluator)?;
+                    observed.advance();
+                    Ok(prepared)
                 })
                 .collect()
         };
-        let mut parts = prepare(first)?;
+        let mut all = prepare(bootstraps)?;
         if memory != Memory::FullSpeed {
-            for part in &mut parts {
-                if let Part::Bootstrapper(_, bootstrapper) = part {
+            for prepared in &mut all {
+                if let Prepared::Bootstrapper(_, bootstrapper) = prepared {
                     bootstrapper.shrink();
                 }
             }
         }
-        let transforms = parts.iter().map(Part::transform_bytes).sum();
-        let largest = second.iter().map(|work| match work {
-            Work::Map(value) => EncodedMap::bytes_of(plan, *value),
-            Work::Bias(..) | Work::Bootstrapper(..) => 0,
+        let transforms = all.iter().map(Prepared::transform_bytes).sum();
+        let sizes = weights.iter().map(|item| item.map_bytes(&plan));
+        let largest = sizes.max().unwrap_or(0);
+        let mut budget = memory.budget(context, key_bytes, transforms, largest)?;
+        budget.bound_pool(context);
+        let fitting = weights.into_iter().filter(|item| match item {
+            Item::Transform(_) | Item::Products(_) => budget.take(item.map_bytes(&plan)),
+            Item::Bias(..) | Item::Bootstrapper(..) => true,
         });
-        let largest = largest.max().unwrap_or(0);
-        let mut room = memory.room(context, key_bytes, transforms, largest)?;
-        let fitting = second.into_iter().filter(|work| match work {
-            Work::Map(value) => room.take(EncodedMap::bytes_of(plan, *value)),
-            Work::Bias(..) | Work::Bootstrapper(..) => true,
-        });
-        parts.extend(prepare(fitting.collect())?);
+        all.extend(prepare(fitting.collect())?);
+        drop(observed);
         let polynomials = schedule
             .polynomials
             .iter()
@@ -109,11 +110,11 @@ impl<'p> CkksBackend<'p> {
             polynomials,
             bootstrappers: BTreeMap::new(),
         };
-        for part in parts {
-            match part {
-                Part::Map(value, map) => drop(backend.maps.insert(value, map)),
-                Part::Bias(value, bias) => drop(backend.biases.insert(value, bias)),
-                Part::Bootstrapper(key, bootstrapper) => {
+        for prepared in all {
+            match prepared {
+                Prepared::Map(value, map) => drop(backend.maps.insert(value, map)),
+                Prepared::Bias(value, bias) => drop(backend.biases.insert(value, bias)),
+                Prepared::Bootstrapper(key, bootstrapper) => {
                     drop(backend.bootstrappers.insert(key, *bootstrapper));
                 }
             }
@@ -126,54 +127,121 @@ impl<'p> CkksBackend<'p> {
         self.evaluator.context()
     }
 
-    /// Whether a result has the type that the schedule gives it; declares the schedule's period.
+    /// The result, if it has the type that the schedule gives it, with the schedule's period.
     fn typed(
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         result: Result<Ciphertext, heddle_ckks::Error>,
     ) -> Result<Ciphertext, Error> {
-        let mut result = result.map_err(|source| Error::Operation {
-            value: step.value,
-            node: step.name.into(),
-            source,
-        })?;
-        let fits = result.level() == step.ty.level
-            && (result.scale() / step.ty.scale() - 1.0).abs() <= SCALE_TOLERANCE;
+        let mut result = result.map_err(|source| operation.refused(source))?;
+        let fits = result.level() == operation.ty.level
+            && scale::same_scale(result.scale(), operation.ty.scale());
         if !fits {
-            let message = format!(
+            return Err(operation.contradiction(format!(
                 "the schedule says level {} and scale 2^{}, the result is at level {} and scale 2^{}",
-                step.ty.level,
-                step.ty.log_scale,
+                operation.ty.level,
+                operation.ty.log_scale,
                 result.level(),
                 result.scale().log2()
-            );
-            return Err(Error::Schedule {
-                value: step.value,
-                node: step.name.into(),
-                message,
-            });
+            )));
         }
-        result.set_log_slots(step.ty.log_slots);
+        result.set_log_slots(operation.ty.log_slots);
         Ok(result)
     }
 
-    /// The map of an operation: the one kept, or one made for this use.
-    fn map(&self, step: &Step<'_>) -> Result<Cow<'_, EncodedMap>, Error> {
-        match self.maps.get(&step.value) {
+    /// The linear transform of an operation: the one kept, or one made for this use.
+    fn transform(&self, operation: &Operation<'_>) -> Result<Cow<'_, EncodedMap>, Error> {
+        self.map(operation, EncodedMap::transform)
+    }
+
+    /// The plaintexts of a round of products: those kept, or some made for this use.
+    fn products(&self, operation: &Operation<'_>) -> Result<Cow<'_, EncodedMap>, Error> {
+        self.map(operation, EncodedMap::products)
+    }
+
+    fn map(
+        &self,
+        operation: &Operation<'_>,
+        encode: fn(&Plan, ValueId, &Evaluator) -> Result<EncodedMap, Error>,
+    ) -> Result<Cow<'_, EncodedMap>, Error> {
+        match self.maps.get(&operation.value) {
             Some(map) => Ok(Cow::Borrowed(map)),
-            None => EncodedMap::of(self.plan, step.value, &self.evaluator).map(Cow::Owned),
+            None => encode(&self.plan, operation.value, &self.evaluator).map(Cow::Owned),
         }
     }
 
-    fn absent(step: &Step<'_>, what: &str) -> Error {
-        Error::Schedule {
-            value: step.value,
-            node: step.name.into(),
-            message: format!("{what} was not loaded"),
+    fn absent(operation: &Operation<'_>, what: &str) -> Error {
+        operation.contradiction(format!("{what} was not loaded"))
+    }
+}
+
+/// What is prepared at load; each is one parallel job.
+enum Item {
+    Bootstrapper(u32, BootstrapVariant),
+    Transform(ValueId),
+    Products(ValueId),
+    Bias(ValueId, LinearMapId),
+}
+
+/// An item that is prepared.
+enum Prepared {
+    Bootstrapper((u32, BootstrapVariant), Box<Bootstrapper>),
+    Map(ValueId, EncodedMap),
+    Bias(ValueId, EncodedBias),
+}
+
+/// The bootstraps, which must be in memory, and the weights, which may.
+fn items(schedule: &Schedule) -> (Vec<Item>, Vec<Item>) {
+    let graph = &schedule.graph;
+    let (mut bootstraps, mut weights) = (Vec::new(), Vec::new());
+    let mut seen = Vec::new();
+    for value in graph.values() {
+        let node = graph.node(value);
+        match node.op {
+            Op::Bootstrap { variant } if !seen.contains(&(node.ty.log_slots, variant)) => {
+                seen.push((node.ty.log_slots, variant));
+                bootstraps.push(Item::Bootstrapper(node.ty.log_slots, variant));
+            }
+            Op::LinearTransform { .. } => weights.push(Item::Transform(value)),
+            Op::MultiplyAccumulate { .. } => weights.push(Item::Products(value)),
+            Op::AddBias { map } => weights.push(Item::Bias(value, map)),
+            _ => {}
+        }
+    }
+    (bootstraps, weights)
+}
+
+impl Item {
+    fn prepare(self, plan: &Plan, evaluator: &Evaluator) -> Result<Prepared, Error> {
+        Ok(match self {
+            Self::Bootstrapper(log_slots, variant) => {
+                let context = evaluator.context();
+                let bootstrapper = Bootstrapper::new(context, &plan.bootstrap, log_slots, variant)?;
+                Prepared::Bootstrapper((log_slots, variant), Box::new(bootstrapper))
+            }
+            Self::Transform(value) => {
+                Prepared::Map(value, EncodedMap::transform(plan, value, evaluator)?)
+            }
+            Self::Products(value) => {
+                Prepared::Map(value, EncodedMap::products(plan, value, evaluator)?)
+            }
+            Self::Bias(value, map) => {
+                Prepared::Bias(value, EncodedBias::of(plan, value, map, evaluator)?)
+            }
+        })
+    }
+
+    /// Bytes of the encoded linear map; 0 for anything else.
+    fn map_bytes(&self, plan: &Plan) -> u64 {
+        match self {
+            Self::Transform(value) => EncodedMap::transform_bytes(plan, *value),
+            Self::Products(value) => EncodedMap::product_bytes(plan, *value),
+            Self::Bias(..) | Self::Bootstrapper(..) => 0,
         }
     }
 }
 
-impl Part {
+impl Prepared {
+    /// Bytes of a bootstrap's transforms; 0 for anything else.
     fn transform_bytes(&self) -> u64 {
         match self {
             Self::Bootstrapper(_, bootstrapper) => bootstrapper.bytes() as u64,
@@ -182,84 +250,69 @@ impl Part {
     }
 }
 
-/// What is prepared at load, one piece of parallel work each.
-enum Work {
-    Bootstrapper(u32, BootstrapVariant),
-    Map(ValueId),
-    Bias(ValueId, LinearMapId),
-}
-
-/// The bootstraps, which must be in memory, and the weights, which may.
-fn work(schedule: &Schedule) -> (Vec<Work>, Vec<Work>) {
-    let graph = &schedule.graph;
-    let (mut bootstraps, mut weights) = (Vec::new(), Vec::new());
-    let mut seen = Vec::new();
-    for value in graph.values() {
-        let node = graph.node(value);
-        if let Op::Bootstrap { variant } = node.op
-            && !seen.contains(&(node.ty.log_slots, variant))
-        {
-            seen.push((node.ty.log_slots, variant));
-            bootstraps.push(Work::Bootstrapper(node.ty.log_slots, variant));
-        }
-    }
-    for value in graph.values() {
-        match graph.node(value).op {
-            Op::LinearTransform { .. } | Op::MultiplyAccumulate { .. } => {
-                weights.push(Work::Map(value));
-            }
-            Op::AddBias { map } => weights.push(Work::Bias(value, map)),
-            _ => {}
-        }
-    }
-    (bootstraps, weights)
-}
-
-impl Work {
-    fn prepare(self, plan: &Plan, evaluator: &Evaluator) -> Result<Part, Error> {
-        Ok(match self {
-            Self::Bootstrapper(log_slots, variant) => {
-                let context = evaluator.context();
-                let bootstrapper = Bootstrapper::new(context, &plan.bootstrap, log_slots, variant)?;
-                Part::Bootstrapper((log_slots, variant), Box::new(bootstrapper))
-            }
-            Self::Map(value) => Part::Map(value, EncodedMap::of(plan, value, evaluator)?),
-            Self::Bias(value, map) => {
-                Part::Bias(value, EncodedBias::of(plan, value, map, evaluator)?)
-            }
-        })
-    }
-}
-
-impl Backend for CkksBackend<'_> {
+impl Backend for CkksBackend {
     type Value = Ciphertext;
+
+    fn input(&self, operation: &Operation<'_>, input: Ciphertext) -> Result<Ciphertext, Error> {
+        match mismatch(&input, operation.ty) {
+            None => Ok(input),
+            Some(message) => Err(Error::Input {
+                what: "the input".into(),
+                message: format!("{message}\nhelp: encrypt the image for this plan"),
+            }),
+        }
+    }
 
     fn linear_transform(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         _: LinearMapId,
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
-        let map = self.map(step)?;
-        Self::typed(step, self.evaluator.linear_transform(&map.with(operands)))
+        let map = self.transform(operation)?;
+        let sum = self.evaluator.linear_transform(&map.with(operands));
+        Self::typed(operation, sum)
     }
 
     fn linear_transform_rescaled(
         &self,
-        step: &Step<'_>,
-        rescale: &Step<'_>,
+        operation: &Operation<'_>,
+        rescale: &Operation<'_>,
         _: LinearMapId,
         operands: &[&Ciphertext],
     ) -> Result<Ciphertext, Error> {
-        let map = self.map(step)?;
-        let terms = map.with(operands);
-        Self::typed(rescale, self.evaluator.linear_transform_rescale(&terms))
+        let map = self.transform(operation)?;
+        let sum = self.evaluator.linear_transform_rescale(&map.with(operands));
+        Self::typed(rescale, sum)
+    }
+
+    fn multiply_accumulate(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        operands: &[&Ciphertext],
+    ) -> Result<Ciphertext, Error> {
+        let map = self.products(operation)?;
+        let sum = self.evaluator.linear_transform(&map.with(operands));
+        Self::typed(operation, sum)
+    }
+
+    fn multiply_accumulate_rescaled(
+        &self,
+        operation: &Operation<'_>,
+        rescale: &Operation<'_>,
+        _: LinearMapId,
+        operands: &[&Ciphertext],
+    ) -> Result<Ciphertext, Error> {
+        let map = self.products(operation)?;
+        let sum = self.evaluator.linear_transform_rescale(&map.with(operands));
+        Self::typed(rescale, sum)
     }
 
     fn multiply_rescaled(
         &self,
-        _: &Step<'_>,
-        rescale: &Step<'_>,
+        _: &Operation<'_>,
+        rescale: &Operation<'_>,
         x: &Ciphertext,
         y: &Ciphertext,
     ) -> Result<Ciphertext, Error> {
@@ -268,71 +321,84 @@ impl Backend for CkksBackend<'_> {
 
     fn add_bias(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         _: LinearMapId,
         x: &Ciphertext,
     ) -> Result<Ciphertext, Error> {
         let bias = self
             .biases
-            .get(&step.value)
-            .ok_or_else(|| Self::absent(step, "the bias"))?;
+            .get(&operation.value)
+            .ok_or_else(|| Self::absent(operation, "the bias"))?;
         match bias.plaintext() {
-            Some(bias) => Self::typed(step, self.evaluator.add_plain(x, bias)),
-            None => Self::typed(step, Ok(x.clone())),
+            Some(bias) => Self::typed(operation, self.evaluator.add_plain(x, bias)),
+            None => Self::typed(operation, Ok(x.clone())),
         }
     }
 
-    fn rotate(&self, step: &Step<'_>, by: usize, x: &Ciphertext) -> Result<Ciphertext, Error> {
-        Self::typed(step, self.evaluator.rotate(x, by as i64))
+    fn rotate(
+        &self,
+        operation: &Operation<'_>,
+        by: usize,
+        x: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
+        Self::typed(operation, self.evaluator.rotate(x, by as i64))
     }
 
-    fn add(&self, step: &Step<'_>, x: &Ciphertext, y: &Ciphertext) -> Result<Ciphertext, Error> {
-        Self::typed(step, self.evaluator.add(x, y))
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Ciphertext,
+        y: &Ciphertext,
+    ) -> Result<Ciphertext, Error> {
+        Self::typed(operation, self.evaluator.add(x, y))
     }
 
     fn multiply(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         x: &Ciphertext,
         y: &Ciphertext,
     ) -> Result<Ciphertext, Error> {
-        Self::typed(step, self.evaluator.mul(x, y))
+        Self::typed(operation, self.evaluator.mul(x, y))
     }
 
-    fn rescale(&self, step: &Step<'_>, x: &Ciphertext) -> Result<Ciphertext, Error> {
-        Self::typed(step, self.evaluator.rescale(x.clone()))
+    fn rescale(&self, operation: &Operation<'_>, x: &Ciphertext) -> Result<Ciphertext, Error> {
+        Self::typed(operation, self.evaluator.rescale(x.clone()))
     }
 
-    fn drop_level(&self, step: &Step<'_>, x: &Ciphertext) -> Result<Ciphertext, Error> {
-        Self::typed(step, self.evaluator.drop_to_level(x, step.ty.level))
+    fn drop_level(&self, operation: &Operation<'_>, x: &Ciphertext) -> Result<Ciphertext, Error> {
+        Self::typed(
+            operation,
+            self.evaluator.drop_to_level(x, operation.ty.level),
+        )
     }
 
     fn polynomial(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         polynomial: PolynomialId,
         x: &Ciphertext,
     ) -> Result<Ciphertext, Error> {
         let polynomial = self
             .polynomials
             .get(polynomial.0 as usize)
-            .ok_or_else(|| Self::absent(step, "the polynomial"))?;
+            .ok_or_else(|| Self::absent(operation, "the polynomial"))?;
         Self::typed(
-            step,
-            polynomial::evaluate(&self.evaluator, x, polynomial, step.ty.scale()),
+            operation,
+            polynomial::evaluate(&self.evaluator, x, polynomial, operation.ty.scale()),
         )
     }
 
     fn bootstrap(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         variant: BootstrapVariant,
         x: &Ciphertext,
     ) -> Result<Ciphertext, Error> {
         let bootstrapper = self
             .bootstrappers
-            .get(&(step.ty.log_slots, variant))
-            .ok_or_else(|| Self::absent(step, "the bootstrap"))?;
-        Self::typed(step, bootstrapper.bootstrap(&self.evaluator, x))
+            .get(&(operation.ty.log_slots, variant))
+            .ok_or_else(|| Self::absent(operation, "the bootstrap"))?;
+        Self::typed(operation, bootstrapper.bootstrap(&self.evaluator, x))
     }
 }

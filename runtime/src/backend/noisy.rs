@@ -1,26 +1,24 @@
-//! The schedule on plain numbers with modelled errors of encoding, key switching, rescaling and bootstrapping: what an
-//! encrypted execution gives, without its time.
+//! The schedule on plain numbers with modelled errors of encoding, key switching, rescaling and
+//! bootstrapping. Its results are like those of an encrypted execution, in far less time.
 
 use std::cell::RefCell;
 
-use heddle_ckks::bootstrap::cosine::Cosine;
-use heddle_ckks::eval::polynomial::{self, ChebyshevPolynomial};
-use heddle_ckks::noise::{NoiseModel, Simulated, Simulator};
+use heddle_ckks::circuits::bootstrap::Cosine;
+use heddle_ckks::circuits::noise::{NoiseModel, Simulated, Simulator};
+use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId};
-use heddle_ir::eval::ckks::RangeStatistic;
+use heddle_ir::eval::ckks::{ClearInterpreter, RangeStatistic};
 use heddle_ir::plan::Plan;
 use heddle_params::Parameters;
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
 
-use super::Backend;
-use super::clear::ClearBackend;
+use super::{Backend, Operation, check_slots};
 use crate::Error;
-use crate::executor::Step;
 
 /// A plan made ready for noisy executions.
 #[derive(Debug)]
-pub struct NoisyMachine {
-    clear: ClearBackend,
+pub struct NoisyInterpreter {
+    clear: ClearInterpreter,
     parameters: Parameters,
     bootstrap: BootstrapParameters,
     model: NoiseModel,
@@ -28,8 +26,8 @@ pub struct NoisyMachine {
     polynomials: Vec<ChebyshevPolynomial>,
 }
 
-impl NoisyMachine {
-    /// A machine for a plan, its linear maps expanded.
+impl NoisyInterpreter {
+    /// An interpreter for a plan, its linear maps expanded.
     ///
     /// # Errors
     /// If a weight does not fit, or the parameters do not hold.
@@ -37,7 +35,7 @@ impl NoisyMachine {
         let parameters = plan.checked_parameters()?;
         let polynomials = plan.schedule.polynomials.iter();
         Ok(Self {
-            clear: ClearBackend::load(plan)?,
+            clear: ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap)?,
             model: NoiseModel::new(&parameters),
             cosine: Cosine::fit(&plan.bootstrap),
             bootstrap: plan.bootstrap.clone(),
@@ -51,17 +49,17 @@ impl NoisyMachine {
     /// The execution of one image: the same seed gives the same errors.
     pub fn execution(&self, seed: u64) -> NoisyBackend<'_> {
         NoisyBackend {
-            machine: self,
+            interpreter: self,
             simulator: Simulator::new(&self.model, seed),
-            ranges: RefCell::new(self.clear.machine().fresh_statistics()),
+            ranges: RefCell::new(self.clear.fresh_statistics()),
         }
     }
 }
 
-/// Executes a schedule once, on one period of slots a value, with errors of its own.
+/// Executes a schedule once, with errors of its own. A value is one period of slots.
 #[derive(Debug)]
 pub struct NoisyBackend<'a> {
-    machine: &'a NoisyMachine,
+    interpreter: &'a NoisyInterpreter,
     simulator: Simulator<'a>,
     ranges: RefCell<Vec<RangeStatistic>>,
 }
@@ -72,10 +70,10 @@ impl NoisyBackend<'_> {
         self.ranges.into_inner()
     }
 
-    /// Notes the slots of an operation's operand where their range counts.
-    fn watch(&self, step: &Step<'_>, slots: &[f64]) {
-        let schedule = self.machine.clear.machine().schedule();
-        let operands = schedule.graph.operands(step.value);
+    /// Records the range of the operand of a non-linear function.
+    fn watch(&self, operation: &Operation<'_>, slots: &[f64]) {
+        let schedule = self.interpreter.clear.schedule();
+        let operands = schedule.graph.operands(operation.value);
         for range in self.ranges.borrow_mut().iter_mut() {
             if operands.first() == Some(&range.value) {
                 range.observe(slots);
@@ -90,144 +88,183 @@ impl NoisyBackend<'_> {
         slots
     }
 
-    /// The operation without errors, then errors that each copy has its own of.
+    /// The operation without errors, then errors of its own for each copy of a slot.
     fn disturbed(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         operands: &[&Vec<f64>],
         deviation: f64,
     ) -> Result<Vec<f64>, Error> {
         let operands: Vec<&[f64]> = operands.iter().map(|operand| operand.as_slice()).collect();
-        let mut slots = self.machine.clear.machine().apply(step.value, &operands)?;
+        let mut slots = self.interpreter.clear.apply(operation.value, &operands)?;
         if deviation > 0.0 {
             self.simulator.disturb(&mut slots, deviation);
         }
         Ok(slots)
     }
 
-    fn key_switch(&self, step: &Step<'_>) -> f64 {
-        self.simulator.model().key_switch(step.ty.level)
-    }
-}
-
-impl Backend for NoisyBackend<'_> {
-    type Value = Vec<f64>;
-
-    /// Adds the errors of the diagonals' rounded coefficients, which grow with the operands, and those of the key switches
-    /// and of dividing their special primes away, which do not: both relative to the product's scale.
-    fn linear_transform(
+    /// A linear map with the errors of the rounded coefficients of its diagonals, and those of key
+    /// switches and of the division by the special primes. The first grow with the operands, the
+    /// others do not; both are relative to the product's scale.
+    fn weighted_sum(
         &self,
-        step: &Step<'_>,
-        _: LinearMapId,
+        operation: &Operation<'_>,
+        counts: impl Iterator<Item = Counts>,
         operands: &[&Vec<f64>],
     ) -> Result<Vec<f64>, Error> {
         let model = self.simulator.model();
-        // For every operand, its diagonals and the rotations that switch keys here.
-        let counts: Vec<(usize, usize)> = match step.op {
-            Op::LinearTransform { steps, .. } => steps
-                .iter()
-                .map(|steps| (steps.diagonals, steps.baby.len() + steps.giant.len()))
-                .collect(),
-            Op::MultiplyAccumulate { .. } => vec![(1, 0); operands.len()],
-            _ => return self.disturbed(step, operands, 0.0),
-        };
         let (mut encoded, mut switched) = (0.0, 0.0);
-        for ((diagonals, rotations), operand) in counts.into_iter().zip(operands) {
+        for (counts, operand) in counts.zip(operands) {
             let square = operand.iter().map(|x| x * x).sum::<f64>() / operand.len().max(1) as f64;
-            let slots = step.ty.slots().max(operand.len());
-            encoded += diagonals as f64 * square * model.encoding(slots).powi(2);
-            switched += rotations as f64;
+            let slots = operation.ty.slots().max(operand.len());
+            encoded += counts.diagonals as f64 * square * model.encoding(slots).powi(2);
+            switched += counts.rotations as f64;
         }
-        let diagonals = step.ty.scale() / step.operand.scale();
+        let diagonals = operation.ty.scale() / operation.operand.scale();
         let rounded = model
             .rounding()
-            .hypot(self.key_switch(step) * switched.sqrt());
-        let mut slots = self.disturbed(step, operands, rounded / step.ty.scale())?;
+            .hypot(self.key_switch(operation) * switched.sqrt());
+        let deviation = rounded / operation.ty.scale();
+        let mut slots = self.disturbed(operation, operands, deviation)?;
         self.simulator
             .disturb_all(&mut slots, encoded.sqrt() / diagonals);
         Ok(slots)
     }
 
-    fn add_bias(&self, step: &Step<'_>, _: LinearMapId, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
-        let mut slots = self.disturbed(step, &[x], 0.0)?;
-        let deviation = self.simulator.model().encoding(slots.len()) / step.ty.scale();
+    fn key_switch(&self, operation: &Operation<'_>) -> f64 {
+        self.simulator.model().key_switch(operation.ty.level)
+    }
+}
+
+/// What adds errors to a linear map, for one operand.
+#[derive(Clone, Copy)]
+struct Counts {
+    diagonals: usize,
+    /// Rotations that switch keys in this operation.
+    rotations: usize,
+}
+
+impl Backend for NoisyBackend<'_> {
+    type Value = Vec<f64>;
+
+    fn input(&self, operation: &Operation<'_>, input: Vec<f64>) -> Result<Vec<f64>, Error> {
+        check_slots(operation, &input)?;
+        Ok(input)
+    }
+
+    fn linear_transform(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        operands: &[&Vec<f64>],
+    ) -> Result<Vec<f64>, Error> {
+        let Op::LinearTransform { steps, .. } = operation.op else {
+            return Err(operation.contradiction("it is no linear transform"));
+        };
+        let counts = steps.iter().map(|steps| Counts {
+            diagonals: steps.diagonals,
+            rotations: steps.baby.len() + steps.giant.len(),
+        });
+        self.weighted_sum(operation, counts, operands)
+    }
+
+    fn multiply_accumulate(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        operands: &[&Vec<f64>],
+    ) -> Result<Vec<f64>, Error> {
+        let product = Counts {
+            diagonals: 1,
+            rotations: 0,
+        };
+        let counts = std::iter::repeat_n(product, operands.len());
+        self.weighted_sum(operation, counts, operands)
+    }
+
+    fn add_bias(
+        &self,
+        operation: &Operation<'_>,
+        _: LinearMapId,
+        x: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
+        let mut slots = self.disturbed(operation, &[x], 0.0)?;
+        let deviation = self.simulator.model().encoding(slots.len()) / operation.ty.scale();
         self.simulator.disturb_all(&mut slots, deviation);
         Ok(slots)
     }
 
-    fn rotate(&self, step: &Step<'_>, _: usize, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn rotate(&self, operation: &Operation<'_>, _: usize, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
         let rounded = self.simulator.model().rounding();
-        let deviation = rounded.hypot(self.key_switch(step)) / step.ty.scale();
-        self.disturbed(step, &[x], deviation)
+        let deviation = rounded.hypot(self.key_switch(operation)) / operation.ty.scale();
+        self.disturbed(operation, &[x], deviation)
     }
 
-    fn add(&self, step: &Step<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
-        self.disturbed(step, &[x, y], 0.0)
+    fn add(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
+        self.disturbed(operation, &[x, y], 0.0)
     }
 
-    fn multiply(&self, step: &Step<'_>, x: &Vec<f64>, y: &Vec<f64>) -> Result<Vec<f64>, Error> {
+    fn multiply(
+        &self,
+        operation: &Operation<'_>,
+        x: &Vec<f64>,
+        y: &Vec<f64>,
+    ) -> Result<Vec<f64>, Error> {
         let rounded = self.simulator.model().rounding();
-        let deviation = rounded.hypot(self.key_switch(step)) / step.ty.scale();
-        self.disturbed(step, &[x, y], deviation)
+        let deviation = rounded.hypot(self.key_switch(operation)) / operation.ty.scale();
+        self.disturbed(operation, &[x, y], deviation)
     }
 
-    fn rescale(&self, step: &Step<'_>, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
-        let deviation = self.simulator.model().rounding() / step.ty.scale();
-        self.disturbed(step, &[x], deviation)
+    fn rescale(&self, operation: &Operation<'_>, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
+        let deviation = self.simulator.model().rounding() / operation.ty.scale();
+        self.disturbed(operation, &[x], deviation)
     }
 
-    fn drop_level(&self, step: &Step<'_>, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
-        self.disturbed(step, &[x], 0.0)
+    fn drop_level(&self, operation: &Operation<'_>, x: &Vec<f64>) -> Result<Vec<f64>, Error> {
+        self.disturbed(operation, &[x], 0.0)
     }
 
     fn polynomial(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         id: PolynomialId,
         x: &Vec<f64>,
     ) -> Result<Vec<f64>, Error> {
-        let fail = |message: String| Error::Schedule {
-            value: step.value,
-            node: step.name.into(),
-            message,
-        };
-        let polynomial = (self.machine.polynomials.get(id.0 as usize))
-            .ok_or_else(|| fail("the polynomial is missing".into()))?;
-        self.watch(step, x);
+        let polynomial = self.interpreter.polynomials.get(id.0 as usize);
+        let polynomial =
+            polynomial.ok_or_else(|| operation.contradiction("the polynomial is missing"))?;
+        self.watch(operation, x);
         let x = Simulated {
             slots: x.clone(),
-            level: step.operand.level,
-            scale: step.operand.scale(),
+            level: operation.operand.level,
+            scale: operation.operand.scale(),
         };
-        polynomial::evaluate(&self.simulator, &x, polynomial, step.ty.scale())
+        polynomial::evaluate(&self.simulator, &x, polynomial, operation.ty.scale())
             .map(|result| result.slots)
-            .map_err(|source| Error::Operation {
-                value: step.value,
-                node: step.name.into(),
-                source,
-            })
+            .map_err(|source| operation.refused(source))
     }
 
     fn bootstrap(
         &self,
-        step: &Step<'_>,
+        operation: &Operation<'_>,
         _: BootstrapVariant,
         x: &Vec<f64>,
     ) -> Result<Vec<f64>, Error> {
-        self.watch(step, x);
-        let NoisyMachine {
+        self.watch(operation, x);
+        let NoisyInterpreter {
             parameters,
             bootstrap,
             cosine,
             ..
-        } = self.machine;
+        } = self.interpreter;
         self.simulator
             .bootstrap(x, parameters, bootstrap, cosine)
             .map(|result| result.slots)
-            .map_err(|source| Error::Operation {
-                value: step.value,
-                node: step.name.into(),
-                source,
-            })
+            .map_err(|source| operation.refused(source))
     }
 }

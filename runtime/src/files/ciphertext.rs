@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use heddle_ckks::ciphertext::Ciphertext;
-use heddle_ckks::encrypt::SeededCiphertext;
-use heddle_ckks::wire::ciphertext_bytes;
+use heddle_ckks::{Ciphertext, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::{Access, BlockReader, Existing, Kind};
 
@@ -24,7 +22,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// In words.
+    /// The role in words, with its article.
     pub fn noun(self) -> &'static str {
         match self {
             Self::Image => "an encrypted image",
@@ -54,7 +52,7 @@ pub struct CiphertextHeader {
     pub seeded: bool,
 }
 
-/// Writes an encrypted image, with its uniform part as a seed where it has one.
+/// Writes an encrypted image. A seed stands for the uniform part where the image has one.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -134,12 +132,7 @@ pub fn read_image(path: &Path, protocol: &Protocol) -> Result<EncryptedImage, Er
         key: opened.key,
         ciphertext,
     };
-    check(
-        path,
-        Role::Image,
-        &image.clone().expand(protocol.context()),
-        input,
-    )?;
+    check(path, Role::Image, &image.clone().expand(), input)?;
     Ok(image)
 }
 
@@ -176,7 +169,7 @@ impl Opened {
     }
 }
 
-/// Reads as many bytes as a ciphertext of the type has, and no more.
+/// Opens a file and reads exactly as many bytes as a ciphertext of the type has.
 fn open(
     path: &Path,
     protocol: &Protocol,
@@ -191,7 +184,10 @@ fn open(
         let message = format!("is {}, expected {}", found.noun(), role.noun());
         return Err(content(path, message, role.help()));
     }
-    let len = ciphertext_bytes(protocol.context(), ty.level, header.seeded)?;
+    let len = match header.seeded {
+        true => SeededCiphertext::body_bytes(protocol.context(), ty.level)?,
+        false => Ciphertext::body_bytes(protocol.context(), ty.level)?,
+    };
     Ok(Opened {
         key,
         seeded: header.seeded,

@@ -1,21 +1,22 @@
 //! Secret keys, public keys and evaluation keys.
 //!
-//! A file of evaluation keys holds the seed of the public uniform halves once and, for every key that the plan needs, in
-//! ascending order, the halves that no seed gives. Keys are streamed: one at a time is in memory while they are written,
-//! and they are read as they are kept.
+//! A file of evaluation keys holds one seed, from which the public uniform halves of all keys
+//! follow, and the other half of every key that the plan needs, in ascending order. Keys are
+//! streamed: one at a time is in memory while they are written, and they are read in the form in
+//! which they are kept.
 //!
-//! A file of a secret key holds the secret and the part of a public key that its id is the digest of; a file of a public
-//! key holds that key.
+//! A file of a secret key holds the secret and the part of a public key from which the id follows. A
+//! file of a public key holds that key.
 
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use heddle_ckks::keys::{EvaluationKeys, KeySwitchKey};
+use heddle_ckks::ring::{Seed, SeedExpander};
+use heddle_ckks::{EvaluationKeys, KeySwitchKey};
 #[cfg(feature = "client")]
-use heddle_ckks::keys::{PublicKey, SecretKey};
-use heddle_ckks::seed::{Seed, SeedExpander};
+use heddle_ckks::{PublicKey, SecretKey};
 use heddle_ir::file::{Access, BlockReader, Existing, Kind, Staged};
 #[cfg(feature = "client")]
 use heddle_ir::printable;
@@ -29,7 +30,7 @@ use crate::Error;
 #[cfg(feature = "client")]
 use crate::client::{Client, ImageKey};
 use crate::message::ServerKeys;
-use crate::progress::{Progress, Show};
+use crate::observer::{Activity, Observed, Observer};
 use crate::protocol::{KeyId, Protocol};
 
 const HELP: &str = "make keys for this plan with `heddle keygen`";
@@ -56,8 +57,8 @@ pub struct KeyHeader {
 /// Takes keys as they are made.
 pub type KeySink<'a> = dyn FnMut(KeySwitchKey) -> Result<(), Error> + 'a;
 
-/// Writes the evaluation keys that `generate` hands over, those that the plan needs, in order, to a
-/// file that gets its name when the caller commits it.
+/// Writes evaluation keys to a file that gets its name when the caller commits it. `generate` hands
+/// over the keys that the plan needs, in order.
 ///
 /// # Errors
 /// If `generate` fails or hands over other keys, or the file cannot be written.
@@ -121,14 +122,18 @@ pub fn stage_evaluation(
     )
 }
 
-/// Keys that are checked at a time; as many more are read meanwhile.
+/// How many keys are checked at a time, while as many more are read.
 const BATCH: usize = 2;
 
 /// Reads the evaluation keys of a plan.
 ///
 /// # Errors
 /// If the file is no key file, is damaged, or was made for another plan.
-pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<ServerKeys, Error> {
+pub fn read_evaluation(
+    path: &Path,
+    protocol: &Protocol,
+    observer: &dyn Observer,
+) -> Result<ServerKeys, Error> {
     let (mut reader, header) =
         BlockReader::open::<EvaluationKeysHeader>(path, Kind::EvaluationKeys)?;
     let key = header.artifact.check(path, protocol, HELP)?;
@@ -142,7 +147,7 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
         return Err(content(path, message, HELP));
     }
     let mut keys = EvaluationKeys::new();
-    let progress = Progress::new("reading evaluation keys", uses.len(), show);
+    let observed = Observed::begin(observer, Activity::ReadingKeys, uses.len());
     let expander = match uses.is_empty() {
         true => None,
         false => {
@@ -168,7 +173,7 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
             let key = parse(path, body, |bytes| {
                 KeySwitchKey::read(context, *key_use, expander, bytes)
             })?;
-            progress.step();
+            observed.advance();
             Ok(key)
         };
         let parse_all = || -> Result<Vec<KeySwitchKey>, Error> {
@@ -184,8 +189,8 @@ pub fn read_evaluation(path: &Path, protocol: &Protocol, show: Show) -> Result<S
     Ok(ServerKeys { key, keys })
 }
 
-/// Writes a client's secret key to a file that only its owner may read, that replaces nothing, and
-/// that gets its name when the caller commits it.
+/// Writes a client's secret key to a file that only its owner may read. It replaces no file, and
+/// gets its name when the caller commits it.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -278,8 +283,8 @@ fn check_id(path: &Path, stated: KeyId, found: KeyId) -> Result<(), Error> {
 #[cfg(feature = "client")]
 const MAX_SECRET: u64 = 2 << 20;
 
-/// Reads a file of a secret key as a whole into `bytes`, which its owner wipes, so that no buffer of a reader keeps a
-/// part of it.
+/// Reads a file of a secret key as a whole into `bytes`. The owner of `bytes` wipes them; no
+/// reader's buffer keeps a copy.
 #[cfg(feature = "client")]
 fn open_secret<'a>(
     path: &Path,
@@ -292,7 +297,7 @@ fn open_secret<'a>(
     };
     let mut file = heddle_ir::file::open_regular(path).map_err(io)?;
     let len = file.metadata().map_err(io)?.len();
-    // A larger file is refused by its first bytes, if not by its end.
+    // A file that is larger than a secret key is cut here, and refused by the checks that follow.
     bytes.resize(len.min(MAX_SECRET) as usize, 0);
     file.read_exact(bytes).map_err(io)?;
     Ok(BlockReader::new(

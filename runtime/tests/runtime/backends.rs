@@ -1,28 +1,32 @@
-//! Both backends run the toy plan through the executor.
-
-use std::time::Duration;
+//! All backends run the toy plan through the executor.
 
 use heddle_ir::ckks::Op;
-use heddle_params::{Accept, Insecure};
 use heddle_runtime::Error;
-use heddle_runtime::backend::clear::ClearBackend;
-use heddle_runtime::client::{Client, KeyLimit, Share};
+use heddle_runtime::client::{Client, Disclosure, KeyLimit};
 use heddle_runtime::executor::execute;
 use heddle_runtime::memory::Memory;
-use heddle_runtime::message::ServerKeys;
-use heddle_runtime::packing::{pack, unpack};
-use heddle_runtime::progress::Show;
+use heddle_runtime::packing::{InputTensor, pack, unpack};
 use heddle_runtime::protocol::Protocol;
+use heddle_runtime::runner::Runner;
 use heddle_runtime::server::Server;
+use heddle_tests::toy;
 
-use crate::toy;
+use crate::any;
+use crate::clear_backend::ClearBackend;
 
 fn clear_logits(seed: usize) -> Vec<f64> {
     let plan = toy::plan();
-    let backend = ClearBackend::load(&plan).unwrap();
+    let backend = ClearBackend::load(&plan);
     let packed = pack(&plan.input, "x", &toy::tensor(seed)).unwrap();
     let outputs = execute(&plan.schedule, &backend, packed, &mut |_, _| {}).unwrap();
     unpack(&plan.output, &outputs[0]).unwrap()
+}
+
+fn image(seed: usize) -> InputTensor {
+    InputTensor {
+        name: "x".into(),
+        elements: toy::tensor(seed),
+    }
 }
 
 #[test]
@@ -31,13 +35,10 @@ fn the_toy_plan_is_valid() {
 }
 
 #[test]
-fn the_executor_agrees_with_the_machine_that_runs_batches() {
-    let plan = toy::plan();
-    let backend = ClearBackend::load(&plan).unwrap();
-    let packed = pack(&plan.input, "x", &toy::tensor(1)).unwrap();
-    let batch = backend.machine().run_batch(&[packed]).unwrap();
-    let logits = unpack(&plan.output, &batch.outputs[0]).unwrap();
-    for (batch, single) in logits.iter().zip(clear_logits(1)) {
+fn the_executor_agrees_with_the_interpreter_that_runs_batches() {
+    let runner = Runner::clear(toy::plan()).unwrap();
+    let batch = runner.run(&[image(1)], 0, &()).unwrap();
+    for (batch, single) in batch.values[0].iter().zip(clear_logits(1)) {
         assert!((batch - single).abs() < 1e-12);
     }
     assert!(
@@ -48,37 +49,63 @@ fn the_executor_agrees_with_the_machine_that_runs_batches() {
 }
 
 #[test]
+fn runners_predict_the_same_class() {
+    let plan = std::sync::Arc::new(toy::plan());
+    let clear = Runner::clear(plan.clone()).unwrap();
+    let noisy = Runner::noisy(plan.clone()).unwrap();
+    let encrypted = Runner::encrypted(plan, any(), Memory::FullSpeed, &()).unwrap();
+    let expected = clear.predict(&image(2)).unwrap();
+    assert_eq!(
+        expected.values,
+        clear.run(&[image(2)], 0, &()).unwrap().values[0]
+    );
+    for runner in [&noisy, &encrypted] {
+        let found = runner.predict(&image(2)).unwrap();
+        assert_eq!(found.class, expected.class);
+        assert_ne!(found.values, expected.values);
+        for (found, expected) in found.values.iter().zip(&expected.values) {
+            assert!((found - expected).abs() < 1e-3);
+        }
+    }
+    assert!(clear.key().is_none() && noisy.key().is_none() && encrypted.key().is_some());
+    // Errors of the noisy backend follow from the image's index.
+    let batch = noisy.run(&[image(2), image(2)], 5, &()).unwrap().values;
+    let second = noisy.run(&[image(2)], 6, &()).unwrap().values;
+    assert_ne!(batch[0], batch[1]);
+    assert_eq!(batch[1], second[0]);
+}
+
+#[test]
 fn encrypted_logits_are_those_of_the_clear_backend() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
+    let protocol = Protocol::of(&plan, any()).unwrap();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
-    let server = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing).unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
+    let server = Server::load(plan.clone(), &protocol, keys, Memory::FullSpeed, &()).unwrap();
     for seed in 0..2 {
         let image = client.encrypt("x", &toy::tensor(seed)).unwrap();
-        let (output, trace) = server.run(image, Show::Nothing).unwrap();
+        let (output, trace) = server.run(image, &()).unwrap();
         let clear = clear_logits(seed);
-        let logits = client.decrypt(&output, Share::Private).unwrap();
+        let logits = client.decrypt(&output, Disclosure::Private).unwrap();
         for (encrypted, clear) in logits.iter().zip(&clear) {
             assert!((encrypted - clear).abs() < 1e-3, "{logits:?} {clear:?}");
         }
-        // Noise for sharing moves the logits, but by its own size only.
-        let shared = client.decrypt(&output, Share::Noisy { bits: 8 }).unwrap();
-        assert_ne!(shared, logits);
+        // The noise of a disclosure moves the logits, by its own size.
+        let noisy = Disclosure::Noisy { bits: 8 };
+        let disclosed = client.decrypt(&output, noisy).unwrap();
+        assert_ne!(disclosed, logits);
         let deviation = plan.output.range / 256.0;
-        for (shared, clear) in shared.iter().zip(&clear) {
-            assert!((shared - clear).abs() < 8.0 * deviation);
+        for (disclosed, clear) in disclosed.iter().zip(&clear) {
+            assert!((disclosed - clear).abs() < 8.0 * deviation);
         }
         assert_eq!(trace.operations.len(), plan.schedule.graph.len() - 1);
-        assert!(trace.split.bootstrap > 0.0 && trace.split.linear > 0.0);
+        assert!(trace.classes.bootstrap > 0.0 && trace.classes.linear > 0.0);
         let names: Vec<&str> = trace
             .layers
             .iter()
             .map(|layer| layer.node.as_str())
             .collect();
-        // A step of the network is one line, whatever levels it drops on the way.
+        // A layer of the network is one line, whatever levels it drops on the way.
         for node in ["stem", "relu1", "fc"] {
             assert_eq!(
                 names.iter().filter(|name| **name == node).count(),
@@ -93,16 +120,14 @@ fn encrypted_logits_are_those_of_the_clear_backend() {
 #[test]
 fn a_memory_limit_changes_no_result() {
     let plan = toy::plan();
-    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
+    let protocol = Protocol::of(&plan, any()).unwrap();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap();
     let image = client.encrypt("x", &toy::tensor(3)).unwrap();
     let logits = |memory| -> Result<Vec<f64>, Error> {
-        let server = Server::load(&plan, &protocol, keys.clone(), memory, Show::Nothing)?;
-        let (output, _) = server.run(image.clone(), Show::Nothing)?;
-        client.decrypt(&output, Share::Private)
+        let server = Server::load(plan.clone(), &protocol, keys.clone(), memory, &())?;
+        let (output, _) = server.run(image.clone(), &())?;
+        client.decrypt(&output, Disclosure::Private)
     };
     let needed = match logits(Memory::AtMost(1)) {
         Err(Error::Memory { needed, .. }) => needed,
@@ -130,23 +155,6 @@ fn values_are_freed_after_their_last_use() {
 }
 
 #[test]
-fn a_missing_key_is_named_before_anything_runs() {
-    let plan = toy::plan();
-    let protocol = Protocol::of(&plan, Accept::Any(Insecure::acknowledged())).unwrap();
-    let client = Client::generate(&protocol).unwrap();
-    let keys = ServerKeys {
-        key: client.id(),
-        keys: Default::default(),
-    };
-    let error = Server::load(&plan, &protocol, keys, Memory::FullSpeed, Show::Nothing);
-    let error = error.err().unwrap().to_string();
-    assert!(
-        error.contains("no key for the Galois element X^"),
-        "{error}"
-    );
-}
-
-#[test]
 fn tensors_that_do_not_fit_are_refused() {
     let plan = toy::plan();
     for tensor in [vec![0.5; 7], vec![1.5; 192], vec![f32::NAN; 192]] {
@@ -161,11 +169,10 @@ fn tensors_that_do_not_fit_are_refused() {
 #[test]
 fn a_schedule_that_lacks_operands_is_an_error() {
     let mut plan = toy::plan();
-    let backend = ClearBackend::load(&plan).unwrap();
+    let backend = ClearBackend::load(&plan);
     let packed = pack(&plan.input, "x", &toy::tensor(0)).unwrap();
     let ty = *plan.schedule.graph.ty(heddle_ir::ValueId(0));
     plan.schedule.graph.add(Op::Rescale, &[], ty, "stray");
-    let ignore = &mut |_: &heddle_runtime::executor::Step<'_>, _: Duration| {};
-    let error = execute(&plan.schedule, &backend, packed, ignore).unwrap_err();
+    let error = execute(&plan.schedule, &backend, packed, &mut |_, _| {}).unwrap_err();
     assert!(error.to_string().contains("`stray`"), "{error}");
 }

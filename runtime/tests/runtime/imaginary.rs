@@ -1,19 +1,20 @@
-//! Imaginary removal matters: a deep chain of ReLU and bootstrap with it, and with the complex variant that removes
-//! nothing. The imaginary parts come from the noise of the computation alone.
+//! Imaginary removal matters: a deep chain of ReLU and bootstrap with it, and with the complex
+//! variant that removes nothing. The imaginary parts come from the noise of the computation alone.
 
-use heddle_ckks::encrypt::Decryptor;
+use std::sync::Arc;
+
+use heddle_ckks::Decryptor;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_ir::slot::Chebyshev;
 use heddle_params::bootstrap::BootstrapVariant;
-use heddle_params::{Accept, Insecure};
 use heddle_runtime::backend::ckks::CkksBackend;
 use heddle_runtime::client::{Client, KeyLimit};
 use heddle_runtime::executor::execute;
 use heddle_runtime::memory::Memory;
-use heddle_runtime::progress::Show;
 use heddle_runtime::protocol::Protocol;
+use heddle_tests::toy;
 
-use crate::toy;
+use crate::any;
 
 const LINKS: usize = 14;
 
@@ -34,23 +35,15 @@ fn imaginary_parts(variant: BootstrapVariant) -> Vec<f64> {
     single.labels.clear();
     let last = single.schedule.graph.outputs()[LINKS - 1];
     single.schedule.graph.set_outputs(vec![last]);
-    let protocol = Protocol::of(&single, Accept::Any(Insecure::acknowledged())).unwrap();
+    let protocol = Protocol::of(&single, any()).unwrap();
     let context = protocol.context();
     let client = Client::generate(&protocol).unwrap();
-    let keys = client
-        .server_keys(KeyLimit::default(), Show::Nothing)
-        .unwrap()
-        .keys;
-    let backend = CkksBackend::load(
-        &plan,
-        context,
-        keys.into(),
-        Memory::FullSpeed,
-        Show::Nothing,
-    )
-    .unwrap();
+    let keys = client.server_keys(KeyLimit::default(), &()).unwrap().keys;
+    let plan = Arc::new(plan);
+    let (shared, keys) = (Arc::clone(&plan), keys.into());
+    let backend = CkksBackend::load(shared, context, keys, Memory::FullSpeed, &()).unwrap();
     let tensor: Vec<f32> = (0..32).map(|i| (i as f32 - 15.5) / 20.0).collect();
-    let input = client.encrypt("x", &tensor).unwrap().expand(context);
+    let input = client.encrypt("x", &tensor).unwrap().expand();
     let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
     let decryptor = Decryptor::new(context, client.secret());
     outputs

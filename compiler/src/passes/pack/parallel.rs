@@ -8,8 +8,8 @@ use heddle_ir::linear::{LinearMap, LinearTerm};
 use heddle_ir::slot::{Op, SlotType};
 
 use super::Packer;
-use crate::compile::Convolution;
 use crate::error::Error;
+use crate::options::Convolution;
 
 impl Packer<'_> {
     /// The map of a multiplexed parallel convolution, if they are asked for and the term is one

@@ -1,4 +1,4 @@
-//! What every family's operations cost at each level.
+//! What every channel group's operations cost at each level.
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::TransformSteps;
@@ -7,22 +7,22 @@ use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::linear::siso::SisoConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
 
-use super::families::Families;
+use super::channel_groups::ChannelGroups;
 use crate::analysis::cost::CostModel;
 use crate::analysis::rotations::counts;
 
-/// By family and level, up to `top`: the sum of its members' costs.
+/// By group and level, up to `top`: the sum of its members' costs.
 pub(super) fn by_level(
     graph: &SlotGraph,
-    families: &Families,
+    groups: &ChannelGroups,
     steps: &[Vec<TransformSteps>],
     cost: &CostModel<'_>,
     top: usize,
 ) -> Vec<Vec<f64>> {
-    let all = families.graph.values();
-    all.map(|family| {
+    let all = groups.graph.values();
+    all.map(|group| {
         let mut sums = vec![0.0; top + 1];
-        for value in families.members(family) {
+        for value in groups.members(group) {
             let at = cost_of(graph, value, &steps[value.index()], cost);
             for (level, sum) in sums.iter_mut().enumerate() {
                 *sum += at(level);
@@ -61,13 +61,14 @@ fn cost_of<'a>(
     }
 }
 
-/// A channel's products, and of every operand's rotations the share that its other users leave.
+/// A channel's products, and its fraction of every operand's rotations, which all users of the
+/// operand have in common.
 fn siso(graph: &SlotGraph, value: ValueId, map: &LinearMap) -> Option<(usize, f64)> {
     let convolution = SisoConvolution::of(map).ok()?;
     let operands = graph.operands(value);
-    let shares = operands.iter().enumerate().map(|(term, operand)| {
+    let fractions = operands.iter().enumerate().map(|(term, operand)| {
         let rotations = convolution.products_of(term).saturating_sub(1);
         rotations as f64 / graph.users(*operand).len().max(1) as f64
     });
-    Some((convolution.products(), shares.sum()))
+    Some((convolution.products(), fractions.sum()))
 }

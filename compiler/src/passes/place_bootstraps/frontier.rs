@@ -1,6 +1,7 @@
-//! The states that a search goes on from: those that no other betters, and of very many the most promising.
+//! The states that a search goes on from: the Pareto frontier of cost and levels, and where that is
+//! too large, its most promising states.
 
-/// A state: a level in every lane, of which more is better, and the cost of getting there.
+/// A state: the level of every live value, of which more is better, and the cost of getting there.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct State<T> {
     /// The levels.
@@ -14,28 +15,34 @@ pub(super) struct State<T> {
 /// The states that are kept.
 #[derive(Debug, PartialEq)]
 pub(super) struct Frontier<T> {
-    /// They, the most promising first.
+    /// The states, the most promising first.
     pub(super) states: Vec<State<T>>,
-    /// Whether the limit left states out that no other betters.
+    /// Whether the limit left states of the frontier out.
     pub(super) is_cut: bool,
 }
 
-/// The states that no other betters, at most `limit` of them: one that costs no more and leaves every lane at least as
-/// high can do all that the other can, and of equals the first stays. Where there are more, those stay whose cost, less
-/// what their levels are worth, is least; `worth` is that of one level, by lane, and not negative.
-pub(super) fn undominated<T>(states: Vec<State<T>>, worth: &[f64], limit: usize) -> Frontier<T> {
+/// The Pareto frontier of cost and levels, at most `limit` states of it; ties keep the first. A
+/// state dominates another if it costs no more and leaves every live value at least as high. Where
+/// the frontier is larger, the states stay whose cost, less what their levels are worth, is least;
+/// `worth` is that of one level, by live value, and not negative.
+pub(super) fn pareto_frontier<T>(
+    states: Vec<State<T>>,
+    worth: &[f64],
+    limit: usize,
+) -> Frontier<T> {
     let score = |state: &State<T>| {
         let levels = state.levels.iter().zip(worth);
         state.cost - levels.map(|(l, w)| f64::from(*l) * w).sum::<f64>()
     };
-    // What betters a state has no higher score, so that it comes first: where scores are equal, by its levels.
+    // A dominating state has no higher score, so that it comes first; ties in score are decided by
+    // cost and levels.
     let mut states: Vec<(f64, State<T>)> = states.into_iter().map(|s| (score(&s), s)).collect();
     states.sort_by(|(left, a), (right, b)| {
         left.total_cmp(right)
             .then_with(|| a.cost.total_cmp(&b.cost))
             .then_with(|| b.levels.cmp(&a.levels))
     });
-    let words = worth.len().div_ceil(LANES).max(1);
+    let words = worth.len().div_ceil(PER_WORD).max(1);
     let mut packed: Vec<u64> = Vec::new();
     let mut frontier = Frontier {
         states: Vec::new(),
@@ -43,11 +50,11 @@ pub(super) fn undominated<T>(states: Vec<State<T>>, worth: &[f64], limit: usize)
     };
     for (_, state) in states {
         let levels = pack(&state.levels);
-        let is_bettered = packed
+        let is_dominated = packed
             .chunks_exact(words)
             .zip(&frontier.states)
             .any(|(other, kept)| kept.cost <= state.cost && covers(other, &levels));
-        if is_bettered {
+        if is_dominated {
             continue;
         }
         if frontier.states.len() == limit {
@@ -60,26 +67,26 @@ pub(super) fn undominated<T>(states: Vec<State<T>>, worth: &[f64], limit: usize)
     frontier
 }
 
-/// Lanes in a word, 15 bits each and a guard bit.
-const LANES: usize = 4;
+/// Levels in a word, 15 bits each and a guard bit.
+const PER_WORD: usize = 4;
 
-/// The guard bit of every lane.
+/// The guard bit of every level.
 const GUARDS: u64 = 0x8000_8000_8000_8000;
 
 /// Levels, which must be below 2^15, four to a word; one word where there are none.
 fn pack(levels: &[u16]) -> Vec<u64> {
-    let word = |lanes: &[u16]| {
-        let lanes = lanes.iter().rev();
-        lanes.fold(0, |word, lane| word << 16 | u64::from(*lane))
+    let word = |levels: &[u16]| {
+        let levels = levels.iter().rev();
+        levels.fold(0, |word, level| word << 16 | u64::from(*level))
     };
     match levels {
         [] => vec![0],
-        levels => levels.chunks(LANES).map(word).collect(),
+        levels => levels.chunks(PER_WORD).map(word).collect(),
     }
 }
 
-/// Whether every lane on the left is at least as high: the guards survive the difference just then, and borrow nothing
-/// from the lane above.
+/// Whether every level on the left is at least as high. Exactly then all guard bits survive the
+/// subtraction; a guard bit also keeps a borrow from reaching the level above.
 fn covers(left: &[u64], right: &[u64]) -> bool {
     left.iter()
         .zip(right)
@@ -93,21 +100,22 @@ mod tests {
 
     type Case = (Vec<State<()>>, Vec<f64>);
 
-    /// States of one to nine lanes with few different levels and costs, so that many are equal or bettered.
+    /// States of one to nine live values with few different levels and costs, so that many are
+    /// equal or dominated.
     fn cases() -> impl Strategy<Value = Case> {
-        (1..10_usize).prop_flat_map(|lanes| {
-            let state = (prop::collection::vec(0..5_u16, lanes), 0..6_u8);
+        (1..10_usize).prop_flat_map(|values| {
+            let state = (prop::collection::vec(0..5_u16, values), 0..6_u8);
             let state = state.prop_map(|(levels, cost)| State {
                 levels,
                 cost: f64::from(cost),
                 step: (),
             });
-            let worth = prop::collection::vec(prop_oneof![Just(0.0), 0.0..3.0], lanes);
+            let worth = prop::collection::vec(prop_oneof![Just(0.0), 0.0..3.0], values);
             (prop::collection::vec(state, 0..60), worth)
         })
     }
 
-    fn betters(left: &State<()>, right: &State<()>) -> bool {
+    fn dominates(left: &State<()>, right: &State<()>) -> bool {
         let mut levels = left.levels.iter().zip(&right.levels);
         left.cost <= right.cost && levels.all(|(left, right)| left >= right)
     }
@@ -116,8 +124,8 @@ mod tests {
     fn naive(states: &[State<()>]) -> Vec<State<()>> {
         let mut kept: Vec<State<()>> = Vec::new();
         for state in states {
-            let bettered = |other: &State<()>| betters(other, state) && other != state;
-            if !states.iter().any(bettered) && !kept.contains(state) {
+            let dominated = |other: &State<()>| dominates(other, state) && other != state;
+            if !states.iter().any(dominated) && !kept.contains(state) {
                 kept.push(state.clone());
             }
         }
@@ -126,9 +134,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_no_other_betters_is_kept((states, worth) in cases()) {
+        fn the_frontier_is_kept((states, worth) in cases()) {
             let mut expected = naive(&states);
-            let mut found = undominated(states, &worth, usize::MAX);
+            let mut found = pareto_frontier(states, &worth, usize::MAX);
             prop_assert!(!found.is_cut);
             let order = |left: &State<()>, right: &State<()>| {
                 left.levels.cmp(&right.levels).then(left.cost.total_cmp(&right.cost))
@@ -140,14 +148,14 @@ mod tests {
 
         #[test]
         fn a_limit_keeps_the_most_promising((states, worth) in cases(), limit in 1..8_usize) {
-            let whole = undominated(states.clone(), &worth, usize::MAX).states;
-            let cut = undominated(states, &worth, limit);
+            let whole = pareto_frontier(states.clone(), &worth, usize::MAX).states;
+            let cut = pareto_frontier(states, &worth, limit);
             prop_assert_eq!(cut.is_cut, whole.len() > limit);
             prop_assert_eq!(&cut.states[..], &whole[..limit.min(whole.len())]);
         }
 
         #[test]
-        fn words_compare_lane_by_lane(pairs in prop::collection::vec((0..0x8000_u16, 0..0x8000_u16), 0..12)) {
+        fn words_compare_level_by_level(pairs in prop::collection::vec((0..0x8000_u16, 0..0x8000_u16), 0..12)) {
             let (left, right): (Vec<u16>, Vec<u16>) = pairs.iter().copied().unzip();
             let expected = pairs.iter().all(|(left, right)| left >= right);
             prop_assert_eq!(covers(&pack(&left), &pack(&right)), expected);
@@ -162,7 +170,7 @@ mod tests {
             cost: 1.0,
             step,
         };
-        let frontier = undominated(vec![state("first"), state("second")], &[1.0, 0.0], 9);
+        let frontier = pareto_frontier(vec![state("first"), state("second")], &[1.0, 0.0], 9);
         assert_eq!(frontier.states, [state("first")]);
     }
 }

@@ -1,9 +1,9 @@
 //! Goldschmidt's division in the schedule. Every product of the quotient ends at exactly the
-//! network's scale, since the factor is evaluated at the scale that the rescale behind it takes
-//! away; squares of the deviation drift by the little that primes differ, and types say so.
+//! network's scale, because the factor is evaluated at the scale that the next rescale removes. The
+//! scales of squared deviations drift by as little as primes differ, and their types say so.
 
 use heddle_ir::ValueId;
-use heddle_ir::ckks::{CiphertextType, Op};
+use heddle_ir::ckks::Op;
 use heddle_ir::slot::{Chebyshev, Normalisation, is_square};
 
 use super::Scheduler;
@@ -58,16 +58,8 @@ impl Scheduler<'_> {
 
     /// `x²` at the scale that the rescale leaves, close to the network's.
     fn square(&mut self, x: ValueId, name: &str) -> ValueId {
-        let ty = *self.graph.ty(x);
-        let log_scale = 2.0 * ty.log_scale;
-        let product = CiphertextType { log_scale, ..ty };
-        let product = self.graph.add(Op::Multiply, &[x, x], product, name);
-        let ty = CiphertextType {
-            level: ty.level - 1,
-            log_scale: log_scale - self.log_q(ty.level),
-            ..ty
-        };
-        self.graph.add(Op::Rescale, &[product], ty, name)
+        let product = self.derive(Op::Multiply, &[x, x], name);
+        self.derive(Op::Rescale, &[product], name)
     }
 
     /// `x·p(y)`, rescaled to the network's scale.
@@ -80,12 +72,7 @@ impl Scheduler<'_> {
             self.drop_to(x, level, name),
             self.drop_to(factor, level, name),
         );
-        let ty = *self.graph.ty(x);
-        let ty = CiphertextType {
-            log_scale: ty.log_scale + log_scale,
-            ..ty
-        };
-        let product = self.graph.add(Op::Multiply, &[x, factor], ty, name);
+        let product = self.derive(Op::Multiply, &[x, factor], name);
         self.rescale(product, name)
     }
 }

@@ -73,7 +73,7 @@ impl Scheduler<'_> {
             part: phase,
             round,
         };
-        self.graph.add(op, operands, ty, name)
+        self.push(op, operands, ty, name)
     }
 
     fn slot_sum(&mut self, value: ValueId, sum: SlotSum, name: &str) -> ValueId {

@@ -70,7 +70,7 @@ impl Scheduler<'_> {
             part: ProductPhase::Taps,
             round: 0,
         };
-        let sum = self.graph.add(op, &rotated, ty, name);
+        let sum = self.push(op, &rotated, ty, name);
         let rescaled = self.rescale(sum, name);
         self.add_bias(id, map, rescaled, weights, name)
     }

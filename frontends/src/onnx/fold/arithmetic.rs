@@ -4,7 +4,7 @@
 //! the correctly rounded result. Integers are checked, not wrapped.
 
 use super::{broadcast_indices, strided, strides, within};
-use crate::onnx::build::Call;
+use crate::onnx::call::Call;
 use crate::onnx::dims;
 use crate::onnx::tensor::{Const, ElementType, Elements};
 

@@ -1,9 +1,8 @@
 //! Operators that make, move, select or convert elements of constants.
 
 use super::{broadcast_indices, strided, strides, within};
-use crate::onnx::build::{Call, Value};
+use crate::onnx::call::{Call, Value};
 use crate::onnx::dims;
-use crate::onnx::ops::spans;
 use crate::onnx::tensor::{Const, ElementType, Elements, check_rank};
 use crate::onnx::wire::MAX_NAME;
 
@@ -229,7 +228,7 @@ pub(super) fn range(call: &Call<'_>, limit: usize) -> Result<Const, String> {
 
 pub(super) fn slice(call: &Call<'_>, _: usize) -> Result<Const, String> {
     let x = data(call)?;
-    let spans = spans(call, &x.shape)?;
+    let spans = call.spans(&x.shape)?;
     let shape: Vec<usize> = spans.iter().map(|span| span.len).collect();
     if shape.contains(&0) {
         return Ok(x.select(shape, std::iter::empty()));

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use heddle_ir::Note;
+
 use super::{Importer, node_name};
 use crate::onnx::opset;
 
@@ -85,11 +87,10 @@ impl<'a> Importer<'a> {
             match node.op_type.as_str() {
                 op if opset::FINAL.contains(&op) && opset::is_default(&node.domain) => {
                     if cut.insert(name) && self.notes.len() < MAX_NOTES {
-                        let note = format!(
-                            "the final {} `{}` is cut off: results are logits",
-                            node.op_type,
-                            node_name(node)
-                        );
+                        let note = Note::FinalCut {
+                            op: node.op_type.clone(),
+                            node: node_name(node).to_owned(),
+                        };
                         if !self.notes.contains(&note) {
                             self.notes.push(note);
                         }

@@ -2,8 +2,8 @@
 
 use heddle_ir::nn::{Activation, GeluForm, Op};
 
-use super::gated::Placeholder;
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::{Graph, Placeholder};
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
 
 pub(super) fn relu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
@@ -15,7 +15,8 @@ pub(super) fn leaky_relu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, St
     slotwise(graph, call, Activation::LeakyRelu { slope })
 }
 
-/// One slope is a leaky ReLU; a slope for every channel or element is `(1 − slope)·ReLU(x) + slope·x`.
+/// One slope is a leaky ReLU; a slope for every channel or element is `(1 − slope)·ReLU(x) +
+/// slope·x`.
 pub(super) fn prelu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
     let constant = call.constant(1, "the slopes")?;

@@ -3,7 +3,8 @@
 use heddle_ir::ValueId;
 use heddle_ir::nn::{Gemm, LinearOp, Op};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
 
 pub(super) fn add(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {

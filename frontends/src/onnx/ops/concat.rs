@@ -3,7 +3,8 @@
 use heddle_ir::ValueId;
 use heddle_ir::nn::{LinearOp, Op, Pad};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::dims;
 
 pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {

@@ -3,7 +3,8 @@
 use heddle_ir::nn::{Conv, LinearOp, Op, Window};
 
 use crate::onnx::attr::Attributes;
-use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Value};
 
 pub(super) fn conv(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let weight = call.constant(1, "the kernel")?;

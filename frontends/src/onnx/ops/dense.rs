@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::{Gemm, LinearOp, Op, TensorType};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
 use crate::onnx::view::View;
 

@@ -2,16 +2,17 @@
 //!
 //! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
 //! error function and the other is a multiple of that function's argument, whatever constants the
-//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error function,
-//! and what GELU's approximation is written with, stand in the graph as placeholders until a product
-//! takes them; one that is left over is reported.
+//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error
+//! function, and what GELU's approximation is written with, stand in the graph as placeholders
+//! until a product takes them; one that is left over is reported.
 
 use std::f64::consts::{FRAC_2_PI, SQRT_2};
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::{Activation, ChannelAffine, GeluForm, LinearOp, Op};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::{Graph, Placeholder};
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::view::View;
 
 /// Relative difference up to which constants of a pattern agree; files hold them as 32-bit floats,
@@ -26,32 +27,6 @@ const MAX_CHAIN: usize = 64;
 
 /// The coefficient of the cube in GELU's approximation.
 const GELU_CUBE: f64 = 0.044_715;
-
-/// A function that means something as part of a product only. It stands in the graph as an identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::onnx) enum Placeholder {
-    /// The error function.
-    Erf,
-    /// The third power.
-    Cube,
-    /// `tanh(√(2/π)·(x + 0.044715·x³))`.
-    GeluTanh,
-}
-
-impl Placeholder {
-    /// Why it cannot stay.
-    pub(in crate::onnx) fn refusal(self) -> &'static str {
-        match self {
-            Self::Erf => {
-                "the error function is supported as part of GELU only: x·(1 + erf(x/√2))/2"
-            }
-            Self::Cube | Self::GeluTanh => {
-                "the third power is supported as part of GELU only: \
-                 x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2"
-            }
-        }
-    }
-}
 
 /// `scale·id + shift`.
 #[derive(Clone, Copy, Debug)]

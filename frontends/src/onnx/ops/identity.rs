@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::Op;
 
-use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Value};
 use crate::onnx::fold::cast_target;
 
 pub(super) fn identity(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {

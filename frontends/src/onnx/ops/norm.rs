@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::{BatchNorm, LinearOp, Op};
 
-use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Value};
 
 pub(super) fn batch_normalization(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let (x, view) = call.channels_second(graph, 0)?;

@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::{LinearOp, Op, Pad};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::dims;
 
 pub(super) fn pad(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {

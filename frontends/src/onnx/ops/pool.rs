@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::{AveragePool, LinearOp, Op, PaddingInMean, Separable, TensorType, Window};
 
-use crate::onnx::build::{Call, Graph, Traced, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::ops::conv::{reach, window};
 use crate::onnx::view::KeepDims;
 

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Value};
 use crate::onnx::dims;
 use crate::onnx::tensor::{Const, Elements};
 

@@ -2,7 +2,8 @@
 
 use heddle_ir::nn::{LinearOp, Op, Slice};
 
-use crate::onnx::build::{Call, Graph, Value};
+use crate::onnx::build::Graph;
+use crate::onnx::call::{Call, Value};
 use crate::onnx::dims;
 
 /// One value for every output, in order.

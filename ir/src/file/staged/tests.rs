@@ -24,7 +24,9 @@ fn what_is_found_only_after_an_exchange_gets_its_place_again() {
     let staged = stage(&path, b"new");
     // The key appears between the last look and the exchange.
     fs::write(&path, secret_key()).unwrap();
-    place::exchange(&staged.part.path, &path).unwrap().unwrap();
+    place::exchange(&staged.partial.path, &path)
+        .unwrap()
+        .unwrap();
     let text = staged.check_exchanged().unwrap_err().to_string();
     assert!(text.contains("never replaced"), "{text}");
     assert_eq!(fs::read(&path).unwrap(), secret_key());

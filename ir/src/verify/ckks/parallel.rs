@@ -64,7 +64,7 @@ impl Operation<'_> {
             return wrong;
         };
         let (level, log_scale) = (self.result.level, self.result.log_scale);
-        if level != operand.level {
+        if self.expected_type().is_ok_and(|ty| ty.level != level) {
             wrong.push(format!("level {level} for operands at {}", operand.level));
         }
         if log_scale <= operand.log_scale {
@@ -103,7 +103,8 @@ impl Operation<'_> {
     }
 }
 
-/// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one size alone.
+/// Every map is used as a transform alone, or as a convolution of one kind in ciphertexts of one
+/// size alone.
 pub(super) fn check_uses(schedule: &Schedule) -> Violations {
     let graph = &schedule.graph;
     // By map: whether its convolution is SISO and its slots, or none for a transform.

@@ -1,4 +1,5 @@
-//! The rules of SISO convolutions: operands are, term by term, one value rotated by what the plaintexts are made for.
+//! The rules of SISO convolutions: operands are, term by term, one value rotated by what the
+//! plaintexts are made for.
 
 use crate::ckks::LinearMapId;
 
@@ -31,7 +32,7 @@ impl Operation<'_> {
         }
         let operands = self.schedule.graph.operands(self.value);
         let (mut operands, mut types) = (&operands[..], &self.operands[..]);
-        let all = self.machine.parameters.n() / 2;
+        let all = self.target.parameters.n() / 2;
         for (index, term) in map.terms.iter().enumerate() {
             let count = convolution.products_of(index);
             let expected = term.input.period();

@@ -3,7 +3,7 @@
 use super::*;
 use crate::ckks::PolynomialId;
 use crate::slot::Chebyshev;
-use crate::test_support::{parallel_schedule, schedule, target, violations};
+use crate::test_support::{parallel_schedule, parameters, schedule, violations};
 use heddle_params::keys::{KeyKind, KeyUse};
 
 fn after(edit: impl FnOnce(&mut Schedule)) -> Vec<String> {
@@ -44,7 +44,7 @@ fn accepts_a_valid_schedule() {
 }
 
 #[test]
-fn types_fit_the_machine() {
+fn types_fit_the_target() {
     let input = |op: &Op| matches!(op, Op::Input);
     assert_has(&retype(input, |ty| ty.level = 99), "level 99 is above 28");
     assert_has(
@@ -153,7 +153,7 @@ fn references_exist() {
 fn the_keys_are_those_of_the_operations() {
     let keys_without = |gone: fn(&Op) -> bool| {
         let (mut schedule, _) = schedule();
-        let (parameters, bootstrap) = target();
+        let (parameters, bootstrap) = parameters();
         let all = schedule.required_keys(&parameters, &bootstrap).unwrap();
         for value in schedule.graph.values() {
             if gone(&schedule.graph.node(value).op) {

@@ -1,24 +1,25 @@
 //! The AVX2 kernel: four residues a register, products by fused multiply-adds in double precision.
 //!
-//! Residues are integers held exactly in doubles; an integer of at most 2^53 in absolute value that is the result of
-//! one operation is the exact result.
+//! Residues are integers held exactly in doubles; an integer of at most 2^53 in absolute value that
+//! is the result of one operation is the exact result.
 //!
-//! Products. Take integers |x| ≤ 2^52 and |w| ≤ (q−1)/2. With rounding to nearest, h = x·w and l = x·w − h, which a
-//! fused multiply-add gives exactly. The nearest integer c to h·(1/q) comes from adding and subtracting 1.5·2^52: as
-//! |h/q| stays below 2^51, the sum lies where doubles are the integers. Both h and 1/q are off by a relative 2^−53, so
-//! |c − x·w/q| < 1/2 + |x|·2^−53, and
+//! Products. Take integers |x| ≤ 2^52 and |w| ≤ (q−1)/2. With rounding to nearest, h = x·w and
+//! l = x·w − h, which a fused multiply-add gives exactly. The nearest integer c to h·(1/q) comes
+//! from adding and subtracting 1.5·2^52: as |h/q| stays below 2^51, the sum lies where doubles are
+//! the integers. Both h and 1/q are off by a relative 2^−53, so |c − x·w/q| < 1/2 + |x|·2^−53, and
 //!
 //! > r = (h − c·q) + l = x·w − c·q with |r| < q·(1/2 + |x|·2^−53) ≤ q.
 //!
-//! Since |l| ≤ 2^48, the bracket is an integer below 2^51: the multiply-add and the addition are exact. For x and w in
-//! (−q, q) the error of the quotient is below q·2^−52 < 1/4, and |r| < 3q/4. For w = 1 there is no l: an integer
-//! |x| ≤ 2^53 with |x| < 2^51·q is brought to |r| < q/2 + 1.
+//! Since |l| ≤ 2^48, the bracket is an integer below 2^51: the multiply-add and the addition are
+//! exact. For x and w in (−q, q) the error of the quotient is below q·2^−52 < 1/4, and |r| < 3q/4.
+//! For w = 1 there is no l: an integer |x| ≤ 2^53 with |x| < 2^51·q is brought to |r| < q/2 + 1.
 //!
-//! Sums of products of factors in [0, 2^b). A sum H of high parts starts at 2^(b+53), where doubles are the multiples
-//! of 2^(b+1). Each H' = fma(x, w, H) rounds; H − H' is exact, and so is the low part x·w + (H − H'), at most 2^b in
-//! absolute value. Up to 2^(53−b) − 2 products keep H below 2^(b+54) and, with a residue before and one after them,
-//! the sum of low parts within 2^53. At the end H − 2^(b+53) is g·2^(b+1) with 0 ≤ g < 2^52, and g times the centred
-//! 2^(b+1) mod q is a product as above.
+//! Sums of products of factors in [0, 2^b). A sum H of high parts starts at 2^(b+53), where doubles
+//! are the multiples of 2^(b+1). Each H' = fma(x, w, H) rounds; H − H' is exact, and so is the low
+//! part x·w + (H − H'), at most 2^b in absolute value. Up to 2^(53−b) − 2 products keep H below
+//! 2^(b+54) and, with a residue before and one after them, the sum of low parts within 2^53. At the
+//! end H − 2^(b+53) is g·2^(b+1) with 0 ≤ g < 2^52, and g times the centred 2^(b+1) mod q is a
+//! product as above.
 //!
 //! Every function here needs the features that [`super::Kernel::avx2`] checks.
 
@@ -28,7 +29,7 @@ mod unpack;
 mod vaes;
 
 use super::Init;
-use crate::modulus::{Modulus, ShoupScalar};
+use crate::tables::modulus::{Modulus, ShoupScalar};
 use std::arch::x86_64::*;
 
 pub(super) use convert::convert;
@@ -139,7 +140,8 @@ impl Field {
         _mm256_fnmadd_pd(self.quotient(x), self.q, x)
     }
 
-    /// `x · w` within q·(1/2 + |x|·2^−53) for |x| ≤ 2^52 and centred `w`, within 3q/4 for both in (−q, q).
+    /// `x · w` within q·(1/2 + |x|·2^−53) for |x| ≤ 2^52 and centred `w`, within 3q/4 for both in
+    /// (−q, q).
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn mul(&self, x: D, w: D) -> D {
@@ -379,7 +381,8 @@ fn doubles_at(x: &[u64], start: usize) -> D {
     to_doubles(load(words))
 }
 
-/// `K` sums of products that share one side. The accumulators of `HELD` runs stay in registers over all terms.
+/// `K` sums of products that share one side. The accumulators of `HELD` runs stay in registers over
+/// all terms.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn dots<const K: usize, const HELD: usize>(
@@ -447,8 +450,8 @@ fn dots<const K: usize, const HELD: usize>(
     }
 }
 
-/// How four words come from eight: a permutation of the lower four and of the upper four alike, and the lanes that
-/// take the upper's.
+/// How four words come from eight: a permutation of the lower four and of the upper four alike, and
+/// the lanes that take the upper's.
 #[derive(Clone, Copy)]
 struct Choice {
     order: V,
@@ -525,7 +528,8 @@ pub(super) fn reduce_signed(m: &Modulus, out: &mut [u64], x: &[i64]) {
         return super::scalar::reduce_signed(m, out, x);
     }
     let f = Field::new(m);
-    // 2^84 + 2^63: the sign bit turned, a word's upper half beneath 2^84 counts from −2^31, in units of 2^32.
+    // 2^84 + 2^63: the sign bit turned, a word's upper half beneath 2^84 counts from −2^31, in
+    // units of 2^32.
     let raised_84 = splat(0x4530_0000_8000_0000);
     let two_84 = _mm256_set1_pd(2f64.powi(84) + 2f64.powi(63));
     let lower_mask = splat(u64::from(u32::MAX));

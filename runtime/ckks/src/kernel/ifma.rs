@@ -1,14 +1,15 @@
 //! The AVX-512 IFMA kernel: eight residues a register, products at 52 bits.
 //!
-//! `vpmadd52luq`/`vpmadd52huq` multiply the low 52 bits of their operands and add the low or high 52 bits of the
-//! product to a 64-bit accumulator. Every function here needs the features that [`super::Kernel::ifma`] checks.
+//! `vpmadd52luq`/`vpmadd52huq` multiply the low 52 bits of their operands and add the low or high
+//! 52 bits of the product to a 64-bit accumulator. Every function here needs the features that
+//! [`super::Kernel::ifma`] checks.
 
 mod ntt;
 mod vaes;
 
 use super::{CONVERT_BLOCK, Init};
-use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
-use crate::rns::ConversionTable;
+use crate::tables::conversion::ConversionTable;
+use crate::tables::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar, WORD_MASK};
 use std::arch::x86_64::*;
 
 pub(super) use ntt::{ntt_forward, ntt_forward_from, ntt_inverse, ntt_inverse_from};
@@ -126,7 +127,8 @@ impl Field {
         _mm512_min_epu64(d, _mm512_add_epi64(d, self.q))
     }
 
-    /// Sums of low and of high product words, at most [`MAX_LAZY_PRODUCTS`] of each and a residue, to a residue.
+    /// Sums of low and of high product words, at most [`MAX_LAZY_PRODUCTS`] of each and a residue,
+    /// to a residue.
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     fn reduce_wide(&self, low: V, high: V) -> V {
@@ -320,7 +322,8 @@ pub(super) fn dot_pair(
 /// Runs of eight that [`dots`] and [`convert`] hold in registers at once.
 const HELD: usize = 4;
 
-/// `K` sums of products that share one side. The accumulators of a run stay in registers over all terms.
+/// `K` sums of products that share one side. The accumulators of a run stay in registers over all
+/// terms.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn dots<const K: usize>(
@@ -406,8 +409,9 @@ pub(super) fn permute(blocks: &[u32], patterns: &[[u64; 8]; 8], out: &mut [u64],
     }
 }
 
-/// Eight residues span `bits` bytes. Each lane takes the four 16-bit words from the one in which its residue begins, and
-/// shifts: residues of even `bits` begin at even bits, those of odd ones have one bit less, so that 64 bits suffice.
+/// Eight residues span `bits` bytes. Each lane takes the four 16-bit words from the one in which
+/// its residue begins, and shifts: residues of even `bits` begin at even bits, those of odd ones
+/// have one bit less, so that 64 bits suffice.
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn unpack(bits: u32, out: &mut [u64], packed: &[u64]) {
     let (mut words, mut shifts) = ([0u16; 32], [0u64; LANES]);

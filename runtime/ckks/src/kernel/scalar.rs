@@ -1,12 +1,12 @@
 //! The portable kernel: the specification of every other one.
 
 use super::{CONVERT_BLOCK, Init};
-use crate::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar};
-use crate::ntt::NttTable;
-use crate::rns::ConversionTable;
+use crate::tables::conversion::ConversionTable;
+use crate::tables::modulus::{MAX_LAZY_PRODUCTS, Modulus, ShoupScalar};
+use crate::tables::ntt::NttTable;
 
-/// Each layer adds 2q to what bounds the values, and nothing is corrected before the end (Harvey, arXiv 1205.2926,
-/// with all the room above q). Layers run in pairs, an odd one first.
+/// Each layer adds 2q to what bounds the values, and nothing is corrected before the end (Harvey,
+/// arXiv 1205.2926, with all the margin above q). Layers run in pairs, an odd one first.
 pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     let (m, roots, n) = (table.modulus(), table.roots_64(), x.len());
     let q = m.value();
@@ -42,8 +42,8 @@ pub(super) fn ntt_forward(table: &NttTable, x: &mut [u64]) {
     }
 }
 
-/// A pair of layers quadruples what bounds the values, which are brought back before they leave 63 bits. Layers run in
-/// pairs, an odd one last.
+/// A pair of layers quadruples what bounds the values, which are brought back before they leave 63
+/// bits. Layers run in pairs, an odd one last.
 pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     /// In multiples of q, the most that a pair of layers takes.
     const MOST: u64 = 1 << 11;
@@ -88,14 +88,15 @@ pub(super) fn ntt_inverse(table: &NttTable, x: &mut [u64]) {
     }
 }
 
-/// Keeps a loop from being vectorised: the baseline's vectors have no product of 64-bit words, and putting it together
-/// from smaller ones takes twice the time.
+/// Keeps a loop from being vectorised: the baseline's vectors have no product of 64-bit words, and
+/// putting it together from smaller ones takes twice the time.
 #[inline(always)]
 fn keep_scalar() {
     std::hint::black_box(());
 }
 
-/// Brings words below 2^63 to [0, 2q): the quotient falls short by less than 1 for the floor and 1/2 for the inverse.
+/// Brings words below 2^63 to [0, 2q): the quotient falls short by less than 1 for the floor and
+/// 1/2 for the inverse.
 fn bring_back(m: &Modulus) -> impl Fn(u64) -> u64 {
     let (q, inverse) = (m.value(), u64::MAX / m.value());
     move |x| x - ((u128::from(x) * u128::from(inverse)) >> 64) as u64 * q

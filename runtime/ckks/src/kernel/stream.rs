@@ -1,12 +1,13 @@
 //! Uniform residues from AES-128 in counter mode.
 //!
-//! A stream is named by 64 bits and cut into chunks of [`CHUNK`] residues, each of which can be made on its own.
-//! Block `t` of chunk `c` is the encryption of the name and of the counter `2^32·c + t`, both little-endian 64-bit
-//! words; it is read as two such words. Of every word the low `bits(q)` bits count; they are a residue if they are
-//! below `q` and are skipped otherwise, so that residues are exactly uniform. Primes lie close below powers of two,
-//! hence next to nothing is skipped.
+//! A stream is named by 64 bits and cut into chunks of [`CHUNK`] residues, each of which can be
+//! made on its own. Block `t` of chunk `c` is the encryption of the name and of the counter
+//! `2^32·c + t`, both little-endian 64-bit words; it is read as two such words. Of every word the
+//! low `bits(q)` bits count; they are a residue if they are below `q` and are skipped otherwise, so
+//! that residues are exactly uniform. Primes lie close below powers of two, hence next to nothing
+//! is skipped.
 
-use crate::modulus::Modulus;
+use crate::tables::modulus::Modulus;
 use aes::cipher::{BlockEncrypt, KeyInit};
 use aes::{Aes128, Block};
 
@@ -45,7 +46,8 @@ impl Chunk {
     }
 }
 
-/// Blocks encrypted at a time: enough to fill the AES pipeline, few enough to stay in the first-level cache.
+/// Blocks encrypted at a time: enough to fill the AES pipeline, few enough to stay in the
+/// first-level cache.
 const BATCH: usize = 32;
 
 /// Fills at most [`CHUNK`] words with the first residues of a chunk.

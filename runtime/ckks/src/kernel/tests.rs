@@ -1,10 +1,10 @@
 //! One suite of properties, instantiated per kernel, against naive oracles in wide integers.
 
 use super::{Init, Kernel};
-use crate::modulus::Modulus;
-use crate::ntt::{NttTable, reverse_bits};
-use crate::poly::Automorphism;
-use crate::rns::ConversionTable;
+use crate::tables::automorphism::Automorphism;
+use crate::tables::conversion::ConversionTable;
+use crate::tables::modulus::Modulus;
+use crate::tables::ntt::{NttTable, reverse_bits};
 use heddle_params::{GaloisElement, primes};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -17,7 +17,8 @@ fn moduli() -> Vec<Modulus> {
     q.into_iter().map(Modulus::new).collect()
 }
 
-/// The primes and the ends of what a modulus may be: arithmetic without transforms and inverses needs odd ones only.
+/// The primes and the ends of what a modulus may be: arithmetic without transforms and inverses
+/// needs odd ones only.
 fn odd_moduli() -> Vec<Modulus> {
     let odd = [5, 7, 4095, 4097, 8191, (1 << 47) + 1, (1 << 50) - 1].map(Modulus::new);
     moduli().into_iter().chain(odd).collect()
@@ -337,12 +338,7 @@ pub(super) fn permutations(kernel: Kernel) {
         kernel.ntt_forward(&table, &mut values);
         let permutation = Automorphism::new(galois);
         let mut permuted = vec![0; n];
-        kernel.permute(
-            &permutation.blocks,
-            &permutation.patterns,
-            &mut permuted,
-            &values,
-        );
+        kernel.permute(&permutation, &mut permuted, &values);
         assert_eq!(permuted, image, "{galois:?} at 2^{log_n}");
     });
 }
@@ -388,7 +384,7 @@ pub(super) fn conversions(kernel: Kernel) {
     });
 }
 
-/// Many sources exceed the lazy accumulators' room and need intermediate reductions.
+/// Many sources exceed what the lazy accumulators hold and need intermediate reductions.
 pub(super) fn wide_conversions_agree_with_scalar(kernel: Kernel) {
     let (q, p) = primes::chains(12, &[50; 40], &[48; 5]).unwrap();
     let moduli =

@@ -1,30 +1,28 @@
-//! Linear maps and biases, encoded for an encrypted run.
+//! Linear maps and biases, encoded for evaluation on ciphertexts.
 
-use heddle_ckks::ciphertext::{Ciphertext, Plaintext};
-use heddle_ckks::eval::Evaluator;
-use heddle_ckks::eval::linear::LinearTransform;
+use heddle_ckks::{Ciphertext, Evaluator, LinearTransform, Plaintext};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{LinearMapId, Op};
+use heddle_ir::linear::LinearMap;
 use heddle_ir::linear::products::ProductConvolution;
-use heddle_ir::linear::{LinearMap, ProductPhase};
 use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
 
 use crate::Error;
 
-/// The encoded diagonals of one linear-transform operation, term by term.
+/// The encoded linear map of one operation: for every operand, the transform that it goes through.
 #[derive(Clone)]
 pub struct EncodedMap {
     terms: Vec<LinearTransform>,
 }
 
 impl EncodedMap {
-    /// Expands and encodes the map of the operation `value`.
+    /// Expands and encodes the map of the linear transform `value`.
     ///
     /// # Errors
     /// If the map or a weight is missing, a diagonal is reached by none of the operation's
     /// rotations, or an entry cannot be encoded.
-    pub fn of(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
+    pub fn transform(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
         let graph = &plan.schedule.graph;
         let node = graph.node(value);
         let fail = |message: String| Error::Schedule {
@@ -32,9 +30,6 @@ impl EncodedMap {
             node: node.name.clone(),
             message,
         };
-        if let Op::MultiplyAccumulate { map, part, round } = &node.op {
-            return Self::products(plan, value, *map, (*part, *round), evaluator);
-        }
         let Op::LinearTransform { map, steps } = &node.op else {
             return Err(fail("it is no linear transform".into()));
         };
@@ -84,20 +79,21 @@ impl EncodedMap {
         Ok(Self { terms })
     }
 
-    /// The plaintexts of a part of a convolution by products, each as a transform by its main diagonal.
-    fn products(
-        plan: &Plan,
-        value: ValueId,
-        map: LinearMapId,
-        (part, round): (ProductPhase, usize),
-        evaluator: &Evaluator,
-    ) -> Result<Self, Error> {
+    /// The plaintexts of the round of products `value`, each as a transform by its main diagonal.
+    ///
+    /// # Errors
+    /// If the map or a weight is missing, the operation does not have one operand for each
+    /// plaintext, or an entry cannot be encoded.
+    pub fn products(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
         let graph = &plan.schedule.graph;
         let node = graph.node(value);
         let fail = |message: String| Error::Schedule {
             value,
             node: node.name.clone(),
             message,
+        };
+        let Op::MultiplyAccumulate { map, part, round } = node.op else {
+            return Err(fail("it is no sum of products".into()));
         };
         let map = linear_map(plan, map).ok_or_else(|| fail("its linear map is missing".into()))?;
         let convolution = ProductConvolution::new(map, part, node.ty.slots(), &plan.weights)?;
@@ -144,26 +140,30 @@ impl EncodedMap {
         operands.iter().copied().zip(&self.terms).collect()
     }
 
-    /// Bytes that the map of the operation `value` takes: eight a coefficient, of which two real diagonals share theirs.
-    pub fn bytes_of(plan: &Plan, value: ValueId) -> u64 {
+    /// Bytes of the encoded linear transform `value`: eight for each coefficient. Two real
+    /// diagonals share one plaintext.
+    pub fn transform_bytes(plan: &Plan, value: ValueId) -> u64 {
         let graph = &plan.schedule.graph;
         let node = graph.node(value);
-        let operands = graph.operands(value);
-        if let Op::MultiplyAccumulate { .. } = &node.op {
-            let log_slots = |operand: &ValueId| node.ty.log_slots.max(graph.ty(*operand).log_slots);
-            return operands
-                .iter()
-                .map(|operand| 16 << log_slots(operand))
-                .sum();
-        }
         let Op::LinearTransform { steps, .. } = &node.op else {
             return 0;
         };
-        let terms = steps.iter().zip(operands).map(|(steps, operand)| {
+        let terms = steps.iter().zip(graph.operands(value));
+        let terms = terms.map(|(steps, operand)| {
             let log_slots = node.ty.log_slots.max(graph.ty(operand).log_slots);
             (steps.diagonals as u64).div_ceil(2) * (16 << log_slots)
         });
         terms.sum()
+    }
+
+    /// Bytes of the encoded plaintexts of the round of products `value`.
+    pub fn product_bytes(plan: &Plan, value: ValueId) -> u64 {
+        let graph = &plan.schedule.graph;
+        let log_slots = graph.ty(value).log_slots;
+        let operands = graph.operands(value).into_iter();
+        let plaintexts =
+            operands.map(|operand| 16_u64 << log_slots.max(graph.ty(operand).log_slots));
+        plaintexts.sum()
     }
 }
 

@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::{D, Field, LANES, SumField, load, store, to_doubles};
-use crate::kernel::{CONVERT_BLOCK, CONVERT_SOURCES};
-use crate::rns::ConversionTable;
+use crate::kernel::CONVERT_BLOCK;
+use crate::tables::conversion::CONVERT_SOURCES;
+use crate::tables::conversion::ConversionTable;
 
 /// Bits of a conversion's quotient, which is at most the number of sources.
 const QUOTIENT_BITS: u32 = CONVERT_SOURCES.ilog2() + 1;

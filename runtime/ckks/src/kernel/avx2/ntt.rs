@@ -1,37 +1,41 @@
 //! The negacyclic transform.
 //!
-//! Values are centred integers in doubles from the first layer to the last; words become doubles in the first pass
-//! and residues again in the last. Passes of three layers keep eight registers of data (radix 8), over whole blocks
-//! until they fit the first-level cache; the last four layers, whose nodes span sixteen residues, work inside four
-//! registers.
+//! Values are centred integers in doubles from the first layer to the last; words become doubles in
+//! the first pass and residues again in the last. Passes of three layers keep eight registers of
+//! data (radix 8), over whole blocks until they fit the first-level cache; the last four layers,
+//! whose nodes span sixteen residues, work inside four registers.
 //!
-//! Ranges, in multiples of q. A factor of a product is bounded by 2^52, which is 4 where q is below 2^50, and a
-//! product of |x| ≤ B has |r| ≤ 1/2 + B/8 ≤ 1 (see the head of [`super`]). A reduction leaves 1/2 and less than one
-//! unit, hence at most (q+1)/2.
+//! Ranges, in multiples of q. A factor of a product is bounded by 2^52, which is 4 where q is below
+//! 2^50, and a product of |x| ≤ B has |r| ≤ 1/2 + B/8 ≤ 1 (see the head of [`super`]). A reduction
+//! leaves 1/2 and less than one unit, hence at most (q+1)/2.
 //!
-//! Forwards, (a, b) → (a + wb, a − wb). The first pass takes [0, 1) through 1.63 and 2.33 to 3.12. Every later one
-//! takes values up to 4, reduces the operands a of its first layer, and goes through 1.5, 2.19 and 2.97 to 3.84 if it
-//! has four layers. A last reduction ends it.
+//! Forwards, (a, b) → (a + wb, a − wb). The first pass takes [0, 1) through 1.63 and 2.33 to 3.12.
+//! Every later one takes values up to 4, reduces the operands a of its first layer, and goes
+//! through 1.5, 2.19 and 2.97 to 3.84 if it has four layers. A last reduction ends it.
 //!
-//! Backwards, (a, b) → (a + b, (b − a)w). The sum of two layers' sums quadruples. The first four layers take [0, 1)
-//! to 4, reduce those sums, and reduce what the two other layers bring to 3. Every later pass takes and gives at most
-//! 1 (by sums, q + 1, four times which is still at most 2^52): with three layers, the sums of two layers' sums are
-//! reduced before the third, where they become 1 and the other sums, at most 3, are reduced behind it. The last layer
-//! multiplies its sums by 1/N and has it in its factor.
+//! Backwards, (a, b) → (a + b, (b − a)w). The sum of two layers' sums quadruples. The first four
+//! layers take [0, 1) to 4, reduce those sums, and reduce what the two other layers bring to 3.
+//! Every later pass takes and gives at most 1 (by sums, q + 1, four times which is still at most
+//! 2^52): with three layers, the sums of two layers' sums are reduced before the third, where they
+//! become 1 and the other sums, at most 3, are reduced behind it. The last layer multiplies its
+//! sums by 1/N and has it in its factor.
 //!
-//! With q below 2^47, 2^52 is 32, and the product 1/2 + B/64. Forwards nothing is reduced before the end: sixteen
-//! layers reach 10.3 and twenty-four 16. Backwards a pass of three layers reduces only its sum of eight, at most 8·2.3
-//! from inputs up to 2.3; of the others the largest, a sum of four products, is at most 4·(1/2 + 4.6/64) < 2.3. The
-//! first four layers reduce the sums of the last, at most 16, and leave at most 1.25.
+//! With q below 2^47, 2^52 is 32, and the product 1/2 + B/64. Forwards nothing is reduced before
+//! the end: sixteen layers reach 10.3 and twenty-four 16. Backwards a pass of three layers reduces
+//! only its sum of eight, at most 8·2.3 from inputs up to 2.3; of the others the largest, a sum of
+//! four products, is at most 4·(1/2 + 4.6/64) < 2.3. The first four layers reduce the sums of the
+//! last, at most 16, and leave at most 1.25.
 
 use super::{D, Field, LANES, Word4, load, store, to_doubles};
-use crate::ntt::NttTable;
+use crate::tables::ntt::NttTable;
 use std::arch::x86_64::*;
 
-/// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last four layers.
+/// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last
+/// four layers.
 const LEAST: usize = 32;
 
-/// log2 of the residues of a block that runs through all its passes before the next is begun: 32 KiB.
+/// log2 of the residues of a block that runs through all its passes before the next is begun: 32
+/// KiB.
 const LOG_BLOCK: u32 = 12;
 
 /// log2 of the residues that the in-register layers span.
@@ -55,7 +59,8 @@ fn store_doubles(x: &mut Word4, v: D) {
     store(x, _mm256_castpd_si256(v));
 }
 
-/// The index of the node whose root, negated, is the inverse of this node's: the layer read backwards.
+/// The index of the node whose root, negated, is the inverse of this node's: the layer read
+/// backwards.
 #[inline]
 fn mirror(node: usize) -> usize {
     3 * (1 << node.ilog2()) - 1 - node
@@ -97,7 +102,8 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool, const FIRST: bool>(
     for i in 0..stride {
         let mut v = [_mm256_setzero_pd(); 8];
         for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
-            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
+            // SAFETY: i < stride and t < 2^LOG_R, so the index is below
+            // stride·2^LOG_R ≤ runs.len().
             let run = unsafe { &*start.add(i + t * stride) };
             *v = if FIRST {
                 to_doubles(load(run))
@@ -137,8 +143,8 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool, const FIRST: bool>(
     }
 }
 
-/// `LOG_R` layers over the residues at node `node`, backwards. With `scale`, this is the last pass: the results are
-/// multiplied by it and reduced.
+/// `LOG_R` layers over the residues at node `node`, backwards. With `scale`, this is the last pass:
+/// the results are multiplied by it and reduced.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn inverse_pass<const LOG_R: usize, const LAZY: bool, const LAST: bool>(
@@ -164,7 +170,8 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool, const LAST: bool>(
     for i in 0..stride {
         let mut v = [_mm256_setzero_pd(); 8];
         for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
-            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
+            // SAFETY: i < stride and t < 2^LOG_R, so the index is below
+            // stride·2^LOG_R ≤ runs.len().
             *v = load_doubles(unsafe { &*start.add(i + t * stride) });
         }
         macro_rules! layer {
@@ -248,7 +255,8 @@ fn swap_ones(u: D, v: D) -> (D, D) {
     (_mm256_unpacklo_pd(u, v), _mm256_unpackhi_pd(u, v))
 }
 
-/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first sixteen.
+/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first
+/// sixteen.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn forward_tail<const LAZY: bool>(f: &Field, roots: &[f64], first: usize, x: &mut [u64]) {
@@ -293,7 +301,8 @@ fn forward_tail<const LAZY: bool>(f: &Field, roots: &[f64], first: usize, x: &mu
 #[target_feature(enable = "avx2,fma")]
 fn inverse_tail<const LAZY: bool>(f: &Field, roots: &[f64], first: usize, x: &mut [u64]) {
     for (b, runs) in x.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        // The 2^j descendants of a node have mirrors from 2^j times the node's on, in reverse order.
+        // The 2^j descendants of a node have mirrors from 2^j times the node's on, in reverse
+        // order.
         let mirror = mirror(first) - b;
         let runs = runs.as_chunks_mut::<LANES>().0;
         let quarters = factors_at(roots, 4 * mirror);

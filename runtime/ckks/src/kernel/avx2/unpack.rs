@@ -22,8 +22,9 @@ struct Place {
 }
 
 impl Place {
-    /// Of residues `first` to `first + 3`. A residue of at most 50 bits begins in the first byte of its eight, and the
-    /// second of two begins at most seven bytes behind the first: sixteen bytes hold both.
+    /// Of residues `first` to `first + 3`. A residue of at most 50 bits begins in the first byte of
+    /// its eight, and the second of two begins at most seven bytes behind the first: sixteen bytes
+    /// hold both.
     #[target_feature(enable = "avx2,fma")]
     fn new(first: usize, bits: usize) -> Self {
         let at = |lane: usize| (first + lane) * bits;
@@ -62,8 +63,8 @@ pub(in crate::kernel) fn unpack(bits: u32, out: &mut [u64], packed: &[u64]) {
         let place = &places[r % 2];
         // Eight residues take as many bytes as one has bits.
         let eight = r / 2 * step;
-        // SAFETY: eight + step ≤ 8·step·whole, which is `SPAN` bytes or more before the end of `packed`, and both
-        // starts are below `step`.
+        // SAFETY: eight + step ≤ 8·step·whole, which is `SPAN` bytes or more before the end of
+        // `packed`, and both starts are below `step`.
         let [lower, upper] = place
             .starts
             .map(|from| unsafe { _mm_loadu_si128(start.add(eight + from).cast()) });

@@ -1,12 +1,12 @@
-//! The streams of [`crate::kernel::stream`] by vector AES, where the machine has it: two blocks a register, eight
-//! registers in flight.
+//! The streams of [`crate::kernel::stream`] by vector AES, where the machine has it: two blocks a
+//! register, eight registers in flight.
 
 use std::arch::x86_64::*;
 
 use super::{LANES, V, splat, store};
 use crate::kernel::key_schedule::round_keys;
 use crate::kernel::stream::Chunk;
-use crate::modulus::Modulus;
+use crate::tables::modulus::Modulus;
 
 /// The round keys of AES-128, each in both blocks of a register.
 #[derive(Clone)]

@@ -1,25 +1,28 @@
 //! The negacyclic transform.
 //!
-//! Butterflies multiply in Montgomery form at 52 bits: three multiply-adds whose accumulators also take up additions
-//! that the butterfly needs anyway. Layers run three or four at a time in up to sixteen registers of data (radix 8 or
-//! 16), depth first, so that each part is finished while it is near the core; the last four layers, whose nodes span
-//! sixteen residues, work inside two registers.
+//! Butterflies multiply in Montgomery form at 52 bits: three multiply-adds whose accumulators also
+//! take up additions that the butterfly needs anyway. Layers run three or four at a time in up to
+//! sixteen registers of data (radix 8 or 16), depth first, so that each part is finished while it
+//! is near the core; the last four layers, whose nodes span sixteen residues, work inside two
+//! registers.
 //!
-//! Ranges. With q of 50 bits, values stay below 4q in the forward direction (the upper operand is corrected to
-//! [0, 2q) in every butterfly) and below 2q in the inverse. With q below 2^41 the forward direction corrects
-//! nothing, since each layer adds 2q and the sum stays below 2^47; the inverse doubles and is brought back when a
-//! pass might exceed 1024q.
+//! Ranges. With q of 50 bits, values stay below 4q in the forward direction (the upper operand is
+//! corrected to [0, 2q) in every butterfly) and below 2q in the inverse. With q below 2^41 the
+//! forward direction corrects nothing, since each layer adds 2q and the sum stays below 2^47; the
+//! inverse doubles and is brought back when a pass might exceed 1024q.
 
 use super::{Field, LANES, V, Word8, load, splat, store};
-use crate::modulus::{Modulus, WORD_MASK};
-use crate::ntt::NttTable;
+use crate::tables::modulus::{Modulus, WORD_MASK};
+use crate::tables::ntt::NttTable;
 use std::arch::x86_64::*;
 
-/// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last four layers.
+/// Shorter transforms go to the scalar kernel: below this there is no radix pass before the last
+/// four layers.
 const LEAST: usize = 64;
 
-/// log2 of the residues of a block that is not cut further before its passes: 8 KiB. At 2^16 it leaves two passes of
-/// three layers above it, whose strides do not crowd one set of the first-level cache as sixteen would.
+/// log2 of the residues of a block that is not cut further before its passes: 8 KiB. At 2^16 it
+/// leaves two passes of three layers above it, whose strides do not crowd one set of the
+/// first-level cache as sixteen would.
 const LOG_LEAF: u32 = 10;
 
 /// log2 of the residues that the in-register layers span.
@@ -75,7 +78,8 @@ impl Butterfly {
         _mm512_madd52lo_epu64(self.field.zero, w, self.dual)
     }
 
-    /// (a, b) → (a + wb + q, a − wb + q): from [0, 4q) to (0, 4q), or lazily from [0, B) to (0, B + 2q).
+    /// (a, b) → (a + wb + q, a − wb + q): from [0, 4q) to (0, 4q), or lazily from [0, B) to (0,
+    /// B + 2q).
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     fn forward<const LAZY: bool>(&self, a: &mut V, b: &mut V, w: V, dual: V) {
@@ -93,7 +97,8 @@ impl Butterfly {
         *b = _mm512_sub_epi64(twice, *a);
     }
 
-    /// (a, b) → (a + b, (b − a)w): from [0, 2q) to [0, 2q), or lazily from [0, B) to [0, 2B) and (0, 2q).
+    /// (a, b) → (a + b, (b − a)w): from [0, 2q) to [0, 2q), or lazily from [0, B) to [0, 2B) and
+    /// (0, 2q).
     #[inline]
     #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
     fn inverse<const LAZY: bool>(&self, a: &mut V, b: &mut V, w: V, dual: V) {
@@ -201,8 +206,9 @@ fn forward_pass<const LOG_R: usize, const LAZY: bool>(
     for i in 0..stride {
         let mut v = [c.field.zero; 16];
         for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
-            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len(), which is the
-            // source's too; the reference ends before the next store.
+            // SAFETY: i < stride and t < 2^LOG_R, so the index is below
+            // stride·2^LOG_R ≤ runs.len(), which is the source's too; the reference ends before the
+            // next store.
             *v = load(unsafe { &*source.add(i + t * stride) });
         }
         macro_rules! layer {
@@ -249,7 +255,8 @@ struct Extra {
     scale: Option<(u64, u64)>,
 }
 
-/// `log_r` layers over the residues at node `node`, which lies in the layer of `nodes` nodes, backwards.
+/// `log_r` layers over the residues at node `node`, which lies in the layer of `nodes` nodes,
+/// backwards.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn inverse_pass<const LOG_R: usize, const LAZY: bool>(
@@ -273,7 +280,8 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool>(
     for i in 0..stride {
         let mut v = [c.field.zero; 16];
         for (t, v) in v[..1 << LOG_R].iter_mut().enumerate() {
-            // SAFETY: i < stride and t < 2^LOG_R, so the index is below stride·2^LOG_R ≤ runs.len().
+            // SAFETY: i < stride and t < 2^LOG_R, so the index is below
+            // stride·2^LOG_R ≤ runs.len().
             *v = load(unsafe { &*start.add(i + t * stride) });
             if extra.bring_back {
                 *v = c.bring_back(*v);
@@ -317,8 +325,9 @@ fn inverse_pass<const LOG_R: usize, const LAZY: bool>(
     }
 }
 
-/// Eight factors from `base` on, each lane taking the one that `order` names. `roots` must hold all eight words,
-/// which it does: the layers read here have at least eight nodes or are followed by others.
+/// Eight factors from `base` on, each lane taking the one that `order` names. `roots` must hold all
+/// eight words, which it does: the layers read here have at least eight nodes or are followed by
+/// others.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn factors_at(roots: &[u64], base: usize, order: V) -> V {
@@ -328,7 +337,8 @@ fn factors_at(roots: &[u64], base: usize, order: V) -> V {
     _mm512_permutexvar_epi64(order, load(words))
 }
 
-/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first sixteen.
+/// The last four layers forwards, over sixteen residues a step; `first` is the node of the first
+/// sixteen.
 #[inline]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn forward_tail<const LAZY: bool>(c: &Butterfly, roots: &[u64], first: usize, x: &mut [u64]) {
@@ -390,9 +400,11 @@ fn inverse_tail<const LAZY: bool>(
     let start = runs.as_mut_ptr();
     let source = from.start(runs.len(), start);
     for b in 0..runs.len() / 2 {
-        // Node `nodes + k` is mirrored to `2·nodes − 1 − k`; its 2^j descendants start at 2^j times that.
+        // Node `nodes + k` is mirrored to `2·nodes − 1 − k`; its 2^j descendants start at 2^j times
+        // that.
         let mirror = 3 * nodes - 1 - (first + b);
-        // SAFETY: 2b + 1 is below the number of runs, which is the source's too; the references end before the store.
+        // SAFETY: 2b + 1 is below the number of runs, which is the source's too; the references end
+        // before the store.
         let (x, y) = unsafe { (load(&*source.add(2 * b)), load(&*source.add(2 * b + 1))) };
         let step = |u: &mut V, v: &mut V, w: V| c.inverse::<LAZY>(u, v, w, c.duals(w));
         let (mut u, mut v) = (
@@ -430,8 +442,8 @@ fn outer_layers(log_len: u32) -> u32 {
     (log_len - LOG_LEAF).min(3)
 }
 
-/// The block at node `node`, forwards: a pass, and then the parts that it leaves one after another, so that each is
-/// finished while it is in the nearest cache that holds it.
+/// The block at node `node`, forwards: a pass, and then the parts that it leaves one after another,
+/// so that each is finished while it is in the nearest cache that holds it.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn forward_block<const LAZY: bool>(
     c: &Butterfly,
@@ -482,8 +494,8 @@ fn forward_leaf<const LAZY: bool>(
     forward_tail::<LAZY>(c, roots, node << depth, x);
 }
 
-/// The block at node `node` of the layer of `nodes` nodes, backwards: the parts one after another, then the pass that
-/// joins them. Returns the multiple of q below which values are.
+/// The block at node `node` of the layer of `nodes` nodes, backwards: the parts one after another,
+/// then the pass that joins them. Returns the multiple of q below which values are.
 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512ifma")]
 fn inverse_block<const LAZY: bool>(
     c: &Butterfly,

@@ -1,9 +1,10 @@
-//! The streams of [`crate::kernel::stream`] by vector AES: four blocks a register, eight registers in flight.
+//! The streams of [`crate::kernel::stream`] by vector AES: four blocks a register, eight registers
+//! in flight.
 
 use super::{LANES, V, splat, store};
 use crate::kernel::key_schedule::round_keys;
 use crate::kernel::stream::Chunk;
-use crate::modulus::Modulus;
+use crate::tables::modulus::Modulus;
 use std::arch::x86_64::*;
 
 /// The round keys of AES-128, each in all four blocks of a register.

@@ -1,0 +1,116 @@
+//! The command line of `heddlec`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use heddle_compiler::analysis::ranges::RangeOverride;
+use heddle_compiler::approx::sign::Degrees;
+use heddle_params::eval_mod::EvalMod;
+
+/// Compile a pretrained ONNX model to an encrypted-inference plan
+#[derive(Debug, Parser)]
+#[command(name = "heddlec", version)]
+pub struct Args {
+    /// The model
+    pub model: PathBuf,
+
+    /// The plan to write
+    #[arg(
+        short,
+        long,
+        value_name = "MODEL.plan",
+        required_unless_present = "emit"
+    )]
+    pub output: Option<PathBuf>,
+
+    /// From pixels to the model's input: cifar10, cifar100, imagenet, mnist, unit (x/255), none
+    /// (0…255) or a JSON file {scale, mean, std, channels}
+    #[arg(long, value_name = "SET|FILE.json")]
+    pub preprocess: Option<String>,
+
+    /// Images to calibrate ranges with: a batch, a folder, or one with `#0..1000`
+    #[arg(long, value_name = "IMAGES")]
+    pub calibrate: Option<String>,
+
+    /// Range of the activations whose name matches: `*` stands for anything; may be repeated
+    #[arg(long, value_name = "PATTERN=B")]
+    pub range: Vec<RangeOverride>,
+
+    /// Class names, one a line, in the order of the logits
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
+
+    /// Print a stage's text to standard output
+    #[arg(long, value_enum)]
+    pub emit: Option<Emit>,
+
+    /// Print what every pass did, with the graph after each that changed it
+    #[arg(long)]
+    pub explain: bool,
+
+    /// Precision of ReLU, clipping and hard sigmoids in bits, 7 to 14 [default: 13]: least depth,
+    /// then fewest products
+    #[arg(long, value_name = "ALPHA")]
+    pub relu_precision: Option<u32>,
+
+    /// Degrees of the sign polynomials that ReLU is made of, such as 15,15,27; alpha13 (15,15,27)
+    /// and alpha14 (15,27,29) are those of Lee et al.
+    #[arg(long, value_name = "DEGREES")]
+    pub relu_degrees: Option<Degrees>,
+
+    /// How convolutions are evaluated
+    #[arg(long, value_enum, default_value_t = Convolution::SingleLevel)]
+    pub convolution: Convolution,
+
+    /// How bootstraps treat the imaginary part
+    #[arg(long, value_enum, default_value_t = Bootstrap::Real)]
+    pub bootstrap: Bootstrap,
+
+    /// How bootstraps remove multiples of the lowest modulus: cosine, or arcsine:3, arcsine:5,
+    /// arcsine:7 for a cosine and an inverse sine of that degree, deeper and more precise
+    #[arg(long, value_name = "CHOICE", default_value_t = EvalMod::Cosine)]
+    pub eval_mod: EvalMod,
+
+    /// End in probabilities: softmax under encryption, so that the client does not learn the logits
+    #[arg(long)]
+    pub softmax: bool,
+
+    /// INSECURE: plan for a ring of degree 2^LOG_N, for tests and studies only
+    #[arg(long, value_name = "LOG_N")]
+    pub insecure_log_n: Option<u32>,
+}
+
+/// What `--emit` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Emit {
+    /// The tensor graph
+    Nn,
+    /// The packed graph
+    Slot,
+    /// The levelled schedule, operation by operation
+    Ckks,
+    /// The schedule's summary: levels, rotations, bootstraps
+    Schedule,
+}
+
+/// What `--convolution` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Convolution {
+    /// As one sparse matrix by its diagonals: one level
+    SingleLevel,
+    /// By rotations of the whole ciphertext, sums and selection (Lee et al., ICML 2022): two
+    /// levels, parameter set A
+    MultiplexedParallel,
+    /// One channel a ciphertext (arXiv 2106.07229): one level, parameter set S, which is INSECURE
+    /// and needs --insecure-log-n 16 (or a smaller ring)
+    Siso,
+}
+
+/// What `--bootstrap` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bootstrap {
+    /// Remove it: one sine evaluation
+    Real,
+    /// Keep it: two sine evaluations, for comparison
+    Complex,
+}

@@ -1,8 +1,0 @@
-//! `heddle`: what clients and servers of encrypted inference have installed.
-#![forbid(unsafe_code)]
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    heddle_runtime::cli::main()
-}
