@@ -81,9 +81,9 @@ impl TransformSteps {
         }
     }
 
-    /// The pairs of a baby and a giant rotation that evaluate `diagonals`, each their sum modulo the
-    /// operand's `period`; the first giant rotation that reaches a diagonal is taken. Rotations are
-    /// in ciphertexts of `slots` slots.
+    /// The pairs of a baby and a giant rotation that evaluate `diagonals`, each their sum modulo
+    /// the operand's `period`; the first giant rotation that reaches a diagonal is taken. Rotations
+    /// are in ciphertexts of `slots` slots.
     ///
     /// # Errors
     /// A diagonal that no pair reaches.

@@ -378,8 +378,8 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     (schedule, weights)
 }
 
-/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`parameters`], with the
-/// weights.
+/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`parameters`],
+/// with the weights.
 pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
