@@ -2,7 +2,7 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::{ActivationRecord, Plan};
+use heddle_ir::plan::Plan;
 use heddle_ir::slot::SlotGraph;
 
 use crate::error::Error;
@@ -51,14 +51,6 @@ pub fn compile(
         log,
     } = lowered;
     let short = approximate_activations::notes(&ranges, &approximations);
-    let mut records = ranges.records();
-    for (record, approximation) in records.iter_mut().zip(&approximations) {
-        record.activation = Some(ActivationRecord {
-            function: approximation.activation.function.to_string(),
-            precision_bits: approximation.activation.precision_bits(),
-            depth: approximation.activation.depth(),
-        });
-    }
     let mut plan = Plan {
         name: model.name.clone(),
         model_digest: model.digest,
@@ -78,7 +70,7 @@ pub fn compile(
             .chain(&short)
             .map(ToString::to_string)
             .collect(),
-        ranges: records,
+        ranges: approximate_activations::records(&ranges, &approximations),
     };
     // Names come from the model's file, labels from the user's.
     plan.make_printable();

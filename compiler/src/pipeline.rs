@@ -2,7 +2,7 @@
 
 use heddle_ir::Note;
 use heddle_ir::ckks::{Schedule, Target};
-use heddle_ir::nn::Model;
+use heddle_ir::nn::{ActivationMap, Model};
 use heddle_ir::plan::OutputKind;
 use heddle_ir::slot::SlotGraph;
 use heddle_params::Parameters;
@@ -10,7 +10,7 @@ use heddle_params::bootstrap::BootstrapParameters;
 
 use crate::analysis::cost::CostModel;
 use crate::analysis::ranges::{self, Ranges};
-use crate::analysis::rotations;
+use crate::analysis::rotations::Rotations;
 use crate::approx::activation::Approximation;
 use crate::error::Error;
 use crate::observer::Observer;
@@ -35,8 +35,8 @@ pub(crate) struct Lowered {
     pub(crate) model: Model,
     /// The calibrated ranges.
     pub(crate) ranges: Ranges,
-    /// The activations as polynomials, in order.
-    pub(crate) approximations: Vec<Approximation>,
+    /// The activations as polynomials.
+    pub(crate) approximations: ActivationMap<Approximation>,
     /// The packed graph.
     pub(crate) packed: SlotGraph,
     /// The schedule.
@@ -51,10 +51,8 @@ pub(crate) struct Lowered {
 struct Activations {
     /// The calibrated ranges.
     ranges: Ranges,
-    /// The polynomials, in the order of the activations.
-    approximations: Vec<Approximation>,
-    /// The polynomials of the activations that there are after feature maps were split.
-    after_split: Vec<Approximation>,
+    /// The polynomials.
+    approximations: ActivationMap<Approximation>,
 }
 
 /// Runs every pass, each verified after it ran.
@@ -72,8 +70,8 @@ pub(crate) fn run(
     };
     let tensors = Verified::begin("import", model, options.explain, observer)?;
     let (tensors, activations) = pipeline.on_tensors(tensors, observer)?;
-    let (packed, notes) = pipeline.on_slots(tensors, &activations)?;
-    let (scheduled, log) = pipeline.on_schedule(packed)?.finish();
+    let (packed, rotations, notes) = pipeline.on_slots(tensors, &activations)?;
+    let (scheduled, log) = pipeline.on_schedule(packed, &rotations)?.finish();
     Ok(Lowered {
         model: scheduled.packed.model,
         ranges: activations.ranges,
@@ -118,6 +116,10 @@ impl Pipeline<'_> {
         if self.with_softmax() {
             tensors = tensors.prepare(append_softmax::centred)?;
         }
+        tensors = tensors.prepare(|mut model| {
+            model.number_activations();
+            model
+        })?;
         let ranges = ranges::calibrate(
             tensors.graph(),
             &options.samples,
@@ -134,36 +136,30 @@ impl Pipeline<'_> {
             true => Splitting::EveryChannel,
             false => Splitting::WhereNeeded,
         };
-        let (tensors, after_split) = tensors.pass_giving(
-            split_channels::NAME,
-            |model| {
-                let split = split_channels::run(model, splitting, self.slots);
-                let after_split = split.repeated(&approximations);
-                Ok((split.model, split.changed, after_split))
-            },
-            |_, _| Vec::new(),
-        )?;
+        let tensors = tensors.pass(split_channels::NAME, |model| {
+            Ok(split_channels::run(model, splitting, self.slots))
+        })?;
         let activations = Activations {
             ranges,
             approximations,
-            after_split,
         };
         Ok((tensors, activations))
     }
 
-    /// The passes of the packed graph, and what import and passes have to say to the user.
+    /// The passes of the packed graph, the rotations of its linear maps, and what import and passes
+    /// have to say to the user.
     fn on_slots<'a>(
         &self,
         tensors: Verified<'a, Model>,
         activations: &Activations,
-    ) -> Result<(Verified<'a, Packed>, Vec<Note>), Error> {
+    ) -> Result<(Verified<'a, Packed>, Rotations, Vec<Note>), Error> {
         let (ranges, slots) = (&activations.ranges, self.slots);
+        let approximations = &activations.approximations;
         let mut packed = tensors.lower(
             pack::NAME,
             |model| {
                 let convolution = self.options.convolution;
-                let graph =
-                    pack::run(&model, ranges, &activations.after_split, convolution, slots)?;
+                let graph = pack::run(&model, ranges, approximations, convolution, slots)?;
                 Ok(Packed { graph, model })
             },
             |packed| pack::remarks(&packed.graph),
@@ -200,23 +196,27 @@ impl Pipeline<'_> {
         // Linear maps run where an activation has used up its levels, one above what bootstraps
         // take.
         let level = self.bootstrap.input_level() + 1;
-        let packed = packed.pass_with_remarks(
+        let (packed, rotations) = packed.pass_giving(
             share_sums::NAME,
-            |packed| packed.map(|graph, w| share_sums::run(graph, w, cost, level, slots)),
-            |packed| share_sums::remarks(&packed.graph),
+            |Packed { graph, model }| {
+                let shared = share_sums::run(graph, &model.weights, cost, level, slots)?;
+                let graph = shared.graph;
+                Ok((Packed { graph, model }, shared.changed, shared.rotations))
+            },
+            |packed, _| share_sums::remarks(&packed.graph),
         )?;
-        Ok((packed, notes))
+        Ok((packed, rotations, notes))
     }
 
     /// The passes that make the schedule.
     fn on_schedule<'a>(
         &self,
         mut packed: Verified<'a, Packed>,
+        rotations: &Rotations,
     ) -> Result<Verified<'a, Scheduled>, Error> {
         let (parameters, bootstrap) = (self.parameters, self.bootstrap);
-        let Packed { graph, model } = packed.graph();
-        let steps = rotations::steps(graph, &model.weights, self.slots)?;
-        let placement = place_bootstraps::run(graph, &steps, parameters, bootstrap)?;
+        let graph = &packed.graph().graph;
+        let placement = place_bootstraps::run(graph, rotations, parameters, bootstrap)?;
         packed.note(place_bootstraps::NAME, Changed::No, placement.remarks());
         let mut scheduled = packed.lower(
             schedule::NAME,
@@ -227,7 +227,8 @@ impl Pipeline<'_> {
                 };
                 let (graph, weights) = (&packed.graph, &packed.model.weights);
                 let variant = self.options.variant;
-                let schedule = schedule::run(graph, &steps, &placement, weights, target, variant)?;
+                let schedule =
+                    schedule::run(graph, rotations, &placement, weights, target, variant)?;
                 Ok(Scheduled {
                     schedule,
                     packed,

@@ -235,7 +235,7 @@ mod tests {
         let ty = TensorType::new([1, 2, 2]);
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], ty.clone(), "x");
-        let y = graph.add(Op::Activation(Activation::Relu), &[x], ty, "relu");
+        let y = graph.add(Op::activation(Activation::Relu), &[x], ty, "relu");
         graph.set_outputs(vec![y]);
         Model {
             name: "m".into(),

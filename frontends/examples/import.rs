@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let graph = &model.graph;
     let activations = graph
         .values()
-        .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
+        .filter(|value| matches!(graph.node(*value).op, Op::Activation { .. }));
     println!(
         "{}: {} to {}, {} operations, {} activations, {} weights",
         model.name,

@@ -40,7 +40,10 @@ fn refusal(bytes: &[u8]) -> String {
 /// The activations of a model, in order.
 fn activations(model: &Model) -> Vec<Activation> {
     let op = |value| match model.graph.node(value).op {
-        Op::Activation(activation) => Some(activation),
+        Op::Activation {
+            function: activation,
+            ..
+        } => Some(activation),
         _ => None,
     };
     model.graph.values().filter_map(op).collect()
@@ -286,7 +289,7 @@ fn parametric_relu_has_one_slope_or_one_a_channel() {
             f64::from(each[channel]) * x
         }
     });
-    let is_affine = |op: &Op| matches!(op, Op::Linear(LinearOp::ChannelAffine { .. }));
+    let is_affine = |op: &Op| matches!(op, Op::Linear(LinearOp::ChannelAffine(_)));
     let graph = import(&model).graph;
     let affine = graph.values().filter(|v| is_affine(&graph.node(*v).op));
     assert_eq!(affine.count(), 2);

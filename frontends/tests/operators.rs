@@ -310,7 +310,7 @@ fn arithmetic_with_constants_per_element() {
     });
     let graph = import(&bytes).graph;
     let op = &graph.node(graph.outputs()[0]).op;
-    assert!(matches!(op, Op::Linear(LinearOp::ChannelAffine { .. })));
+    assert!(matches!(op, Op::Linear(LinearOp::ChannelAffine(_))));
     // Behind a transpose, and where all axes have become one.
     let bytes = model(13, &[1, 2, 2, 3], |m| {
         weight(m, "slopes", &[2, 3, 2]);

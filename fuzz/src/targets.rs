@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use heddle_cli::Record;
 use heddle_frontends::image::{self, Pixels};
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::file::Existing;
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
@@ -146,7 +146,7 @@ pub fn plan(data: &[u8]) -> bool {
         client.digest().expect("it fits")
     );
     if plan.parameters.log_n <= SMALL_RING {
-        let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap);
+        let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap);
         if let (Ok(machine), true) = (machine, sound) {
             let input = vec![0.25; plan.input.layout.period()];
             let _ = machine.run(&input, |_, _| {});

@@ -7,10 +7,10 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule};
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{LinearOp, Window};
+use heddle_ir::nn::{Conv, Gemm, LinearOp, Window};
 use heddle_ir::slot::Chebyshev;
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
@@ -58,7 +58,7 @@ impl Builder {
             terms,
             output,
             bias_factor: 1.0,
-            doublings: 0,
+            log_shares: 0,
         });
         self.add(
             Op::LinearTransform {
@@ -84,12 +84,12 @@ impl Builder {
             pads: [1; 4],
             dilation: [1, 1],
         };
-        let conv = LinearOp::Conv {
+        let conv = LinearOp::Conv(Conv {
             weight,
             bias: None,
             window,
             groups: 1,
-        };
+        });
         let y = self.linear(x, input, output, vec![conv]);
         let slots = output.period();
         let variant = BootstrapVariant::Real;
@@ -122,7 +122,7 @@ fn resnet20() -> (Schedule, Weights) {
     let ops = vec![
         LinearOp::GlobalAveragePool,
         LinearOp::Flatten,
-        LinearOp::Gemm { weight, bias: None },
+        LinearOp::Gemm(Gemm { weight, bias: None }),
     ];
     let logits = b.linear(x, input, MultiplexedLayout::dense(10, 1, 1), ops);
     b.graph.set_outputs(vec![logits]);
@@ -145,7 +145,7 @@ fn resnet20() -> (Schedule, Weights) {
 
 fn clear(c: &mut Criterion) {
     let (schedule, weights) = resnet20();
-    let machine = ClearMachine::new(&schedule, &weights, &BootstrapParameters::default())
+    let machine = ClearInterpreter::new(&schedule, &weights, &BootstrapParameters::default())
         .expect("the maps fit their weights");
     let images: Vec<Vec<f64>> = (0..16)
         .map(|image| {

@@ -8,7 +8,7 @@ fn main() -> Result<(), heddle_ir::Error> {
     let pooled = TensorType::new([3, 1, 1]);
     let mut graph = Graph::new();
     let x = graph.add(Op::Input, &[], image.clone(), "image");
-    let x = graph.add(Op::Activation(Activation::Relu), &[x], image, "relu");
+    let x = graph.add(Op::activation(Activation::Relu), &[x], image, "relu");
     let x = graph.add(
         Op::Linear(LinearOp::GlobalAveragePool),
         &[x],

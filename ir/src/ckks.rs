@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
+use heddle_params::bsgs::{BsgsPlan, Giant};
 use heddle_params::keys::{self, KeyNeed, KeyUse};
 use heddle_params::{Parameters, failure};
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{Graph, ValueId};
-use crate::linear::{LinearMap, ProductPart};
+use crate::linear::{LinearMap, ProductPhase};
 use crate::slot::Chebyshev;
 
 mod target;
@@ -70,6 +71,55 @@ pub struct TransformSteps {
     pub giant: Vec<usize>,
 }
 
+impl TransformSteps {
+    /// The rotations of a plan.
+    pub fn of(plan: &BsgsPlan) -> Self {
+        Self {
+            diagonals: plan.diagonal_count(),
+            baby: plan.baby.clone(),
+            giant: plan.giants.iter().map(|giant| giant.shift).collect(),
+        }
+    }
+
+    /// The pairs of a baby and a giant rotation that evaluate `diagonals`, each their sum modulo
+    /// the operand's `period`; the first giant rotation that reaches a diagonal is taken. Rotations
+    /// are in ciphertexts of `slots` slots.
+    ///
+    /// # Errors
+    /// A diagonal that no pair reaches.
+    pub fn plan(
+        &self,
+        diagonals: impl IntoIterator<Item = usize>,
+        period: usize,
+        slots: usize,
+    ) -> Result<BsgsPlan, usize> {
+        let indices = self.baby.iter().enumerate().rev();
+        let babies: BTreeMap<usize, usize> = indices
+            .map(|(index, baby)| (baby % period, index))
+            .collect();
+        let giant = |shift: &usize| Giant {
+            shift: *shift,
+            diagonals: Vec::new(),
+        };
+        let mut giants: Vec<Giant> = self.giant.iter().map(giant).collect();
+        for diagonal in diagonals {
+            let reached = giants.iter_mut().find_map(|giant| {
+                let baby = (diagonal + period - giant.shift % period) % period;
+                babies
+                    .get(&baby)
+                    .map(|baby| giant.diagonals.push((*baby, diagonal)))
+            });
+            reached.ok_or(diagonal)?;
+        }
+        giants.retain(|giant| !giant.diagonals.is_empty());
+        Ok(BsgsPlan {
+            period: slots,
+            baby: self.baby.clone(),
+            giants,
+        })
+    }
+}
+
 /// An operation of the schedule. Levels and scales are those of the result's type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,7 +127,7 @@ pub enum Op {
     /// The encrypted image.
     Input,
     /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
-    /// scale. The result holds the shares of the map's sums, see [`LinearMap::doublings`]. The
+    /// scale. The result holds the shares of the map's sums, see [`LinearMap::log_shares`]. The
     /// diagonals are encoded at the scale that is the quotient of the result's and the operands'.
     LinearTransform {
         /// Which map.
@@ -93,7 +143,7 @@ pub enum Op {
         /// Which convolution.
         map: LinearMapId,
         /// Its weights or its masks.
-        part: ProductPart,
+        part: ProductPhase,
         /// Which of its rounds; 0 for a SISO convolution.
         round: usize,
     },
@@ -293,5 +343,28 @@ impl Schedule {
             .values()
             .filter(|value| matches!(self.graph.node(*value).op, Op::Bootstrap { .. }))
             .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_diagonal_gets_a_pair_of_rotations() {
+        // Rotations modulo the ring's slots stand for those modulo the period.
+        let steps = TransformSteps {
+            diagonals: 4,
+            baby: vec![0, 1, 511],
+            giant: vec![0, 8, 504],
+        };
+        let plan = steps.plan([0, 1, 7, 15], 16, 512).unwrap();
+        for giant in &plan.giants {
+            for (baby, diagonal) in &giant.diagonals {
+                assert_eq!((plan.baby[*baby] + giant.shift) % 16, *diagonal);
+            }
+        }
+        assert_eq!(plan.diagonal_count(), 4);
+        assert_eq!(steps.plan([0, 4], 16, 512), Err(4));
     }
 }

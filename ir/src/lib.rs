@@ -38,6 +38,7 @@ pub mod file;
 pub mod graph;
 pub mod layout;
 pub mod linear;
+mod matrix;
 pub mod nn;
 pub mod note;
 pub mod plan;

@@ -1,14 +1,14 @@
 //! Sparse linear maps between packed feature maps.
 //!
 //! A map is a sum of terms, one for every operand; a term is a chain of the tensor graph's affine
-//! operations between two layouts. The weights are referred to, not copied: matrices and diagonals
-//! are expanded where they are needed, by compiler and runtime alike.
+//! operations between two layouts. A map refers to weights and does not copy them: compiler and
+//! runtime expand matrices and diagonals where they need them.
 //!
-//! Where the result's period is shorter than an operand's, every copy of the result could be computed
-//! from diagonals of its own. It is cheaper to give each copy a share of every sum and to add the
-//! copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan, "GAZELLE",
-//! USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal `(c - r) mod P`, where
-//! `P` is the result's period, so that there are `P` diagonals at most.
+//! Where the result's period is shorter than an operand's, every copy of the result could be
+//! computed from diagonals of its own. It is cheaper to give each copy a share of every sum and to
+//! add the copies up by rotations (the hybrid method of Juvekar, Vaikuntanathan and Chandrakasan,
+//! "GAZELLE", USENIX Security 2018): an entry from slot `c` to row `r` lies on the diagonal
+//! `(c - r) mod P`, where `P` is the result's period, so that there are `P` diagonals at most.
 
 use std::collections::BTreeMap;
 
@@ -19,31 +19,31 @@ use crate::layout::MultiplexedLayout;
 use crate::nn::LinearOp;
 use crate::weights::{Tensor, WeightId, Weights};
 
-pub mod kernel;
-mod matrix;
 pub mod parallel;
+pub mod products;
 pub mod siso;
 
-pub use matrix::AffineMatrix;
+pub use crate::matrix::AffineMatrix;
 
-/// Which plaintexts of a convolution operands are multiplied by.
+/// Which plaintexts of a convolution by products operands are multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ProductPart {
-    /// The weights under each tap of a multiplexed parallel convolution's kernel; the operands are the
-    /// convolution's operand rotated by
-    /// [`kernel_rotations`](parallel::ParallelConvolution::kernel_rotations).
-    Kernel,
-    /// The masks that select each output channel of a multiplexed parallel convolution; the operands are
-    /// the round's sum rotated by
+pub enum ProductPhase {
+    /// The weights under each tap of a multiplexed parallel convolution's filter; the operands are
+    /// the convolution's operand rotated by
+    /// [`tap_rotations`](parallel::ParallelConvolution::tap_rotations).
+    #[serde(rename = "kernel")]
+    Weights,
+    /// The masks that select each output channel of a multiplexed parallel convolution; the
+    /// operands are the round's sum rotated by
     /// [`selection_rotation`](parallel::ParallelConvolution::selection_rotation).
     Selection,
-    /// The masked weights under each tap of a SISO convolution, term by term; the operands are the terms'
-    /// operands rotated by [`rotations`](siso::SisoConvolution::rotations).
+    /// The masked weights under each tap of a SISO convolution, term by term; the operands are the
+    /// terms' operands rotated by [`rotations`](siso::SisoConvolution::rotations).
     Taps,
 }
 
-/// One operand's part in a linear map.
+/// One operand of a linear map and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinearTerm {
     /// Where the operand's elements lie.
@@ -63,10 +63,11 @@ pub struct LinearMap {
     pub output: MultiplexedLayout,
     /// Multiplies the bias: one over the result's range.
     pub bias_factor: f64,
-    /// log2 of the number of shares: the terms sum to a value of `2^doublings` times the result's
-    /// period, each copy of which holds a share of every sum. Adding its rotation by half its period,
-    /// `doublings` times over, gives the result; then the bias is added.
-    pub doublings: u32,
+    /// log2 of the number of shares: the terms sum to a value of `2^log_shares` times the result's
+    /// period, each copy of which holds a share of every sum. Adding its rotation by half its
+    /// period, `log_shares` times over, gives the result; then the bias is added.
+    #[serde(rename = "doublings")]
+    pub log_shares: u32,
 }
 
 /// The non-zero diagonals of one term; the main one of a term that is zero throughout.
@@ -74,45 +75,87 @@ pub struct LinearMap {
 pub struct Diagonals {
     /// Period of the operand: the index of a diagonal counts modulo this.
     pub input_period: usize,
-    /// Period of the diagonals and of what they sum to: the larger of the operand's and the shares'.
+    /// Period of the diagonals and of what they sum to: the larger of the operand's and the
+    /// shares'.
     pub work_period: usize,
     /// `entries[d][i]` multiplies slot `i + d` of the operand on its way to slot `i` of the result.
     pub entries: BTreeMap<usize, Vec<f64>>,
 }
 
+/// The non-zero diagonals of a term for any number of shares: the distances from row to column,
+/// modulo the result's period, at which its matrix has entries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DiagonalResidues {
+    input_period: usize,
+    /// By distance modulo the result's period.
+    present: Vec<bool>,
+}
+
+impl DiagonalResidues {
+    /// The diagonals, ascending, where the term's shares have `share_period` slots; the main one
+    /// of a term that is zero throughout.
+    pub fn diagonals(&self, share_period: usize) -> Vec<usize> {
+        let (result, input) = (self.present.len(), self.input_period);
+        let mut reached = vec![false; input];
+        let distances = (0..result).filter(|distance| self.present[*distance]);
+        for distance in distances {
+            // Within the input's period, every copy of the shares has a diagonal of its own.
+            let first = input + nearest(distance, result, input);
+            for diagonal in (first..first + input).step_by(share_period) {
+                reached[diagonal % input] = true;
+            }
+        }
+        reached[0] |= !reached.contains(&true);
+        (0..input).filter(|diagonal| reached[*diagonal]).collect()
+    }
+}
+
+/// A distance modulo `result` that is up to half of it ahead or less than half behind, modulo
+/// `period`: an entry goes to the share that it reaches by this rotation.
+fn nearest(distance: usize, result: usize, period: usize) -> usize {
+    match 2 * distance <= result {
+        true => distance % period,
+        false => (period - (result - distance) % period) % period,
+    }
+}
+
 impl LinearTerm {
+    /// Channels, height and width of the operand.
+    fn input_shape(&self) -> [usize; 3] {
+        [self.input.channels, self.input.height, self.input.width]
+    }
+
     /// The term's operations as one matrix on row-major `C, H, W` elements, factor left out.
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn matrix(&self, weights: &Weights) -> Result<AffineMatrix, Error> {
-        let MultiplexedLayout {
-            channels,
-            height,
-            width,
-            ..
-        } = self.input;
-        AffineMatrix::of_chain(&self.ops, weights, [channels, height, width])
+        LinearOp::chain_matrix(&self.ops, self.input_shape(), weights)
     }
 }
 
 impl LinearMap {
-    /// Checks that a term's matrix ends in as many elements as the result's layout holds.
-    fn term_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
-        let matrix = self.terms[term].matrix(weights)?;
+    /// Checks that a term ends in as many elements as the result's layout holds.
+    fn check_elements(&self, term: usize, found: usize) -> Result<(), Error> {
         let MultiplexedLayout {
             channels,
             height,
             width,
             ..
         } = self.output;
-        if matrix.rows() != channels * height * width {
-            return Err(Error::Shape {
-                what: format!("term {term} of a linear map"),
-                expected: format!("{channels}x{height}x{width} elements"),
-                found: format!("{} elements", matrix.rows()),
-            });
+        if found == channels * height * width {
+            return Ok(());
         }
+        Err(Error::Shape {
+            what: format!("term {term} of a linear map"),
+            expected: format!("{channels}x{height}x{width} elements"),
+            found: format!("{found} elements"),
+        })
+    }
+
+    fn term_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
+        let matrix = self.terms[term].matrix(weights)?;
+        self.check_elements(term, matrix.rows())?;
         Ok(matrix)
     }
 
@@ -124,7 +167,7 @@ impl LinearMap {
     pub fn slot_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
         let matrix = self.term_matrix(term, weights)?;
         let LinearTerm { input, factor, .. } = &self.terms[term];
-        Ok(matrix.relabelled(
+        Ok(matrix.moved(
             &input.slots(),
             input.period(),
             &self.output.slots(),
@@ -133,9 +176,36 @@ impl LinearMap {
         ))
     }
 
-    /// The period of the shares of the sums, in slots; the result's where there are no doublings.
+    /// Shows every non-zero entry of [`Self::slot_matrix`] as row, column and value, without
+    /// storing that matrix.
+    fn each_entry(
+        &self,
+        term: usize,
+        weights: &Weights,
+        mut show: impl FnMut(usize, usize, f64),
+    ) -> Result<(), Error> {
+        let LinearTerm { input, factor, ops } = &self.terms[term];
+        let (rows, columns) = (self.output.slots(), input.slots());
+        let mut found = 0;
+        let shape = self.terms[term].input_shape();
+        LinearOp::chain_rows(ops, shape, weights, &mut |entries, _| {
+            // A row too many is an error below.
+            if let Some(row) = rows.get(found) {
+                for (column, value) in entries {
+                    let value = factor * value;
+                    if value != 0.0 {
+                        show(*row, columns[*column], value);
+                    }
+                }
+            }
+            found += 1;
+        })?;
+        self.check_elements(term, found)
+    }
+
+    /// The period of the shares of the sums, in slots; the result's where there is one share.
     pub fn shared_period(&self) -> usize {
-        self.output.period() << self.doublings
+        self.output.period() << self.log_shares
     }
 
     /// The period of one term's shares: a short operand repeats within [`Self::shared_period`], and
@@ -145,26 +215,24 @@ impl LinearMap {
         self.terms[term].input.period().clamp(least, most)
     }
 
+    /// What a term's entries are multiplied by in its shares: what repeats is added as often as it
+    /// repeats.
+    fn share_factor(&self, term: usize) -> f64 {
+        self.term_period(term) as f64 / self.shared_period() as f64
+    }
+
     /// A term as a matrix from the operand's slots to the slots that hold its shares of the sums;
-    /// [`Self::slot_matrix`] where there are no doublings. It has as many rows as the term's shares
+    /// [`Self::slot_matrix`] where there is one share. It has as many rows as the term's shares
     /// have slots, which divides [`Self::shared_period`] and repeats in it.
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn share_matrix(&self, term: usize, weights: &Weights) -> Result<AffineMatrix, Error> {
         let whole = self.slot_matrix(term, weights)?;
-        Ok(match self.doublings {
+        Ok(match self.log_shares {
             0 => whole,
-            _ => self.in_shares(term, &whole),
+            _ => whole.in_shares(self.term_period(term), self.share_factor(term)),
         })
-    }
-
-    /// [`Self::share_matrix`] from [`Self::slot_matrix`].
-    fn in_shares(&self, term: usize, whole: &AffineMatrix) -> AffineMatrix {
-        let period = self.term_period(term);
-        // What repeats is added as often as it repeats.
-        let factor = period as f64 / self.shared_period() as f64;
-        whole.in_shares(period, factor)
     }
 
     /// The bias in one period of the result's slots, or `None` where it is zero throughout.
@@ -174,14 +242,14 @@ impl LinearMap {
     pub fn bias(&self, weights: &Weights) -> Result<Option<Vec<f64>>, Error> {
         let mut packed = vec![0.0; self.output.period()];
         let slots = self.output.slots();
-        let with_offset = (0..self.terms.len()).filter(|term| {
-            let ops = &self.terms[*term].ops;
-            ops.iter().any(LinearOp::has_offset)
-        });
-        for term in with_offset {
-            let matrix = self.term_matrix(term, weights)?;
-            for (slot, bias) in slots.iter().zip(matrix.bias()) {
-                packed[*slot] += self.bias_factor * bias;
+        for (index, term) in self.terms.iter().enumerate() {
+            if !term.ops.iter().any(LinearOp::has_offset) {
+                continue;
+            }
+            let offsets = LinearOp::chain_offset(&term.ops, term.input_shape(), weights)?;
+            self.check_elements(index, offsets.len())?;
+            for (slot, offset) in slots.iter().zip(offsets) {
+                packed[*slot] += self.bias_factor * offset;
             }
         }
         Ok(packed.iter().any(|bias| *bias != 0.0).then_some(packed))
@@ -195,20 +263,21 @@ impl LinearMap {
     /// # Errors
     /// If a weight is missing or its shape does not fit.
     pub fn diagonals(&self, term: usize, weights: &Weights) -> Result<Diagonals, Error> {
-        let matrix = self.share_matrix(term, weights)?;
         let input_period = self.terms[term].input.period();
-        let share_period = matrix.rows();
+        let (result_period, share_period) = (self.output.period(), self.term_period(term));
         let work_period = input_period.max(share_period);
+        let share_factor = self.share_factor(term);
         let mut by_index: Vec<Option<Vec<f64>>> = vec![None; input_period];
-        for copy in (0..work_period).step_by(share_period) {
-            for row in 0..share_period {
-                let slot = copy + row;
-                for (column, value) in matrix.row(row) {
-                    let diagonal = (column + work_period - slot) % input_period;
-                    by_index[diagonal].get_or_insert_with(|| vec![0.0; work_period])[slot] += value;
-                }
+        self.each_entry(term, weights, |row, column, value| {
+            let value = share_factor * value;
+            let ahead = (column + result_period - row % result_period) % result_period;
+            let distance = nearest(ahead, result_period, work_period);
+            let share = (column + work_period - distance) % share_period;
+            for slot in (share..work_period).step_by(share_period) {
+                let diagonal = (column + work_period - slot) % input_period;
+                by_index[diagonal].get_or_insert_with(|| vec![0.0; work_period])[slot] += value;
             }
-        }
+        })?;
         if by_index.iter().all(Option::is_none) {
             by_index[0] = Some(vec![0.0; work_period]);
         }
@@ -224,32 +293,29 @@ impl LinearMap {
         })
     }
 
-    /// The indices of [`Self::diagonals`], ascending, without their entries.
+    /// Where a term has diagonals, whatever the number of shares.
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
-    pub fn diagonal_indices(&self, term: usize, weights: &Weights) -> Result<Vec<usize>, Error> {
-        Ok(self.diagonal_indices_of(term, &self.slot_matrix(term, weights)?))
+    pub fn diagonal_residues(
+        &self,
+        term: usize,
+        weights: &Weights,
+    ) -> Result<DiagonalResidues, Error> {
+        let period = self.output.period();
+        let mut present = vec![false; period];
+        self.each_entry(term, weights, |row, column, _| {
+            present[(column + period - row) % period] = true;
+        })?;
+        Ok(DiagonalResidues {
+            input_period: self.terms[term].input.period(),
+            present,
+        })
     }
 
-    /// [`Self::diagonal_indices`] of a term whose [`Self::slot_matrix`] is `whole`: that does not depend on the doublings.
-    pub fn diagonal_indices_of(&self, term: usize, whole: &AffineMatrix) -> Vec<usize> {
-        let matrix = self.in_shares(term, whole);
-        let period = self.terms[term].input.period();
-        let share_period = matrix.rows();
-        // Within the work period, a copy of the shares shifts every diagonal by their period.
-        let copies = period.div_ceil(share_period);
-        let mut present = vec![false; period];
-        for row in 0..share_period {
-            for (column, _) in matrix.row(row) {
-                for copy in 0..copies {
-                    let slot = (copy * share_period + row) % period;
-                    present[(column + period - slot) % period] = true;
-                }
-            }
-        }
-        present[0] |= !present.contains(&true);
-        (0..period).filter(|diagonal| present[*diagonal]).collect()
+    /// The indices of [`Self::diagonals`], ascending, from the term's residues.
+    pub fn diagonal_indices(&self, term: usize, residues: &DiagonalResidues) -> Vec<usize> {
+        residues.diagonals(self.term_period(term))
     }
 }
 
@@ -262,7 +328,7 @@ fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::Window;
+    use crate::nn::{Conv, Gemm, Window};
     use crate::test_support::ramp;
 
     fn conv(weights: &mut Weights, outputs: usize, inputs: usize, stride: usize) -> LinearOp {
@@ -275,15 +341,16 @@ mod tests {
             pads: [1, 1, 1, 1],
             dilation: [1, 1],
         };
-        LinearOp::Conv {
+        LinearOp::Conv(Conv {
             weight,
             bias: None,
             window,
             groups: 1,
-        }
+        })
     }
 
-    /// Diagonals, applied and added up as the encrypted machine does it, agree with the matrix. Returns how many there are.
+    /// Diagonals, applied and added up as an encrypted run does it, agree with the matrix. Returns
+    /// how many there are.
     fn check(map: &LinearMap, weights: &Weights) -> usize {
         let operands: Vec<Vec<f64>> = (map.terms.iter().enumerate())
             .map(|(index, term)| ramp(term.input.period(), 3 + index))
@@ -297,7 +364,8 @@ mod tests {
             matrix.apply_add(packed, &mut expected);
             let diagonals = map.diagonals(term, weights).unwrap();
             let indices: Vec<usize> = diagonals.entries.keys().copied().collect();
-            assert_eq!(map.diagonal_indices(term, weights).unwrap(), indices);
+            let residues = map.diagonal_residues(term, weights).unwrap();
+            assert_eq!(map.diagonal_indices(term, &residues), indices);
             count += indices.len();
             // A sum that repeats with less than the work period is the same in every copy of it.
             let mut sum = vec![0.0; diagonals.work_period];
@@ -315,7 +383,7 @@ mod tests {
                 }
             }
         }
-        for _ in 0..map.doublings {
+        for _ in 0..map.log_shares {
             let rotated = result.split_off(result.len() / 2);
             result
                 .iter_mut()
@@ -328,16 +396,16 @@ mod tests {
         count
     }
 
-    /// The number of diagonals at every number of doublings, each checked.
+    /// The number of diagonals at every number of shares, each checked.
     fn counts(map: &LinearMap, weights: &Weights) -> Vec<usize> {
         let longest = map.terms.iter().map(|term| term.input.period()).max();
         let ratio = longest.unwrap() / map.output.period();
-        let shared = |doublings| LinearMap {
-            doublings,
+        let shared = |log_shares| LinearMap {
+            log_shares,
             ..map.clone()
         };
         (0..=ratio.max(1).ilog2())
-            .map(|doublings| check(&shared(doublings), weights))
+            .map(|log_shares| check(&shared(log_shares), weights))
             .collect()
     }
 
@@ -349,14 +417,17 @@ mod tests {
         let weight = weights.push(Tensor::new("weight", vec![10, 512], ramp(5120, 5)));
         let term = LinearTerm {
             input,
-            ops: vec![LinearOp::Flatten, LinearOp::Gemm { weight, bias: None }],
+            ops: vec![
+                LinearOp::Flatten,
+                LinearOp::Gemm(Gemm { weight, bias: None }),
+            ],
             factor: 0.25,
         };
         let map = LinearMap {
             terms: vec![term],
             output,
             bias_factor: 1.0,
-            doublings: 0,
+            log_shares: 0,
         };
         let counts = counts(&map, &weights);
         assert_eq!((counts[0], counts[5]), (512, 16));
@@ -371,13 +442,13 @@ mod tests {
         let op = conv(&mut weights, 4, 4, 2);
         let weight = weights.push(Tensor::new("weight", vec![64, 4], ramp(256, 7)));
         let term = |input, ops, factor| LinearTerm { input, ops, factor };
-        let gemm = LinearOp::Gemm { weight, bias: None };
+        let gemm = LinearOp::Gemm(Gemm { weight, bias: None });
         for other in [term(output, Vec::new(), 0.5), term(vector, vec![gemm], 2.0)] {
             let map = LinearMap {
                 terms: vec![term(wide, vec![op.clone()], 0.75), other],
                 output,
                 bias_factor: 1.0,
-                doublings: 0,
+                log_shares: 0,
             };
             assert_eq!(counts(&map, &weights).len(), 3);
         }
@@ -406,7 +477,7 @@ mod tests {
                 terms: vec![term],
                 output,
                 bias_factor: 1.0,
-                doublings: 0,
+                log_shares: 0,
             };
             assert_eq!(counts(&map, &weights), expected);
         }
@@ -417,15 +488,15 @@ mod tests {
         let layout = MultiplexedLayout::dense(2, 4, 4);
         let mut weights = Weights::default();
         let weight = weights.push(Tensor::new("weight", vec![2, 2, 3, 3], vec![0.0; 36]));
-        let LinearOp::Conv { window, .. } = conv(&mut weights, 2, 2, 1) else {
+        let LinearOp::Conv(Conv { window, .. }) = conv(&mut weights, 2, 2, 1) else {
             unreachable!("it is a convolution");
         };
-        let op = LinearOp::Conv {
+        let op = LinearOp::Conv(Conv {
             weight,
             bias: None,
             window,
             groups: 1,
-        };
+        });
         let term = LinearTerm {
             input: layout,
             ops: vec![op],
@@ -435,7 +506,7 @@ mod tests {
             terms: vec![term],
             output: layout,
             bias_factor: 1.0,
-            doublings: 0,
+            log_shares: 0,
         };
         assert_eq!(check(&map, &weights), 1);
     }
@@ -455,7 +526,7 @@ mod tests {
             terms: vec![term],
             output,
             bias_factor: 1.0,
-            doublings: 0,
+            log_shares: 0,
         };
         assert_eq!(check(&map, &weights), 36);
     }

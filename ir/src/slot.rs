@@ -89,18 +89,18 @@ pub enum Op {
         slots: usize,
     },
     /// One output channel by the SISO algorithm of [`crate::linear::siso`], bias included: what
-    /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand for
-    /// every term, in order.
+    /// [`Op::Linear`] gives, at one level and by rotations that other channels share. One operand
+    /// for every term, in order.
     SisoConvolution(LinearMap),
-    /// The sum of two operands of one type. Takes no level.
+    /// The sum of two operands of one type. It takes no level.
     Add,
     /// A slotwise activation of one operand.
     Activation(ApproximatedActivation),
-    /// The sum of the operand rotated left by every combination of `steps`, in order:
+    /// The sum of the operand rotated left by every combination of `rotations`, in order:
     /// `y ← y + rotate(y, step)` for each step. Takes no level.
     RotateSum {
         /// Rotations, in slots.
-        steps: Vec<usize>,
+        rotations: Vec<usize>,
     },
     /// One operand's values of a function, divided by their sum over slots.
     Normalise(Normalisation),

@@ -10,8 +10,8 @@ use crate::graph::{Graph, ValueId};
 use crate::layout::MultiplexedLayout;
 use crate::linear::parallel::ParallelConvolution;
 use crate::linear::siso::SisoConvolution;
-use crate::linear::{LinearMap, LinearTerm, ProductPart};
-use crate::nn::{Activation, LinearOp, Window};
+use crate::linear::{LinearMap, LinearTerm, ProductPhase};
+use crate::nn::{Activation, Conv, Gemm, LinearOp, Window};
 use crate::slot::{self, ApproximatedActivation, Chebyshev, GatedTerm, SlotGraph, SlotType};
 use crate::verify;
 use crate::weights::{Tensor, WeightId, Weights};
@@ -23,12 +23,12 @@ fn conv(weight: WeightId, bias: Option<WeightId>) -> LinearOp {
         pads: [1; 4],
         dilation: [1, 1],
     };
-    LinearOp::Conv {
+    LinearOp::Conv(Conv {
         weight,
         bias,
         window,
         groups: 1,
-    }
+    })
 }
 
 fn relu() -> ApproximatedActivation {
@@ -63,10 +63,10 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
         Some(weight("bias", vec![2])),
     );
     let conv2 = conv(weight("block.conv2.weight", vec![2, 2, 3, 3]), None);
-    let gemm = LinearOp::Gemm {
+    let gemm = LinearOp::Gemm(Gemm {
         weight: weight("fc", vec![3, 2]),
         bias: Some(weight("fc.b", vec![3])),
-    };
+    });
     let image = MultiplexedLayout::dense(1, 4, 4);
     let middle = image.on_same_grid(1, 2, 4, 4);
     let logits = MultiplexedLayout::dense(3, 1, 1);
@@ -87,7 +87,7 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
             terms,
             output,
             bias_factor: 1.0 / range,
-            doublings: 0,
+            log_shares: 0,
         })
     };
     let activation = || slot::Op::Activation(relu());
@@ -127,19 +127,20 @@ impl Builder {
         self.graph.add(op, operands, ty, name)
     }
 
-    /// A linear map, the rescale behind it, the doublings of its shares and its bias; the result has `2^log_slots` slots.
+    /// A linear map, the rescale behind it, the sum of its shares and its bias; the result has
+    /// `2^log_slots` slots.
     fn linear(
         &mut self,
         map: u32,
         operands: &[ValueId],
-        (log_slots, doublings): (u32, u32),
+        (log_slots, log_shares): (u32, u32),
         steps: Vec<TransformSteps>,
     ) -> ValueId {
         let map = LinearMapId(map);
         let operand = *self.graph.ty(operands[0]);
         let log_q = (self.parameters.q()[operand.level] as f64).log2();
         let ty = CiphertextType {
-            log_slots: log_slots + doublings,
+            log_slots: log_slots + log_shares,
             level: operand.level,
             log_scale: 40.0 + log_q,
         };
@@ -150,8 +151,8 @@ impl Builder {
             ..ty
         };
         let mut y = self.add(Op::Rescale, &[y], ty, "linear");
-        for doubling in (0..doublings).rev() {
-            let by = 1 << (log_slots + doubling);
+        for log_shares in (0..log_shares).rev() {
+            let by = 1 << (log_slots + log_shares);
             let rotated = self.add(Op::Rotate { by }, &[y], ty, "linear");
             ty.log_slots -= 1;
             y = self.add(Op::Add, &[y, rotated], ty, "linear");
@@ -274,8 +275,8 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
     )
 }
 
-/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, in four shares, with
-/// its weights.
+/// Image 1×4×4 → multiplexed parallel convolution to 2×4×4 → pool and Gemm to three logits, in four
+/// shares, with its weights.
 pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     let (graph, weights) = slot_graph();
     let node = |value: u32| graph.node(ValueId(value));
@@ -285,7 +286,7 @@ pub(crate) fn parallel_slot_graph() -> (SlotGraph, Weights) {
     let range = node(1).ty.range;
     let mut head = head.clone();
     head.terms[0].factor = range / node(5).ty.range;
-    head.doublings = 2;
+    head.log_shares = 2;
     let mut parallel = Graph::new();
     let x = parallel.add(slot::Op::Input, &[], node(0).ty.clone(), "image");
     let op = slot::Op::ParallelConvolution {
@@ -331,18 +332,18 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     let id = LinearMapId(0);
     let input = ty(&b, 4, 4, false);
     let x = b.add(Op::Input, &[], input, "image");
-    let taps: Vec<ValueId> = (convolution.kernel_rotations().into_iter())
+    let taps: Vec<ValueId> = (convolution.tap_rotations().into_iter())
         .map(|by| rotate(&mut b, x, by))
         .collect();
     // One channel and gap 1: nothing is summed.
     let mut y = x;
-    for (part, level) in [(ProductPart::Kernel, 4), (ProductPart::Selection, 3)] {
+    for (part, level) in [(ProductPhase::Weights, 4), (ProductPhase::Selection, 3)] {
         let operands = match part {
-            ProductPart::Kernel => taps.clone(),
-            ProductPart::Selection => (0..2)
+            ProductPhase::Weights => taps.clone(),
+            ProductPhase::Selection => (0..2)
                 .map(|channel| rotate(&mut b, y, convolution.selection_rotation(channel)))
                 .collect(),
-            ProductPart::Taps => Vec::new(),
+            ProductPhase::Taps => Vec::new(),
         };
         let op = Op::MultiplyAccumulate {
             map: id,
@@ -367,7 +368,7 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         baby: vec![0, 1, 2, 3],
         giant: (0..diagonals.input_period).step_by(4).collect(),
     };
-    let out = b.linear(1, &[y], (2, head.doublings), vec![steps]);
+    let out = b.linear(1, &[y], (2, head.log_shares), vec![steps]);
     b.graph.set_outputs(vec![out]);
     let schedule = Schedule {
         graph: b.graph,
@@ -377,8 +378,8 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
     (schedule, weights)
 }
 
-/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`parameters`], with the
-/// weights.
+/// One channel of 4×4: its SISO convolution added to itself, then the identity; on [`parameters`],
+/// with the weights.
 pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
@@ -389,12 +390,12 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
         pads: [1; 4],
         dilation: [1; 2],
     };
-    let conv = LinearOp::Conv {
+    let conv = LinearOp::Conv(Conv {
         weight: weights.push(kernel),
         bias: Some(weights.push(Tensor::new("bias", vec![1], vec![0.5]))),
         window,
         groups: 1,
-    };
+    });
     let map = |ops: Vec<Vec<LinearOp>>| LinearMap {
         terms: (ops.into_iter())
             .map(|ops| LinearTerm {
@@ -405,7 +406,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
             .collect(),
         output: layout,
         bias_factor: 1.0,
-        doublings: 0,
+        log_shares: 0,
     };
     let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
     let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
@@ -431,7 +432,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     }
     let op = Op::MultiplyAccumulate {
         map: LinearMapId(0),
-        part: ProductPart::Taps,
+        part: ProductPhase::Taps,
         round: 0,
     };
     let log_scale = 40.0 + log_q;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use heddle_ir::eval::ckks::{ClearMachine, RangeStatistic};
+use heddle_ir::eval::ckks::{ClearInterpreter, RangeStatistic};
 use heddle_ir::plan::Plan;
 use heddle_params::Accept;
 use rayon::prelude::*;
@@ -38,7 +38,7 @@ pub struct Runner {
 }
 
 enum Execution {
-    Clear(Box<ClearMachine>),
+    Clear(Box<ClearInterpreter>),
     Noisy(Box<NoisyInterpreter>),
     Encrypted(Box<(Client, Server)>),
 }
@@ -64,7 +64,7 @@ impl Runner {
     /// If a weight does not fit the plan.
     pub fn clear(plan: impl Into<Arc<Plan>>) -> Result<Self, Error> {
         let plan = plan.into();
-        let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap)?;
+        let interpreter = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap)?;
         Ok(Self {
             plan,
             execution: Execution::Clear(Box::new(interpreter)),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{AxisOrder, LinearOp, Window};
+use heddle_ir::nn::{AxisOrder, ChannelAffine, Conv, Gemm, LinearOp, Window};
 use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::{Chebyshev, SlotType};
@@ -191,12 +191,12 @@ fn conv(weight: WeightId, bias: Option<WeightId>, stride: usize) -> LinearOp {
         pads: [1, 1, 1, 1],
         dilation: [1, 1],
     };
-    LinearOp::Conv {
+    LinearOp::Conv(Conv {
         weight,
         bias,
         window,
         groups: 1,
-    }
+    })
 }
 
 fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) -> LinearMap {
@@ -209,7 +209,7 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
         terms: vec![term],
         output,
         bias_factor: 1.0,
-        doublings: 0,
+        log_shares: 0,
     }
 }
 
@@ -264,10 +264,10 @@ pub fn plan() -> Plan {
     let ops = vec![
         LinearOp::GlobalAveragePool,
         LinearOp::Flatten,
-        LinearOp::Gemm {
+        LinearOp::Gemm(Gemm {
             weight,
             bias: Some(bias),
-        },
+        }),
     ];
     let x = b.linear(&[x], map(small, ops, logits), "fc");
     b.finish(vec![x], image, logits)
@@ -287,10 +287,10 @@ pub fn chain(length: usize, variant: BootstrapVariant, relu: &[Chebyshev]) -> Pl
     };
     let mut x = b.add(Op::Input, &[], ty, "input");
     let shift = b.weights.push(Tensor::new("shift", vec![1], vec![0.9]));
-    let shifted = vec![LinearOp::ChannelAffine {
+    let shifted = vec![LinearOp::ChannelAffine(ChannelAffine {
         scale: None,
         shift: Some(shift),
-    }];
+    })];
     let mut outputs = Vec::new();
     for link in 0..length {
         let name = format!("link{link}");

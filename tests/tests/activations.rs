@@ -3,7 +3,7 @@
 use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::Op;
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
@@ -145,7 +145,8 @@ fn in_plain(model: &Model, image: &[f32]) -> Vec<f64> {
 }
 
 fn in_clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = interpreter
         .run(&pack(&plan.input, "image", image).unwrap(), |_, _| {})
         .unwrap();

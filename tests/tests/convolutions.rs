@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::{Op, Schedule, Target};
-use heddle_ir::eval::{ckks::ClearMachine, nn};
-use heddle_ir::linear::ProductPart;
-use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
+use heddle_ir::linear::ProductPhase;
+use heddle_ir::nn::{Conv, LinearOp, Model, Op as NnOp};
 use heddle_ir::plan::Plan;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::{ValueId, text, verify};
@@ -91,9 +91,9 @@ fn scheduled(schedule: &Schedule) -> BTreeMap<String, (Rotations, usize)> {
             Op::Rotate { .. } => {
                 let narrows = |user: &ValueId| graph.ty(*user).log_slots < node.ty.log_slots;
                 let purpose = match users(value).iter().find_map(products) {
-                    Some(ProductPart::Kernel) => 0,
-                    Some(ProductPart::Selection) => 2,
-                    Some(ProductPart::Taps) => panic!("{} is a SISO convolution", node.name),
+                    Some(ProductPhase::Weights) => 0,
+                    Some(ProductPhase::Selection) => 2,
+                    Some(ProductPhase::Taps) => panic!("{} is a SISO convolution", node.name),
                     None if users(value).iter().any(narrows) => 3,
                     None => 1,
                 };
@@ -129,7 +129,7 @@ fn convolutions(model: &Model) -> BTreeMap<String, [Vec<usize>; 3]> {
     graph
         .values()
         .filter_map(|value| match &graph.node(value).op {
-            NnOp::Linear(LinearOp::Conv { window, .. }) => {
+            NnOp::Linear(LinearOp::Conv(Conv { window, .. })) => {
                 let operand = graph.operands(value)[0];
                 let entry = [window.kernel.to_vec(), packing(operand), packing(value)];
                 Some((graph.node(value).name.clone(), entry))
@@ -183,7 +183,7 @@ fn the_formulas_for_resnet20_layer_by_layer() {
 }
 
 fn clear(plan: &Plan, tensor: &[f32]) -> Vec<f64> {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = pack(&plan.input, "picture", tensor).unwrap();
     unpack(&plan.output, &machine.run(&slots, |_, _| {}).unwrap()).unwrap()
 }
@@ -287,7 +287,7 @@ fn the_verifier_follows_the_algorithm() {
         matches!(
             op,
             Op::MultiplyAccumulate {
-                part: ProductPart::Kernel,
+                part: ProductPhase::Weights,
                 ..
             }
         )
@@ -306,7 +306,7 @@ fn the_verifier_follows_the_algorithm() {
         &|schedule| schedule.graph.node_mut(rotation).op = Op::Rotate { by: 1 << 20 },
         "slots by 1048576",
     );
-    let edited = |edit: fn(&mut ProductPart, &mut usize)| {
+    let edited = |edit: fn(&mut ProductPhase, &mut usize)| {
         move |schedule: &mut Schedule| match &mut schedule.graph.node_mut(products).op {
             Op::MultiplyAccumulate { part, round, .. } => edit(part, round),
             other => panic!("{other:?}"),
@@ -317,7 +317,7 @@ fn the_verifier_follows_the_algorithm() {
         "round 99 of a convolution of",
     );
     has(
-        &edited(|part, _| *part = ProductPart::Selection),
+        &edited(|part, _| *part = ProductPhase::Selection),
         "operands, found 9",
     );
     has(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::plan::{ClientPlan, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_params::Accept;
@@ -43,7 +43,8 @@ fn the_demo_network_classifies_a_picture_under_encryption() {
         .into_iter()
         .map(f64::from)
         .collect();
-    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let slots = interpreter
         .run(&pack(&plan.input, "ship", &tensor).unwrap(), |_, _| {})
         .unwrap();

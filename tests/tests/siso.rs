@@ -3,7 +3,7 @@
 use heddle_compiler::{Compilation, Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
 use heddle_ir::ckks::{Op, Schedule};
-use heddle_ir::linear::ProductPart;
+use heddle_ir::linear::ProductPhase;
 use heddle_ir::plan::OutputKind;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
@@ -86,7 +86,7 @@ fn scheduled(schedule: &Schedule) -> Vec<Layer> {
         matches!(
             op,
             Op::MultiplyAccumulate {
-                part: ProductPart::Taps,
+                part: ProductPhase::Taps,
                 round: 0,
                 ..
             }

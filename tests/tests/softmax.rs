@@ -2,9 +2,9 @@
 
 use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_frontends::onnx;
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::eval::nn;
-use heddle_ir::eval::slot::{Activations, SlotMachine};
+use heddle_ir::eval::slot::{Activations, SlotInterpreter};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
@@ -55,7 +55,8 @@ fn compiled(model: Model, output_kind: OutputKind, eval_mod: EvalMod) -> Compila
 }
 
 fn clear(plan: &Plan, image: &[f32]) -> Vec<f64> {
-    let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let interpreter =
+        ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed = pack(&plan.input, "image", image).unwrap();
     let batch = interpreter.run_batch(&[packed]).unwrap();
     assert!(
@@ -148,7 +149,7 @@ fn the_exact_packed_graph_is_exact_softmax() {
     let model = network(10);
     let compilation = compiled(model.clone(), OutputKind::Probabilities, EvalMod::Cosine);
     let (plan, graph) = (&compilation.plan, &compilation.packed);
-    let interpreter = SlotMachine::new(graph, &plan.weights).unwrap();
+    let interpreter = SlotInterpreter::new(graph, &plan.weights).unwrap();
     let image = image(7);
     let packed = pack(&plan.input, "image", &image).unwrap();
     let exact = interpreter
@@ -213,7 +214,7 @@ fn an_inverse_sine_brings_logits_closer() {
             summary.contains("a bootstrap fails with probability 2^-"),
             "{summary}"
         );
-        let interpreter = SlotMachine::new(&packed, &plan.weights).unwrap();
+        let interpreter = SlotInterpreter::new(&packed, &plan.weights).unwrap();
         let mut worst = 0.0_f64;
         for (image, found) in images.iter().zip(encrypted(&plan, &images)) {
             let slots = pack(&plan.input, "image", image).unwrap();

@@ -4,7 +4,7 @@
 
 use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::onnx;
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::nn::Model;
 use heddle_ir::preprocess::Preprocess;
 use heddle_runtime::packing::{pack, unpack};
@@ -113,7 +113,7 @@ impl Net {
 /// Compares a compiled model's schedule with its tensor graph; the number of ReLUs.
 fn compared(model: &Model, options: &Options, images: &[Vec<f32>]) -> usize {
     let plan = compile(model.clone(), options, &()).unwrap().plan;
-    let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let clear = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     for image in images {
         let expected = nn::run(model, image).unwrap();
         let slots = clear

@@ -60,8 +60,8 @@ impl<'a> CostModel<'a> {
         self.key_switch(level) + 4.0 * ACCUMULATE * limbs + 2.0 * limbs
     }
 
-    /// A double-hoisted linear transform with its rescale, and the doublings of its shares behind that.
-    pub fn linear(&self, level: usize, terms: &[TransformCounts], doublings: u32) -> f64 {
+    /// A double-hoisted linear transform with its rescale, and the sum of its shares behind that.
+    pub fn linear(&self, level: usize, terms: &[TransformCounts], log_shares: u32) -> f64 {
         let Ok(layout) = self.parameters.key_switch_layout(level) else {
             return f64::INFINITY;
         };
@@ -75,7 +75,7 @@ impl<'a> CostModel<'a> {
                 products + babies + giants
             })
             .sum();
-        let sums = self.rotate_sum(level.saturating_sub(1), doublings as usize);
+        let sums = self.rotate_sum(level.saturating_sub(1), log_shares as usize);
         terms + 2.0 * self.key_switch(level) + sums
     }
 
@@ -86,18 +86,18 @@ impl<'a> CostModel<'a> {
             |down: usize, rotations: usize| self.rotate_sum(level.saturating_sub(down), rotations);
         let limbs = 2.0 * (level + 1) as f64;
         let rescales = limbs * (convolution.rounds() + 1) as f64;
-        at(0, rotations.kernel)
+        at(0, rotations.taps)
             + at(1, rotations.sums + rotations.selection)
             + at(2, rotations.replication)
             + ACCUMULATE * limbs * convolution.products() as f64
             + rescales
     }
 
-    /// One output channel of a SISO convolution with its rescale; `shared` is its share of the rotations, of which the
-    /// rest belongs to other output channels.
-    pub fn siso(&self, level: usize, products: usize, shared: f64) -> f64 {
+    /// One output channel of a SISO convolution with its rescale; `fraction` is the part of its
+    /// rotations that is booked here, not under other output channels.
+    pub fn siso(&self, level: usize, products: usize, fraction: f64) -> f64 {
         let limbs = 2.0 * (level + 1) as f64;
-        self.key_switch(level) * shared + ACCUMULATE * limbs * products as f64 + limbs
+        self.key_switch(level) * fraction + ACCUMULATE * limbs * products as f64 + limbs
     }
 
     /// Rotations with additions.
@@ -105,8 +105,8 @@ impl<'a> CostModel<'a> {
         self.key_switch(level) * rotations as f64
     }
 
-    /// A polynomial: baby steps, doublings and recombinations, at descending levels; one of degree
-    /// 1 takes a rescale alone.
+    /// A polynomial: baby rotations, doublings and recombinations, at descending levels; one of
+    /// degree 1 takes a rescale alone.
     pub fn polynomial(&self, level: usize, polynomial: &Chebyshev) -> f64 {
         if polynomial.degree() <= 1 {
             return 2.0 * (level + 1) as f64;
@@ -143,7 +143,7 @@ impl<'a> CostModel<'a> {
         let sum_level = level.saturating_sub(division.denominator.depth());
         let products = 3.0 * division.iterations as f64;
         polynomials.iter().sum::<f64>()
-            + self.rotate_sum(sum_level, division.steps.len())
+            + self.rotate_sum(sum_level, division.rotations.len())
             + products * self.multiply(level.saturating_sub(division.depth() / 2))
     }
 

@@ -2,9 +2,9 @@
 //!
 //! The polynomial that stands for an activation diverges outside [−1, 1]; slots hold x / bound, and
 //! a bound that is too small ruins the result while one that is too large costs precision. Bounds
-//! come, in this order of preference, from the user, from sample images, or from batch-norm
-//! statistics. They belong to values, by their order among the activations: a node's name matters
-//! only where the user picks nodes by name.
+//! come, in this order of preference, from the user, from calibration images, or from batch-norm
+//! statistics. They belong to activations by id: a node's name matters only where the user picks
+//! nodes by name.
 
 mod overrides;
 mod statistics;
@@ -12,13 +12,12 @@ mod statistics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use heddle_ir::eval::nn::run_with;
-use heddle_ir::nn::{Model, Op};
-use heddle_ir::plan::RangeRecord;
+use heddle_ir::nn::{ActivationId, ActivationMap, Model};
 use heddle_ir::{Note, ValueId};
 use rayon::prelude::*;
 
+pub use heddle_ir::nn::linear::SIGMAS;
 pub use overrides::RangeOverride;
-pub use statistics::SIGMAS;
 
 use crate::error::Error;
 use crate::observer::Observer;
@@ -26,32 +25,34 @@ use crate::observer::Observer;
 /// The pass's name.
 pub const NAME: &str = "calibrate-ranges";
 
-/// A bound is this factor times the largest |value| among the samples. Other images go further, and one that leaves a
-/// range has no result: of 417 ranges of twelve networks, each calibrated with 1,000 training images, 2,000 to 5,000 test
-/// images exceed 1.2 times the samples in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to fall
-/// like that, by two thirds a tenth, one network in thousands has an image beyond 2; that costs 0.4 bits against 1.5.
-pub const SAMPLE_MARGIN: f64 = 2.0;
+/// A bound is this factor times the largest |value| among the calibration images. Other images go
+/// further, and one that leaves a range has no result: of 417 ranges of twelve networks, each
+/// calibrated with 1,000 training images, 2,000 to 5,000 test images exceed 1.2 times the
+/// calibration images in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to
+/// fall like that, by two thirds per tenth, one network in thousands has an image beyond 2; that
+/// costs 0.4 bits against 1.5.
+pub const IMAGE_MARGIN: f64 = 2.0;
 
 /// Bounds are at least this fraction of the median bound, since networks have activations that are
 /// nearly dead: dividing by a range close to 0 would blow up noise.
 pub const FLOOR: f64 = 1.0 / 64.0;
 
-/// A range of which the samples use more than this share carries a note.
-const LITTLE_ROOM: f64 = 0.8;
+/// A range of which the calibration images use more than this fraction carries a note.
+const LITTLE_MARGIN: f64 = 0.8;
 
-/// With fewer samples than this, the ranges carry a note.
-const FEW_SAMPLES: usize = 100;
+/// With fewer calibration images than this, the ranges carry a note.
+const FEW_IMAGES: usize = 100;
 
 /// Where a bound comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The largest |value| among sample images, times [`SAMPLE_MARGIN`].
-    Samples,
+pub enum BoundOrigin {
+    /// The largest |value| among calibration images, times [`IMAGE_MARGIN`].
+    Images,
     /// Batch-norm statistics: |mean| plus [`SIGMAS`] standard deviations.
     Statistics,
     /// `--range`.
     User,
-    /// [`FLOOR`], because the samples or statistics gave less.
+    /// [`FLOOR`], because the images or statistics gave less.
     Floor,
     /// What the bounds of the activations in front allow at most.
     WorstCase,
@@ -64,14 +65,14 @@ pub struct Range {
     pub name: String,
     /// |x| ≤ bound, positive and finite.
     pub bound: f64,
-    /// Where it comes from.
-    pub source: Source,
-    /// The largest |x| among the samples; `None` without samples.
+    /// Where the bound comes from.
+    pub origin: BoundOrigin,
+    /// The largest |x| among the calibration images; `None` without any.
     pub observed: Option<f64>,
 }
 
 impl Range {
-    /// The share of the bound that the samples use; `None` without samples.
+    /// The fraction of the bound that the calibration images use; `None` without any.
     pub fn used(&self) -> Option<f64> {
         self.observed.map(|observed| observed / self.bound)
     }
@@ -81,8 +82,8 @@ impl Range {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranges {
     input: f64,
-    activations: Vec<Range>,
-    output: Range,
+    activations: ActivationMap<Range>,
+    logits: Range,
     notes: Vec<Note>,
 }
 
@@ -92,30 +93,27 @@ impl Ranges {
         self.input
     }
 
-    /// Bound of every activation's operand, in the order of the activations.
-    pub fn activations(&self) -> impl ExactSizeIterator<Item = &f64> {
-        self.activations.iter().map(|range| &range.bound)
+    /// Bound of every activation's operand.
+    pub fn activations(&self) -> &ActivationMap<Range> {
+        &self.activations
+    }
+
+    /// Bound of one activation's operand.
+    ///
+    /// # Panics
+    /// If the calibrated model has no such activation.
+    pub fn activation(&self, id: ActivationId) -> &Range {
+        &self.activations[id]
     }
 
     /// Bound of the logits.
-    pub fn output(&self) -> f64 {
-        self.output.bound
+    pub fn logits(&self) -> &Range {
+        &self.logits
     }
 
-    /// All bounds with names and head-room: the activations in order, then the logits.
+    /// All bounds with names and margins: the activations by id, then the logits.
     pub fn details(&self) -> impl Iterator<Item = &Range> {
-        self.activations.iter().chain([&self.output])
-    }
-
-    /// [`details`](Self::details) as a plan records them, without the activations' approximations.
-    pub fn records(&self) -> Vec<RangeRecord> {
-        let record = |range: &Range| RangeRecord {
-            name: range.name.clone(),
-            bound: range.bound,
-            observed: range.observed,
-            activation: None,
-        };
-        self.details().map(record).collect()
+        self.activations.values().chain([&self.logits])
     }
 
     /// What the user should know.
@@ -124,149 +122,187 @@ impl Ranges {
     }
 }
 
-/// The bounds of `model`, which must pass its verifier.
+/// The bounds of `model`, which must pass its verifier. An activation's id is its place in the
+/// model, as [`Model::number_activations`] gives it.
 ///
-/// `samples` are preprocessed images, row-major `C, H, W`; without any, batch-norm statistics are
-/// used, for which `model` must still have its batch normalisations. `input_bound` is the largest
-/// |element| that preprocessing can give. `observer` is told of every image.
+/// `images` are preprocessed, row-major `C, H, W`; without any, batch-norm statistics are used, for
+/// which `model` must still have its batch normalisations. `input_bound` is the largest |element|
+/// that preprocessing can give. `observer` is told of every image.
 ///
 /// # Errors
-/// If an override matches nothing or is below what the samples show, if a sample has the wrong
-/// size or leads to a value that is not finite, or if an activation's range cannot be told.
+/// If an override matches nothing or is below what the images show, if an image has the wrong size
+/// or leads to a value that is not finite, or if an activation's range cannot be told.
 pub fn calibrate(
     model: &Model,
-    samples: &[Vec<f32>],
+    images: &[Vec<f32>],
     overrides: &[RangeOverride],
     input_bound: f64,
     observer: &dyn Observer,
 ) -> Result<Ranges, Error> {
-    let targets = targets(model);
+    let targets = Targets::of(model);
     let given = overrides::resolve(overrides, model, &targets)?;
-    let observed = observe(model, samples, &targets, observer)?;
-    let input = samples
-        .iter()
-        .flatten()
-        .fold(input_bound, |bound, element| {
-            bound.max(f64::from(element.abs()))
-        });
-    let estimated: Vec<Option<(f64, Source)>> = match &observed {
+    let observed = observe(model, images, &targets, observer)?;
+    let input = images.iter().flatten().fold(input_bound, |bound, element| {
+        bound.max(f64::from(element.abs()))
+    });
+    let estimated: Vec<Option<Bound>> = match &observed {
         Some(observed) => observed
             .iter()
-            .map(|max| Some((SAMPLE_MARGIN * max, Source::Samples)))
+            .map(|max| Some(Bound::of_images(*max)))
             .collect(),
-        None => {
-            let bounds = statistics::bounds(model);
-            let target_bounds = targets.iter().map(|target| bounds[target.value.index()]);
-            target_bounds
-                .map(|bound| bound.map(|bound| (bound, Source::Statistics)))
-                .collect()
-        }
+        None => statistics::bounds(model, &targets),
     };
-    let floor = FLOOR * median(estimated.iter().flatten().map(|(bound, _)| *bound), input);
-    let mut bounds: Vec<Option<(f64, Source)>> = given
-        .iter()
+    let floor = FLOOR * median(estimated.iter().flatten().map(|bound| bound.value), input);
+    let mut bounds: Vec<Option<Bound>> = given
+        .into_iter()
         .zip(estimated)
         .map(|(given, estimated)| match (given, estimated) {
-            (Some(bound), _) => Some((*bound, Source::User)),
-            (None, Some((bound, _))) if bound < floor => Some((floor, Source::Floor)),
+            (Some(value), _) => Some(Bound {
+                value,
+                origin: BoundOrigin::User,
+            }),
+            (None, Some(bound)) if bound.value < floor => Some(Bound {
+                value: floor,
+                origin: BoundOrigin::Floor,
+            }),
             (None, estimated) => estimated,
         })
         .collect();
-    let unknown: Vec<&str> = targets[..targets.len() - 1]
-        .iter()
-        .zip(&bounds)
+    let logits = bounds.pop().expect("the logits are a target");
+    let activations = all_known(&targets, bounds)?;
+    let logits = logits.unwrap_or_else(|| Bound {
+        value: statistics::worst_case(model, input, &targets, &activations),
+        origin: BoundOrigin::WorstCase,
+    });
+    let mut ranges: Vec<Range> = Vec::with_capacity(targets.len());
+    let bounds = activations.into_iter().chain([logits]);
+    for (i, (target, bound)) in targets.iter().zip(bounds).enumerate() {
+        let observed = observed.as_ref().map(|observed| observed[i]);
+        ranges.push(bound.checked(target.name.clone(), observed)?);
+    }
+    let notes = notes(&ranges, images.len());
+    let logits = ranges.pop().expect("the logits are a target");
+    Ok(Ranges {
+        input,
+        activations: ranges.into_iter().collect(),
+        logits,
+        notes,
+    })
+}
+
+/// The bounds of all activations.
+///
+/// # Errors
+/// [`Error::UnknownRange`] if one cannot be told.
+fn all_known(targets: &Targets, bounds: Vec<Option<Bound>>) -> Result<Vec<Bound>, Error> {
+    let named = targets.iter().zip(&bounds);
+    let unknown: Vec<&str> = named
         .filter(|(_, bound)| bound.is_none())
         .map(|(target, _)| target.name.as_str())
         .collect();
-    if let Some(first) = unknown.first() {
-        return Err(Error::UnknownRange {
+    match unknown.first() {
+        Some(first) => Err(Error::UnknownRange {
             node: (*first).to_owned(),
             affected: overrides::abbreviate(&unknown),
-        });
+        }),
+        None => Ok(bounds.into_iter().flatten().collect()),
     }
-    if bounds.last().is_some_and(Option::is_none) {
-        let known: Vec<f64> = bounds.iter().flatten().map(|(bound, _)| *bound).collect();
-        let worst = statistics::worst_case(model, input, &known);
-        *bounds.last_mut().expect("the logits are a target") = Some((worst, Source::WorstCase));
+}
+
+/// A bound and where it comes from.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    value: f64,
+    origin: BoundOrigin,
+}
+
+impl Bound {
+    fn of_images(largest: f64) -> Self {
+        Self {
+            value: IMAGE_MARGIN * largest,
+            origin: BoundOrigin::Images,
+        }
     }
 
-    let mut ranges: Vec<Range> = Vec::with_capacity(targets.len());
-    for (i, (target, bound)) in targets.into_iter().zip(bounds).enumerate() {
-        let (bound, source) = bound.expect("unknown ranges were refused");
-        let observed = observed.as_ref().map(|observed| observed[i]);
-        let name = target.name;
+    /// The range of the node `name`.
+    ///
+    /// # Errors
+    /// [`Error::RangeTooSmall`] if the calibration images exceed the bound.
+    fn checked(self, name: String, observed: Option<f64>) -> Result<Range, Error> {
+        let bound = self.value;
         match observed {
-            Some(observed) if observed > bound => {
-                return Err(Error::RangeTooSmall {
-                    node: name,
-                    bound,
-                    observed,
-                    margin: SAMPLE_MARGIN,
-                });
-            }
-            _ => ranges.push(Range {
+            Some(observed) if observed > bound => Err(Error::RangeTooSmall {
+                node: name,
+                bound,
+                observed,
+                margin: IMAGE_MARGIN,
+            }),
+            _ => Ok(Range {
                 name,
                 bound,
-                source,
+                origin: self.origin,
                 observed,
             }),
         }
     }
-    let notes = notes(&ranges, samples.len());
-    let output = ranges.pop().expect("the logits are a target");
-    Ok(Ranges {
-        input,
-        activations: ranges,
-        output,
-        notes,
-    })
 }
 
 /// A value that needs a bound.
 struct Target {
     /// The value that is bounded: an activation's operand, or the logits.
-    value: ValueId,
-    /// The node that needs the bound.
+    bounded: ValueId,
+    /// The node that needs the bound: an activation, or the last node.
+    node: ValueId,
+    /// The name of that node.
     name: String,
 }
 
-/// The operands of all activations in order, then the logits.
-fn targets(model: &Model) -> Vec<Target> {
-    let graph = &model.graph;
-    let name = |value: ValueId| graph.node(value).name.clone();
-    graph
-        .values()
-        .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)))
-        .map(|value| Target {
-            value: graph.operands(value)[0],
-            name: name(value),
-        })
-        .chain([Target {
-            value: model.output(),
-            name: name(model.output()),
-        }])
-        .collect()
+/// The activations by id, then the logits.
+struct Targets(Vec<Target>);
+
+impl std::ops::Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.0
+    }
 }
 
-/// The largest |value| of every target over all samples; `None` without samples.
+impl Targets {
+    fn of(model: &Model) -> Self {
+        let graph = &model.graph;
+        let target = |bounded: ValueId, node: ValueId| Target {
+            bounded,
+            node,
+            name: graph.node(node).name.clone(),
+        };
+        let activations = model
+            .activations()
+            .map(|activation| target(graph.operands(activation)[0], activation));
+        let logits = target(model.output(), model.output());
+        Self(activations.chain([logits]).collect())
+    }
+}
+
+/// The largest |value| of every target over all images; `None` without images.
 fn observe(
     model: &Model,
-    samples: &[Vec<f32>],
-    targets: &[Target],
+    images: &[Vec<f32>],
+    targets: &Targets,
     observer: &dyn Observer,
 ) -> Result<Option<Vec<f64>>, Error> {
-    if samples.is_empty() {
+    if images.is_empty() {
         return Ok(None);
     }
     let mut is_target = vec![false; model.graph.len()];
     targets
         .iter()
-        .for_each(|target| is_target[target.value.index()] = true);
+        .for_each(|target| is_target[target.bounded.index()] = true);
     let done = AtomicUsize::new(0);
-    let per_sample = |(image, sample): (usize, &Vec<f32>)| -> Result<Vec<f64>, Error> {
+    let of_image = |(index, image): (usize, &Vec<f32>)| -> Result<Vec<f64>, Error> {
         let mut largest = vec![0.0_f32; model.graph.len()];
         let mut broken = None;
-        run_with(model, sample, |value, elements| {
+        run_with(model, image, |value, elements| {
             if is_target[value.index()] {
                 largest[value.index()] = elements.iter().fold(0.0, |max, x| x.abs().max(max));
                 if broken.is_none() && !elements.iter().all(|x| x.is_finite()) {
@@ -275,26 +311,25 @@ fn observe(
             }
         })?;
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        observer.images_calibrated(done, samples.len());
+        observer.images_calibrated(done, images.len());
         match broken {
             Some(value) => Err(Error::NotFinite {
-                image,
+                image: index,
                 node: model.graph.node(value).name.clone(),
             }),
             None => {
-                let of_target = |target: &Target| f64::from(largest[target.value.index()]);
+                let of_target = |target: &Target| f64::from(largest[target.bounded.index()]);
                 Ok(targets.iter().map(of_target).collect())
             }
         }
     };
-    // Collecting in order makes the error that of the first sample that fails.
-    let all: Vec<Result<Vec<f64>, Error>> =
-        samples.par_iter().enumerate().map(per_sample).collect();
+    // Collecting in order makes the error that of the first image that fails.
+    let all: Vec<Result<Vec<f64>, Error>> = images.par_iter().enumerate().map(of_image).collect();
     let mut largest = vec![0.0_f64; targets.len()];
-    for sample in all {
+    for of_image in all {
         largest
             .iter_mut()
-            .zip(sample?)
+            .zip(of_image?)
             .for_each(|(max, x)| *max = max.max(x));
     }
     Ok(Some(largest))
@@ -307,23 +342,23 @@ fn median(values: impl Iterator<Item = f64>, default: f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(default)
 }
 
-fn notes(ranges: &[Range], samples: usize) -> Vec<Note> {
+fn notes(ranges: &[Range], images: usize) -> Vec<Note> {
     let mut notes = Vec::new();
-    if (1..FEW_SAMPLES).contains(&samples) {
+    if (1..FEW_IMAGES).contains(&images) {
         notes.push(Note::FewImages {
-            images: samples,
-            least: FEW_SAMPLES,
+            images,
+            least: FEW_IMAGES,
         });
     }
-    let from = |source: Source| ranges.iter().filter(move |range| range.source == source);
-    let statistical = from(Source::Statistics).count();
+    let from = |origin: BoundOrigin| ranges.iter().filter(move |range| range.origin == origin);
+    let statistical = from(BoundOrigin::Statistics).count();
     if statistical > 0 {
         notes.push(Note::EstimatedRanges {
             ranges: statistical,
         });
     }
     notes.extend(
-        from(Source::WorstCase)
+        from(BoundOrigin::WorstCase)
             .take(1)
             .map(|range| Note::WorstCaseRange {
                 node: range.name.clone(),
@@ -331,7 +366,7 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<Note> {
             }),
     );
     for range in ranges {
-        if let Some(used) = range.used().filter(|used| *used > LITTLE_ROOM) {
+        if let Some(used) = range.used().filter(|used| *used > LITTLE_MARGIN) {
             notes.push(Note::LittleMargin {
                 node: range.name.clone(),
                 bound: range.bound,
@@ -339,7 +374,7 @@ fn notes(ranges: &[Range], samples: usize) -> Vec<Note> {
             });
         }
     }
-    notes.extend(from(Source::Floor).map(|range| Note::NearlyDead {
+    notes.extend(from(BoundOrigin::Floor).map(|range| Note::NearlyDead {
         node: range.name.clone(),
         bound: range.bound,
     }));

@@ -1,59 +1,63 @@
-//! The diagonals of every linear map and the baby and giant steps that evaluate them.
+//! The baby and giant rotations that evaluate linear maps by their diagonals.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use heddle_ir::ckks::TransformSteps;
-use heddle_ir::linear::LinearTerm;
-use heddle_ir::slot::{Op, SlotGraph};
-use heddle_ir::weights::Weights;
 use heddle_params::bsgs::{BsgsCost, BsgsPlan};
-use rayon::prelude::*;
 
 use super::cost::TransformCounts;
 use crate::error::Error;
 
-/// The steps of every linear map's terms, by value; empty for other operations. Rotations count
-/// modulo `slots`, all the slots of a ciphertext, so that maps of different periods share keys.
-///
-/// # Errors
-/// If a weight is missing or its shape does not fit.
-pub fn steps(
-    graph: &SlotGraph,
-    weights: &Weights,
+/// The rotations of every linear map's terms, by value; empty for other operations.
+pub type Rotations = Vec<Vec<TransformSteps>>;
+
+/// Diagonals, and the period of the operand that they count modulo.
+type Diagonals = (Vec<usize>, usize);
+
+/// Finds the rotations for sets of diagonals, each set once: terms of one shape share theirs.
+/// Rotations count modulo all the slots of a ciphertext, so that maps of different periods share
+/// keys.
+#[derive(Debug)]
+pub struct RotationSearch {
     slots: usize,
-) -> Result<Vec<Vec<TransformSteps>>, Error> {
-    let values: Vec<_> = graph.values().collect();
-    values
-        .into_par_iter()
-        .map(|value| {
-            let Op::Linear(map) = &graph.node(value).op else {
-                return Ok(Vec::new());
-            };
-            let of_term = |(index, term): (usize, &LinearTerm)| {
-                let indices = map.diagonal_indices(index, weights)?;
-                of_diagonals(&indices, term.input.period(), slots)
-            };
-            map.terms.iter().enumerate().map(of_term).collect()
-        })
-        .collect()
+    known: Mutex<BTreeMap<Diagonals, TransformSteps>>,
 }
 
-/// The steps for diagonals modulo `period`.
-///
-/// # Errors
-/// As [`BsgsPlan::for_diagonals`].
-pub fn of_diagonals(
-    indices: &[usize],
-    period: usize,
-    slots: usize,
-) -> Result<TransformSteps, Error> {
-    let plan = BsgsPlan::for_diagonals(indices, period, slots, BsgsCost::default())?;
-    Ok(TransformSteps {
-        diagonals: indices.len(),
-        giant: plan.giants.iter().map(|giant| giant.shift).collect(),
-        baby: plan.baby,
-    })
+impl RotationSearch {
+    /// A search in ciphertexts of `slots` slots.
+    pub fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The rotations for `diagonals`, ascending, modulo `period`.
+    ///
+    /// # Errors
+    /// As [`BsgsPlan::for_diagonals`].
+    ///
+    /// # Panics
+    /// If another thread panicked in a search.
+    pub fn of_diagonals(
+        &self,
+        diagonals: Vec<usize>,
+        period: usize,
+    ) -> Result<TransformSteps, Error> {
+        let key = (diagonals, period);
+        if let Some(known) = self.known.lock().expect("no search panics").get(&key) {
+            return Ok(known.clone());
+        }
+        let plan = BsgsPlan::for_diagonals(&key.0, period, self.slots, BsgsCost::default())?;
+        let found = TransformSteps::of(&plan);
+        let mut known = self.known.lock().expect("no search panics");
+        known.insert(key, found.clone());
+        Ok(found)
+    }
 }
 
-/// What a term's steps cost in rotations; a rotation by nothing is free.
+/// What a term's rotations cost; one by nothing is free.
 pub fn counts(steps: &TransformSteps) -> TransformCounts {
     let keyed = |rotations: &[usize]| rotations.iter().filter(|by| **by != 0).count();
     TransformCounts {

@@ -169,7 +169,7 @@ impl Inverse {
             function,
             numerator,
             denominator,
-            steps: steps.to_vec(),
+            rotations: steps.to_vec(),
             start: self.start.clone(),
             deviation: self.deviation.clone(),
             iterations: self.iterations,
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(softmax.steps[0].numerator.degree(), DEGREE);
         for step in &softmax.steps {
             let slots: Vec<f64> = (0..16).map(|i| f64::from(i) / 30.0 + 0.1).collect();
-            assert_eq!(step.steps, [1, 2, 4, 8]);
+            assert_eq!(step.rotations, [1, 2, 4, 8]);
             let c = step.denominator.eval(0.5) / step.numerator.eval(0.5);
             for x in [0.1, 0.3, 0.9] {
                 let deviation = 1.0 - x * step.start.eval(x) / c;

@@ -10,7 +10,7 @@ use std::mem;
 use heddle_ir::Note;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{LinearOp, Model, Op as NnOp, TensorType};
+use heddle_ir::nn::{Gemm, LinearOp, Model, Op as NnOp, Slice, TensorType};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::weights::{Tensor, Weights};
 
@@ -40,7 +40,7 @@ pub fn centred(mut model: Model) -> Model {
         let op = NnOp::Linear(LinearOp::Flatten);
         operand = model.graph.add(op, &[operand], vector.clone(), NODE);
     }
-    let op = NnOp::Linear(LinearOp::Gemm { weight, bias: None });
+    let op = NnOp::Linear(LinearOp::Gemm(Gemm { weight, bias: None }));
     let output = model.graph.add(op, &[operand], vector, NODE);
     model.graph.set_outputs(vec![output]);
     model
@@ -70,10 +70,10 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
         let mut bias = vec![0.0; slots];
         bias[classes..].fill((PADDING * wide) as f32);
         let identity = Tensor::new("softmax.pad", vec![slots, classes], identity);
-        ops.push(LinearOp::Gemm {
+        ops.push(LinearOp::Gemm(Gemm {
             weight: weights.push(identity),
             bias: Some(weights.push(Tensor::new("softmax.padding", vec![slots], bias))),
-        });
+        }));
     }
     let ty = SlotType {
         layout: row,
@@ -96,11 +96,11 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
         width: classes,
         ..row
     };
-    let ops = vec![LinearOp::Slice {
+    let ops = vec![LinearOp::Slice(Slice {
         start: [0; 3],
         end: [1, 1, classes],
         step: [1; 3],
-    }];
+    })];
     let ty = SlotType {
         layout: kept,
         range: 1.0,
@@ -136,6 +136,6 @@ fn map(
         terms: vec![LinearTerm { input, ops, factor }],
         output,
         bias_factor,
-        doublings: 0,
+        log_shares: 0,
     })
 }

@@ -1,10 +1,12 @@
 //! Batch-norm folding: a batch normalisation behind a convolution or matrix product becomes part of
-//! its weights, and any other becomes one multiplier and one offset a channel.
+//! its weights; any other becomes one multiplier and one offset per channel.
 //!
-//! New weights are computed in double precision and rounded once. The ranges that batch-norm
-//! statistics tell must be taken before this pass; it keeps number and order of activations.
+//! New weights are computed in double precision and rounded once. Ranges that follow from
+//! batch-norm statistics must be taken before this pass. Activations keep their ids.
 
-use heddle_ir::nn::{LinearOp, Model, Op, TensorType};
+use heddle_ir::nn::{
+    BatchNorm, ChannelAffine, Conv, Gemm, LinearOp, Model, Op, TensorType, referenced_weights,
+};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
 use crate::error::Error;
@@ -22,7 +24,7 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
     let is_affine = |op: &Op| {
         matches!(
             op,
-            Op::Linear(LinearOp::BatchNorm { .. } | LinearOp::ChannelAffine { .. })
+            Op::Linear(LinearOp::BatchNorm(_) | LinearOp::ChannelAffine(_))
         )
     };
     if !model
@@ -33,63 +35,24 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
         return Ok((model, Changed::No));
     }
     let mut folder = Folder {
-        source: &model,
+        model: &model,
         graph: Graph::new(),
         weights: model.weights.clone(),
+        renumbered: Vec::with_capacity(model.graph.len()),
     };
-    let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
-        let node = model.graph.node(value);
-        let sources = model.graph.operands(value);
-        let operands: Vec<ValueId> = sources
-            .iter()
-            .map(|operand| renumbered[operand.index()])
-            .collect();
-        let Some(affine) = folder.affine(value)? else {
-            renumbered.push(folder.graph.add(
-                node.op.clone(),
-                &operands,
-                node.ty.clone(),
-                node.name.clone(),
-            ));
-            continue;
-        };
-        let is_single_use = model.graph.users(sources[0]) == [value]
-            && !model.graph.outputs().contains(&sources[0]);
-        let folded = if is_single_use {
-            folder.fold(operands[0], &affine)
-        } else {
-            None
-        };
-        renumbered.push(match folded {
-            Some(op) => {
-                folder.graph.node_mut(operands[0]).op = Op::Linear(op);
-                operands[0]
-            }
-            None => {
-                let op = match &node.op {
-                    Op::Linear(LinearOp::BatchNorm { .. }) => {
-                        Op::Linear(folder.channel_affine(&affine, &node.name))
-                    }
-                    op => op.clone(),
-                };
-                folder
-                    .graph
-                    .add(op, &operands, node.ty.clone(), node.name.clone())
-            }
-        });
+        let folded = folder.value(value)?;
+        folder.renumbered.push(folded);
     }
     let Folder {
-        mut graph, weights, ..
+        mut graph,
+        weights,
+        renumbered,
+        ..
     } = folder;
-    let outputs = model.graph.outputs();
-    graph.set_outputs(
-        outputs
-            .iter()
-            .map(|output| renumbered[output.index()])
-            .collect(),
-    );
-    let weights = keep_referenced(&mut graph, &weights);
+    let outputs = model.graph.outputs().iter();
+    graph.set_outputs(outputs.map(|output| renumbered[output.index()]).collect());
+    let weights = referenced_weights(&mut graph, &weights);
     let changed = if graph == model.graph && weights == model.weights {
         Changed::No
     } else {
@@ -112,17 +75,45 @@ struct Affine {
 }
 
 struct Folder<'a> {
-    source: &'a Model,
+    model: &'a Model,
     graph: Graph<Op, TensorType>,
     weights: Weights,
+    /// By value of the model.
+    renumbered: Vec<ValueId>,
 }
 
 impl Folder<'_> {
-    /// What `value` of the source does to its channels, if that is all it does.
+    /// The value of the new graph that stands for `value` of the model.
+    fn value(&mut self, value: ValueId) -> Result<ValueId, Error> {
+        let graph = &self.model.graph;
+        let node = graph.node(value);
+        let before = graph.operands(value);
+        let operands: Vec<ValueId> = before
+            .iter()
+            .map(|operand| self.renumbered[operand.index()])
+            .collect();
+        let mut op = node.op.clone();
+        if let Some(affine) = self.affine(value)? {
+            let is_single_use =
+                graph.users(before[0]) == [value] && !graph.outputs().contains(&before[0]);
+            if is_single_use && let Some(folded) = self.fold(operands[0], &affine) {
+                self.graph.node_mut(operands[0]).op = Op::Linear(folded);
+                return Ok(operands[0]);
+            }
+            if matches!(op, Op::Linear(LinearOp::BatchNorm(_))) {
+                op = Op::Linear(self.channel_affine(&affine, &node.name));
+            }
+        }
+        Ok(self
+            .graph
+            .add(op, &operands, node.ty.clone(), node.name.clone()))
+    }
+
+    /// What `value` of the model does to its channels, if that is all it does.
     fn affine(&self, value: ValueId) -> Result<Option<Affine>, Error> {
-        let node = self.source.graph.node(value);
+        let node = self.model.graph.node(value);
         let data = |id: &WeightId| {
-            self.source
+            self.model
                 .weights
                 .get(*id)
                 .data
@@ -131,13 +122,13 @@ impl Folder<'_> {
                 .map(f64::from)
         };
         match &node.op {
-            Op::Linear(LinearOp::BatchNorm {
+            Op::Linear(LinearOp::BatchNorm(BatchNorm {
                 scale,
                 bias,
                 mean,
                 variance,
                 epsilon,
-            }) => {
+            })) => {
                 let divisors = data(variance)
                     .enumerate()
                     .map(|(channel, variance)| {
@@ -161,7 +152,7 @@ impl Folder<'_> {
                 let shift = shift.collect();
                 Ok(Some(Affine { scale, shift }))
             }
-            Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
+            Op::Linear(LinearOp::ChannelAffine(ChannelAffine { scale, shift })) => {
                 let channels = node.ty.chw()[0];
                 let or = |id: &Option<WeightId>, default| {
                     id.as_ref()
@@ -182,25 +173,25 @@ impl Folder<'_> {
             return None;
         };
         match op {
-            LinearOp::Conv {
+            LinearOp::Conv(Conv {
                 weight,
                 bias,
                 window,
                 groups,
-            } => {
+            }) => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
-                Some(LinearOp::Conv {
+                Some(LinearOp::Conv(Conv {
                     weight,
                     bias,
                     window,
                     groups,
-                })
+                }))
             }
-            LinearOp::Gemm { weight, bias } => {
+            LinearOp::Gemm(Gemm { weight, bias }) => {
                 let (weight, bias) = self.scale_rows(weight, bias, affine);
-                Some(LinearOp::Gemm { weight, bias })
+                Some(LinearOp::Gemm(Gemm { weight, bias }))
             }
-            LinearOp::ChannelAffine { scale, shift } => {
+            LinearOp::ChannelAffine(ChannelAffine { scale, shift }) => {
                 let channels = affine.scale.len();
                 let data = |id: Option<WeightId>, default: f64| match id {
                     Some(id) => self
@@ -266,33 +257,16 @@ impl Folder<'_> {
     }
 
     fn channel_affine(&mut self, affine: &Affine, name: &str) -> LinearOp {
-        let mut push = |part: &str, values: &[f64]| {
+        let mut push = |what: &str, values: &[f64]| {
             let data = values.iter().map(|value| *value as f32).collect();
             self.weights.push(Tensor::new(
-                format!("{name}.{part}"),
+                format!("{name}.{what}"),
                 vec![values.len()],
                 data,
             ))
         };
         let scale = Some(push("scale", &affine.scale));
         let shift = Some(push("shift", &affine.shift));
-        LinearOp::ChannelAffine { scale, shift }
+        LinearOp::ChannelAffine(ChannelAffine { scale, shift })
     }
-}
-
-/// The weights that `graph` refers to, in their old order; the graph is renumbered.
-fn keep_referenced(graph: &mut Graph<Op, TensorType>, weights: &Weights) -> Weights {
-    let mut ops: Vec<Op> = graph
-        .values()
-        .map(|value| graph.node(value).op.clone())
-        .collect();
-    let linear = ops.iter_mut().filter_map(|op| match op {
-        Op::Linear(linear) => Some(linear),
-        Op::Input | Op::Activation(_) | Op::Add | Op::MaxPool { .. } | Op::Identity => None,
-    });
-    let kept = weights.referenced(linear.flat_map(LinearOp::weights_mut).collect());
-    for (value, op) in graph.values().zip(ops) {
-        graph.node_mut(value).op = op;
-    }
-    kept
 }

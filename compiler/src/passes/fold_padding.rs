@@ -4,7 +4,7 @@
 //! A convolution and a mean that counts its padding take them as they are. A maximum leaves padding
 //! out, but behind a ReLU no element is below the zeros.
 
-use heddle_ir::nn::{Activation, LinearOp, Model, Op, PaddingInMean};
+use heddle_ir::nn::{Activation, AveragePool, Conv, LinearOp, Model, Op, Pad, PaddingInMean};
 use heddle_ir::{Graph, ValueId};
 
 use crate::error::Error;
@@ -46,7 +46,7 @@ pub fn run(mut model: Model) -> Result<(Model, Changed), Error> {
 /// `op` on the operand of the padding `padded`, if it can take the padding over.
 fn folded(model: &Model, op: &Op, padded: ValueId) -> Option<Op> {
     let graph = &model.graph;
-    let Op::Linear(LinearOp::Pad { before, after }) = &graph.node(padded).op else {
+    let Op::Linear(LinearOp::Pad(Pad { before, after })) = &graph.node(padded).op else {
         return None;
     };
     if (before[0], after[0]) != (0, 0) {
@@ -54,12 +54,12 @@ fn folded(model: &Model, op: &Op, padded: ValueId) -> Option<Op> {
     }
     let mut op = op.clone();
     let (window, can_take): (_, fn(usize, usize) -> bool) = match &mut op {
-        Op::Linear(LinearOp::Conv { window, .. }) => (window, |_, _| true),
+        Op::Linear(LinearOp::Conv(Conv { window, .. })) => (window, |_, _| true),
         // The divisor is the same, as long as the pads are such that the pool accepts them.
-        Op::Linear(LinearOp::AveragePool {
+        Op::Linear(LinearOp::AveragePool(AveragePool {
             window,
             padding: PaddingInMean::Counted,
-        }) => (window, |pad, kernel| pad < kernel),
+        })) => (window, |pad, kernel| pad < kernel),
         Op::MaxPool { window } if window.pads == [0; 4] && is_rectified(model, padded) => {
             (window, |pad, kernel| pad < kernel)
         }
@@ -80,6 +80,9 @@ fn is_rectified(model: &Model, padded: ValueId) -> bool {
     let operand = model.graph.operands(padded)[0];
     matches!(
         model.graph.node(operand).op,
-        Op::Activation(Activation::Relu)
+        Op::Activation {
+            function: Activation::Relu,
+            ..
+        }
     )
 }

@@ -2,7 +2,6 @@
 //! that a chain of affine operations, a residual join and its shortcut take one level together.
 
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::LinearOp;
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::{Graph, ValueId};
 
@@ -19,8 +18,8 @@ pub const MAX_SISO_TERMS: usize = 1024;
 
 /// Fuses until nothing is left to fuse, into maps of at most `max_terms` terms.
 ///
-/// Operations are visited once, in order: a map's own operands have been substituted when its turn comes, and what
-/// becomes of its users does not change whether it fits them.
+/// Operations are visited once, in order: a map's own operands have been substituted when its turn
+/// comes, and what becomes of its users does not change whether it fits them.
 pub fn run(graph: SlotGraph, max_terms: usize) -> (SlotGraph, Changed) {
     let mut fusion = Fusion {
         nodes: graph.values().map(|v| Node::of(&graph, v)).collect(),
@@ -71,8 +70,8 @@ struct Fusion {
 
 impl Fusion {
     /// Whether the linear map `inner` can become part of every one of its users. A map that several
-    /// linear maps share is copied into each: a few more diagonals are cheaper than the level that it
-    /// would take, since one level lies between an activation and the next bootstrap.
+    /// linear maps share is copied into each: a few more diagonals are cheaper than the level that
+    /// it would take, since one level lies between an activation and the next bootstrap.
     fn fits(&self, inner: ValueId, users: &[ValueId]) -> bool {
         let Op::Linear(inner_map) = &self.nodes[inner.index()].op else {
             return false;
@@ -86,7 +85,7 @@ impl Fusion {
             for (term, operand) in map.terms.iter().zip(operands) {
                 if *operand == inner {
                     terms += inner_map.terms.len();
-                    can_split &= !term.ops.iter().any(is_batch_norm);
+                    can_split &= term.ops.iter().all(|op| op.without_offset().is_some());
                 } else {
                     terms += 1;
                 }
@@ -114,30 +113,6 @@ impl Fusion {
     }
 }
 
-/// A batch normalisation's offset cannot be left out.
-fn is_batch_norm(op: &LinearOp) -> bool {
-    matches!(op, LinearOp::BatchNorm { .. })
-}
-
-/// The operation without its offset.
-fn without_bias(op: &LinearOp) -> LinearOp {
-    let mut op = op.clone();
-    match &mut op {
-        LinearOp::Conv { bias, .. } | LinearOp::Gemm { bias, .. } => *bias = None,
-        LinearOp::ChannelAffine { shift, .. } | LinearOp::ElementAffine { shift, .. } => {
-            *shift = None;
-        }
-        LinearOp::BatchNorm { .. }
-        | LinearOp::AveragePool { .. }
-        | LinearOp::GlobalAveragePool
-        | LinearOp::Flatten
-        | LinearOp::Slice { .. }
-        | LinearOp::Separable { .. }
-        | LinearOp::Pad { .. } => {}
-    }
-    op
-}
-
 /// Replaces the terms of `map` that read `inner` by those of the inner map behind it.
 fn substitute(
     map: &mut LinearMap,
@@ -157,7 +132,7 @@ fn substitute(
             // Every offset counts once: the first term keeps those of the operations behind.
             let behind = term.ops.iter().map(|op| match position {
                 0 => op.clone(),
-                _ => without_bias(op),
+                _ => op.without_offset().unwrap_or_else(|| op.clone()),
             });
             map.terms.push(LinearTerm {
                 input: inner_term.input,

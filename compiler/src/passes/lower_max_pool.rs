@@ -3,8 +3,8 @@
 //! A window's maximum is taken along width first, then along height, and on each axis over runs of
 //! 2, 4, 8 … taps, the last two of which may overlap: ⌈log2 k⌉ ReLUs an axis. Every position of a
 //! map is computed at once, so that intermediate maps keep the operand's size and neighbours stay
-//! neighbours; only the last step takes the stride, on both axes, as a strided convolution does. The
-//! difference `a − b` is one separable map whose rows hold +1 and −1.
+//! neighbours; only the last round takes the stride, on both axes, as a strided convolution does.
+//! The difference `a − b` is one separable map whose rows hold +1 and −1.
 //!
 //! Padding takes no part in a maximum: a tap outside the map is replaced by the nearest one inside
 //! the same window, which changes nothing, since a maximum may count an element twice.
@@ -12,7 +12,7 @@
 //! Source: Lee et al., "Precise Approximation of Convolutional Neural Networks for Homomorphically
 //! Encrypted Data", arXiv 2105.10879, for max pooling by sign polynomials.
 
-use heddle_ir::nn::{Activation, LinearOp, Model, Op, TensorType, Window};
+use heddle_ir::nn::{Activation, LinearOp, Model, Op, Separable, TensorType, Window};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
 use crate::error::Error;
@@ -76,84 +76,55 @@ impl Lowering {
     ) -> ValueId {
         let [_, height, width] = self.graph.ty(operand).chw();
         let [_, rows, columns] = ty.chw();
-        let along_height = Steps::new(window, 0, height, rows);
-        let along_width = Steps::new(window, 1, width, columns);
+        let along_width = AxisMaxima::new(window, Axis::Width, width, columns);
+        let along_height = AxisMaxima::new(window, Axis::Height, height, rows);
+        let of_width = along_width.rounds.into_iter().enumerate();
+        let of_height = along_height.rounds.into_iter().enumerate();
+        let mut rounds: Vec<(Axis, usize, Pairing)> = of_width
+            .map(|(index, pairing)| (Axis::Width, index, pairing))
+            .chain(of_height.map(|(index, pairing)| (Axis::Height, index, pairing)))
+            .collect();
+        let (axis, _, last) = rounds
+            .pop()
+            .unwrap_or_else(|| (Axis::Width, 0, Pairing::identity(width)));
         let mut maxima = operand;
-        let mut last = Step::identity(width);
-        let mut steps = along_width.steps.into_iter().enumerate().peekable();
-        while let Some((index, step)) = steps.next() {
-            if steps.peek().is_none() && along_height.steps.is_empty() {
-                last = step;
-                break;
-            }
-            let matrices = |pick: &Pick| [None, Some(pick.clone())];
-            maxima = self.step(
+        for (axis, index, pairing) in rounds {
+            let name = format!("{name}/{}.{index}", axis.name());
+            maxima = self.round(
                 maxima,
-                &step,
-                matrices,
+                &pairing,
+                |pick| axis.matrices(pick, None),
                 [1, 1],
-                &format!("{name}/width.{index}"),
+                &name,
             );
         }
-        // Positions were taken one apart so far; the last step picks those that the stride keeps.
-        let kept = along_width.kept;
-        let stride = window.stride;
-        let Some((step, earlier)) = along_height.steps.split_last() else {
-            let step = Step {
-                first: kept.iter().map(|index| last.first[*index]).collect(),
-                second: kept.iter().map(|index| last.second[*index]).collect(),
-                sources: last.sources,
-            };
-            let rows = Pick::of(along_height.kept, height);
-            let matrices = |pick: &Pick| [Some(rows.clone()), Some(pick.clone())];
-            return self.step(maxima, &step, matrices, stride, name);
+        // Positions were one apart so far; the last round keeps those of the stride, on both axes.
+        let [_, height, width] = self.graph.ty(maxima).chw();
+        let (kept, across) = match axis {
+            Axis::Width => (along_width.kept, Pick::of(along_height.kept, height)),
+            Axis::Height => (along_height.kept, Pick::of(along_width.kept, width)),
         };
-        for (index, step) in earlier.iter().enumerate() {
-            let matrices = |pick: &Pick| [Some(pick.clone()), None];
-            maxima = self.step(
-                maxima,
-                step,
-                matrices,
-                [1, 1],
-                &format!("{name}/height.{index}"),
-            );
-        }
-        let step = Step {
-            first: along_height
-                .kept
-                .iter()
-                .map(|index| step.first[*index])
-                .collect(),
-            second: along_height
-                .kept
-                .iter()
-                .map(|index| step.second[*index])
-                .collect(),
-            sources: step.sources,
-        };
-        let width = self.graph.ty(maxima).chw()[2];
-        let columns = Pick::of(kept, width);
-        let matrices = |pick: &Pick| [Some(pick.clone()), Some(columns.clone())];
-        self.step(maxima, &step, matrices, stride, name)
+        let matrices = |pick: &Pick| axis.matrices(pick, Some(across.clone()));
+        self.round(maxima, &last.of(&kept), matrices, window.stride, name)
     }
 
-    /// `b + relu(a − b)`, where `a` and `b` are what the step picks from `operand`. `matrices` places
-    /// what the step does on its axis beside what happens on the other: `[height, width]`.
-    fn step(
+    /// `b + relu(a − b)`, where `a` and `b` are what the pairing picks from `operand`. `matrices`
+    /// says for a matrix along the pairing's axis what happens along height and width.
+    fn round(
         &mut self,
         operand: ValueId,
-        step: &Step,
+        pairing: &Pairing,
         matrices: impl Fn(&Pick) -> [Option<Pick>; 2],
         stride: [usize; 2],
         name: &str,
     ) -> ValueId {
-        let one = Pick::of(step.second.clone(), step.sources);
+        let one = Pick::of(pairing.second.clone(), pairing.operands);
         let kept = self.separable(operand, matrices(&one), stride, &format!("{name}/tap"));
-        if step.first == step.second {
+        if pairing.first == pairing.second {
             return kept;
         }
         let difference = Pick {
-            rows: std::iter::zip(&step.first, &step.second)
+            rows: std::iter::zip(&pairing.first, &pairing.second)
                 .map(|(first, second)| {
                     if first == second {
                         Vec::new()
@@ -162,7 +133,7 @@ impl Lowering {
                     }
                 })
                 .collect(),
-            sources: step.sources,
+            operands: pairing.operands,
         };
         let difference = self.separable(
             operand,
@@ -171,14 +142,15 @@ impl Lowering {
             &format!("{name}/difference"),
         );
         let ty = self.graph.ty(difference).clone();
-        let relu = Op::Activation(Activation::Relu);
+        let relu = Op::activation(Activation::Relu);
         let excess = self
             .graph
             .add(relu, &[difference], ty.clone(), format!("{name}/relu"));
         self.graph.add(Op::Add, &[kept, excess], ty, name)
     }
 
-    /// The operand with a matrix along height and one along width; itself where both are identities.
+    /// The operand with a matrix along height and one along width; itself where both are
+    /// identities.
     fn separable(
         &mut self,
         operand: ValueId,
@@ -200,47 +172,73 @@ impl Lowering {
         let mut stored = |pick: Option<Pick>, axis: &str| {
             pick.map(|pick| self.store(&pick, format!("{name}.{axis}")))
         };
-        let op = LinearOp::Separable {
+        let op = LinearOp::Separable(Separable {
             rows: stored(rows, "rows"),
             columns: stored(columns, "columns"),
             stride,
-        };
+        });
         self.graph.add(Op::Linear(op), &[operand], ty, name)
     }
 
     fn store(&mut self, pick: &Pick, name: String) -> WeightId {
-        let mut data = vec![0.0; pick.rows.len() * pick.sources];
-        for (row, entries) in data.chunks_exact_mut(pick.sources).zip(&pick.rows) {
-            for (source, factor) in entries {
-                row[*source] += factor;
+        let mut data = vec![0.0; pick.rows.len() * pick.operands];
+        for (row, entries) in data.chunks_exact_mut(pick.operands).zip(&pick.rows) {
+            for (operand, factor) in entries {
+                row[*operand] += factor;
             }
         }
-        let shape = vec![pick.rows.len(), pick.sources];
+        let shape = vec![pick.rows.len(), pick.operands];
         self.weights.push(Tensor::new(name, shape, data))
     }
 }
 
-/// A sparse matrix along one axis: for every result its sources with their factors.
+/// Height or width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Axis {
+    Height,
+    Width,
+}
+
+impl Axis {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Height => "height",
+            Self::Width => "width",
+        }
+    }
+
+    /// A matrix along this axis beside one along the other: `[height, width]`.
+    fn matrices(self, along: &Pick, across: Option<Pick>) -> [Option<Pick>; 2] {
+        let along = Some(along.clone());
+        match self {
+            Self::Height => [along, across],
+            Self::Width => [across, along],
+        }
+    }
+}
+
+/// A sparse matrix along one axis: for every result its operands with their factors.
 #[derive(Clone, Debug)]
 struct Pick {
     rows: Vec<Vec<(usize, f32)>>,
-    sources: usize,
+    /// Number of operands to pick from.
+    operands: usize,
 }
 
 impl Pick {
-    /// Results that are one source each.
-    fn of(indices: Vec<usize>, sources: usize) -> Self {
+    /// Results that are one operand each.
+    fn of(indices: Vec<usize>, operands: usize) -> Self {
         Self {
             rows: indices
                 .into_iter()
                 .map(|index| vec![(index, 1.0)])
                 .collect(),
-            sources,
+            operands,
         }
     }
 
     fn is_identity(&self) -> bool {
-        self.rows.len() == self.sources
+        self.rows.len() == self.operands
             && self
                 .rows
                 .iter()
@@ -249,32 +247,42 @@ impl Pick {
     }
 }
 
-/// Result `i` is the larger one of the sources `first[i]` and `second[i]`.
+/// Result `i` is the larger one of the operands `first[i]` and `second[i]`.
 #[derive(Clone, Debug, PartialEq)]
-struct Step {
+struct Pairing {
     first: Vec<usize>,
     second: Vec<usize>,
-    /// Number of sources to pick from.
-    sources: usize,
+    /// Number of operands to pick from.
+    operands: usize,
 }
 
-impl Step {
+impl Pairing {
     fn identity(extent: usize) -> Self {
         Self {
             first: (0..extent).collect(),
             second: (0..extent).collect(),
-            sources: extent,
+            operands: extent,
+        }
+    }
+
+    /// The results `kept` alone.
+    fn of(&self, kept: &[usize]) -> Self {
+        let of = |side: &[usize]| kept.iter().map(|index| side[*index]).collect();
+        Self {
+            first: of(&self.first),
+            second: of(&self.second),
+            operands: self.operands,
         }
     }
 }
 
-/// How one axis of a window is worked off.
+/// How the maxima along one axis of a window are taken.
 #[derive(Debug)]
-struct Steps {
-    /// ⌈log2 k⌉ steps; the results of the last are the window's maxima at all positions between its
-    /// first and its last one.
-    steps: Vec<Step>,
-    /// The last step's results that the stride keeps, in order.
+struct AxisMaxima {
+    /// ⌈log2 k⌉ rounds; the results of the last are the window's maxima at all positions between
+    /// its first and its last one.
+    rounds: Vec<Pairing>,
+    /// The last round's results that the stride keeps, in order.
     kept: Vec<usize>,
 }
 
@@ -285,9 +293,13 @@ struct Run {
     count: usize,
 }
 
-impl Steps {
-    fn new(window: &Window, axis: usize, extent: usize, results: usize) -> Self {
-        let axis = Axis {
+impl AxisMaxima {
+    fn new(window: &Window, axis: Axis, extent: usize, results: usize) -> Self {
+        let axis = match axis {
+            Axis::Height => 0,
+            Axis::Width => 1,
+        };
+        let axis = WindowAxis {
             extent: extent as isize,
             dilation: window.dilation[axis] as isize,
             kernel: window.kernel[axis],
@@ -301,15 +313,15 @@ impl Steps {
             // One tap: where it is padding, the window would be empty.
             let position = |result: usize| starts(result as isize * axis.stride) as usize;
             return Self {
-                steps: Vec::new(),
+                rounds: Vec::new(),
                 kept: (0..results).map(position).collect(),
             };
         }
-        // Backwards: which runs each step needs tells how many the one before has to give.
+        // Backwards: the runs that a round needs say how many the round before has to give.
         let mut needed: Vec<Run> = (0..=last_start)
             .map(|position| axis.run(starts(position), axis.kernel))
             .collect();
-        let mut steps = Vec::new();
+        let mut rounds = Vec::new();
         for doubling in (0..doublings).rev() {
             let taps = 1_usize << doubling;
             let covers: Vec<[isize; 2]> = needed.iter().map(|run| axis.cover(*run, taps)).collect();
@@ -327,16 +339,16 @@ impl Steps {
                 indices.collect::<Vec<usize>>()
             };
             // The earlier tap is kept, and what the later one has more is added.
-            steps.push(Step {
+            rounds.push(Pairing {
                 first: index(1),
                 second: index(0),
-                sources: (high - low + 1) as usize,
+                operands: (high - low + 1) as usize,
             });
             needed = (low..=high).map(|start| axis.run(start, taps)).collect();
         }
-        steps.reverse();
+        rounds.reverse();
         Self {
-            steps,
+            rounds,
             kept: (0..results)
                 .map(|result| result * axis.stride as usize)
                 .collect(),
@@ -345,7 +357,7 @@ impl Steps {
 }
 
 /// One axis of a window and of the map under it.
-struct Axis {
+struct WindowAxis {
     extent: isize,
     dilation: isize,
     kernel: usize,
@@ -353,7 +365,7 @@ struct Axis {
     pad: isize,
 }
 
-impl Axis {
+impl WindowAxis {
     /// What lies inside the map of `taps` taps from `start`. Where nothing does, which no position
     /// of a window has but one between two may, the first element stands for it.
     fn run(&self, start: isize, taps: usize) -> Run {

@@ -1,5 +1,5 @@
-//! SISO lowering: linear maps that are one output channel of a convolution become SISO convolutions, whose rotations
-//! of the input channels all output channels share.
+//! SISO lowering: a linear map that is one output channel of a convolution becomes a SISO
+//! convolution. All output channels share the rotations of the input channels.
 
 use heddle_ir::linear::siso::SisoConvolution;
 use heddle_ir::slot::{Op, SlotGraph};
@@ -9,8 +9,8 @@ use crate::pass::Changed;
 /// The pass's name.
 pub const NAME: &str = "lower-siso";
 
-/// Lowers every map that the algorithm can express, but for those that are outputs: an output is a transform by its
-/// diagonals.
+/// Lowers every map that the algorithm can express. Outputs stay linear maps, which are evaluated
+/// by their diagonals.
 pub fn run(mut graph: SlotGraph) -> (SlotGraph, Changed) {
     let mut changed = Changed::No;
     for value in graph.values() {

@@ -1,14 +1,15 @@
 //! Layout assignment and convolution lowering: from tensors to packed slots.
 //!
-//! Every feature map keeps the grid of the image; a stride multiplies the gap, and the channels
-//! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes a single
-//! sparse linear map whose output is multiplexed already, or a multiplexed parallel convolution where
-//! those are asked for; an addition a linear map of two identity terms, and a mean over the whole map a rotate-and-sum. Flattening moves nothing: both sides
-//! count the same elements in row-major order.
+//! Every feature map keeps the grid of the image. A stride multiplies the gap, and the channels
+//! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes one
+//! sparse linear map with a multiplexed result, or a multiplexed parallel convolution if the
+//! options ask for it. An addition becomes a linear map of two identity terms, and a mean over the
+//! whole map a sum by rotations. Flattening moves nothing: both sides count the same elements in
+//! row-major order.
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{LinearOp, Model, Op as NnOp};
+use heddle_ir::nn::{ActivationId, ActivationMap, LinearOp, Model, Op as NnOp};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId};
 
@@ -22,18 +23,18 @@ mod parallel;
 /// The pass's name.
 pub const NAME: &str = "pack";
 
-/// Lowers a tensor graph; `approximations` are those of its activations, in order, `convolution` how
+/// Lowers a tensor graph; `approximations` are those of its activations, `convolution` says how
 /// convolutions are evaluated, and `slots` is the number of slots of a ciphertext.
 ///
 /// # Errors
 /// If a feature map does not fit one ciphertext.
 ///
 /// # Panics
-/// If there are fewer approximations than activations.
+/// If an activation has no approximation.
 pub fn run(
     model: &Model,
     ranges: &Ranges,
-    approximations: &[Approximation],
+    approximations: &ActivationMap<Approximation>,
     convolution: Convolution,
     slots: usize,
 ) -> Result<SlotGraph, Error> {
@@ -44,7 +45,6 @@ pub fn run(
         convolution,
         slots,
     };
-    let mut approximations = approximations.iter();
     let mut packed: Vec<Option<ValueId>> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
@@ -66,11 +66,8 @@ pub fn run(
             NnOp::MaxPool { .. } => {
                 unreachable!("an earlier pass turns max pools into ReLUs")
             }
-            NnOp::Activation(_) => {
-                let approximation = approximations
-                    .next()
-                    .expect("every activation is approximated");
-                packer.activation(approximation, operands[0], value)?
+            NnOp::Activation { id, .. } => {
+                packer.activation(of_activation(approximations, *id), operands[0], value)?
             }
         }));
     }
@@ -92,7 +89,7 @@ pub fn remarks(packed: &SlotGraph) -> Vec<String> {
             Op::ParallelConvolution { .. } => parallel += 1,
             Op::Linear(map) => {
                 let mut ops = map.terms.iter().flat_map(|term| &term.ops);
-                single += usize::from(ops.any(|op| matches!(op, LinearOp::Conv { .. })));
+                single += usize::from(ops.any(|op| matches!(op, LinearOp::Conv(_))));
             }
             Op::Input
             | Op::SisoConvolution(_)
@@ -110,20 +107,32 @@ pub fn remarks(packed: &SlotGraph) -> Vec<String> {
     )]
 }
 
-/// The range of every tensor value: an activation's operand has the calibrated bound, its result
-/// what follows from it; a value that only linear operations follow has the bound of what they lead
-/// to, so that fusing them changes no scale.
-fn bounds(model: &Model, ranges: &Ranges, approximations: &[Approximation]) -> Vec<f64> {
+fn of_activation(
+    approximations: &ActivationMap<Approximation>,
+    id: Option<ActivationId>,
+) -> &Approximation {
+    let approximation = id.and_then(|id| approximations.get(id));
+    approximation.expect("every activation is approximated")
+}
+
+/// The range of every tensor value. An activation's operand has the calibrated bound, and its
+/// result the bound that follows from it. A value that is followed by linear operations alone has
+/// the bound of what they lead to, so that fusing them changes no scale.
+fn bounds(
+    model: &Model,
+    ranges: &Ranges,
+    approximations: &ActivationMap<Approximation>,
+) -> Vec<f64> {
     let graph = &model.graph;
     let mut bounds = vec![None; graph.len()];
-    bounds[model.output().index()] = Some(ranges.output());
+    bounds[model.output().index()] = Some(ranges.logits().bound);
     bounds[model.input().index()] = Some(ranges.input());
-    let activations = graph
-        .values()
-        .filter(|value| matches!(graph.node(*value).op, NnOp::Activation(_)));
-    for (value, approximation) in activations.zip(approximations) {
-        bounds[value.index()] = Some(approximation.result_bound);
-        bounds[graph.operands(value)[0].index()] = Some(approximation.operand_bound);
+    for value in graph.values() {
+        if let NnOp::Activation { id, .. } = graph.node(value).op {
+            let approximation = of_activation(approximations, id);
+            bounds[value.index()] = Some(approximation.result_bound);
+            bounds[graph.operands(value)[0].index()] = Some(approximation.operand_bound);
+        }
     }
     for value in graph.values().rev() {
         if bounds[value.index()].is_none() {
@@ -182,7 +191,7 @@ impl Packer<'_> {
         let from = self.model.graph.operands(value)[0];
         let shape = self.model.graph.ty(from).chw();
         let [channels, height, width] = self.model.graph.ty(value).chw();
-        let pools = is_whole_mean(op, shape) && height == 1 && width == 1;
+        let pools = op.as_operation().is_whole_mean(shape) && height == 1 && width == 1;
         if pools
             && shape == chw(&layout)
             && let Some(pooled) = self.rotate_sum(operand, value)?
@@ -225,13 +234,13 @@ impl Packer<'_> {
             terms,
             output,
             bias_factor,
-            doublings: 0,
+            log_shares: 0,
         };
         self.add(Op::Linear(map), operands, output, value)
     }
 
-    /// The value with every slot but the output's elements zero: a linear map leaves it so, anything
-    /// else would show the client what other slots hold.
+    /// The value with zero in every slot but the output's elements. The result of a linear map has
+    /// that already; all other results would show the client what their other slots hold.
     fn masked(&mut self, holder: ValueId, value: ValueId) -> Result<ValueId, Error> {
         if matches!(self.graph.node(holder).op, Op::Linear(_)) {
             return Ok(holder);
@@ -299,15 +308,15 @@ impl Packer<'_> {
         if !layout.height.is_power_of_two() || !layout.width.is_power_of_two() {
             return Ok(None);
         }
-        let doublings = |extent: usize, distance: usize| {
-            (0..extent.trailing_zeros()).map(move |step| distance << step)
+        let doubled = |extent: usize, distance: usize| {
+            (0..extent.trailing_zeros()).map(move |halving| distance << halving)
         };
-        let steps: Vec<usize> = doublings(layout.width, layout.gap)
-            .chain(doublings(layout.height, layout.gap * layout.grid_width))
+        let rotations: Vec<usize> = doubled(layout.width, layout.gap)
+            .chain(doubled(layout.height, layout.gap * layout.grid_width))
             .collect();
         let pooled = layout.on_same_grid(layout.gap, layout.channels, 1, 1);
         self.bounds[value.index()] = range / (layout.height * layout.width) as f64;
-        self.add(Op::RotateSum { steps }, &[operand], pooled, value)
+        self.add(Op::RotateSum { rotations }, &[operand], pooled, value)
             .map(Some)
     }
 }
@@ -320,10 +329,11 @@ pub(super) fn output_layout(
 ) -> MultiplexedLayout {
     match op {
         // A vector leaves the grid: the shorter its period, the fewer diagonals lead to it.
-        LinearOp::Gemm { .. } => MultiplexedLayout::dense(channels, 1, 1),
+        LinearOp::Gemm(_) => MultiplexedLayout::dense(channels, 1, 1),
         _ => {
-            let room = (layout.grid_height / height).min(layout.grid_width / width);
-            let gap = (layout.gap * stride(op)).min(room.max(1));
+            let largest = (layout.grid_height / height).min(layout.grid_width / width);
+            let [down, right] = op.as_operation().strides();
+            let gap = (layout.gap * down.min(right)).min(largest.max(1));
             layout.on_same_grid(gap, channels, height, width)
         }
     }
@@ -331,26 +341,4 @@ pub(super) fn output_layout(
 
 fn chw(layout: &MultiplexedLayout) -> [usize; 3] {
     [layout.channels, layout.height, layout.width]
-}
-
-/// The factor by which an operation spreads neighbouring elements apart.
-fn stride(op: &LinearOp) -> usize {
-    match op {
-        LinearOp::Conv { window, .. } | LinearOp::AveragePool { window, .. } => {
-            window.stride[0].min(window.stride[1])
-        }
-        LinearOp::Slice { step, .. } => step[1].min(step[2]),
-        LinearOp::Separable { stride, .. } => stride[0].min(stride[1]),
-        _ => 1,
-    }
-}
-
-fn is_whole_mean(op: &LinearOp, [_, height, width]: [usize; 3]) -> bool {
-    match op {
-        LinearOp::GlobalAveragePool => true,
-        LinearOp::AveragePool { window, .. } => {
-            window.kernel == [height, width] && window.pads == [0; 4]
-        }
-        _ => false,
-    }
 }

@@ -36,7 +36,7 @@ pub const NAME: &str = "schedule";
 /// If a weight is missing or its shape does not fit.
 pub fn run(
     packed: &SlotGraph,
-    steps: &[Vec<TransformSteps>],
+    rotations: &[Vec<TransformSteps>],
     placement: &Placement,
     weights: &Weights,
     target: Target<'_>,
@@ -80,8 +80,8 @@ pub fn run(
                 scheduler.push(Op::Input, &[], ty, &node.name)
             }
             SlotOp::Linear(map) => {
-                let steps = steps[value.index()].clone();
-                scheduler.linear(map, steps, &operands, weights, &node.name)?
+                let rotations = rotations[value.index()].clone();
+                scheduler.linear(map, rotations, &operands, weights, &node.name)?
             }
             SlotOp::ParallelConvolution { map, slots } => {
                 scheduler.parallel_convolution(map, *slots, operands[0], weights, &node.name)?
@@ -93,8 +93,8 @@ pub fn run(
             SlotOp::Activation(activation) => {
                 scheduler.activation(activation, operands[0], &node.name)
             }
-            SlotOp::RotateSum { steps } => steps.iter().fold(operands[0], |sum, step| {
-                scheduler.add_rotated(sum, *step, &node.name)
+            SlotOp::RotateSum { rotations } => rotations.iter().fold(operands[0], |sum, by| {
+                scheduler.add_rotated(sum, *by, &node.name)
             }),
             SlotOp::Normalise(division) => scheduler.normalise(division, operands[0], &node.name),
         });
@@ -182,7 +182,7 @@ impl Scheduler<'_> {
     fn linear(
         &mut self,
         map: &LinearMap,
-        steps: Vec<TransformSteps>,
+        rotations: Vec<TransformSteps>,
         operands: &[ValueId],
         weights: &Weights,
         name: &str,
@@ -195,10 +195,14 @@ impl Scheduler<'_> {
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
-        let sum = self.push(Op::LinearTransform { map: id, steps }, operands, ty, name);
+        let op = Op::LinearTransform {
+            map: id,
+            steps: rotations,
+        };
+        let sum = self.push(op, operands, ty, name);
         let mut sum = self.rescale(sum, name);
-        for doubling in (0..map.doublings).rev() {
-            sum = self.halve_period(sum, map.output.period() << doubling, name);
+        for log_shares in (0..map.log_shares).rev() {
+            sum = self.halve_period(sum, map.output.period() << log_shares, name);
         }
         self.add_bias(id, map, sum, weights, name)
     }

@@ -1,23 +1,38 @@
-//! Shared sums: how many shares the sums of each linear map are computed in.
+//! Shared sums: in how many shares the sums of each linear map are computed, and by which
+//! rotations.
 //!
-//! A map whose result has a shorter period than its operands would be evaluated anew for every copy of the result. With
-//! shares, each copy takes part of the sums' entries, on fewer diagonals, and a rotation and an addition for every
-//! doubling complete them, see [`heddle_ir::linear`]. Every number of doublings is tried, and the cheapest kept.
+//! Where a map's result has a shorter period than its operands, every copy of the result would be
+//! computed anew. With shares, each copy computes a part of every sum, on fewer diagonals.
+//! Rotations and additions complete the sums, one for every halving of the number of shares; see
+//! [`heddle_ir::linear`]. The pass tries every number of shares and keeps the cheapest. It is the
+//! only one that expands matrices: it keeps the rotations of every map for later passes.
 
-use heddle_ir::linear::{AffineMatrix, LinearMap};
+use heddle_ir::ckks::TransformSteps;
+use heddle_ir::linear::{DiagonalResidues, LinearMap};
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::weights::Weights;
 use rayon::prelude::*;
 
 use crate::analysis::cost::{CostModel, TransformCounts};
-use crate::analysis::rotations::{counts, of_diagonals};
+use crate::analysis::rotations::{RotationSearch, Rotations, counts};
 use crate::error::Error;
 use crate::pass::Changed;
 
 /// The pass's name.
 pub const NAME: &str = "share-sums";
 
-/// Chooses the doublings of every linear map, in ciphertexts of `slots` slots, by its cost at `level`.
+/// A graph with its shares chosen.
+#[derive(Clone, Debug)]
+pub struct SharedSums {
+    /// The graph.
+    pub graph: SlotGraph,
+    /// Whether any number of shares changed.
+    pub changed: Changed,
+    /// The rotations that evaluate the linear maps.
+    pub rotations: Rotations,
+}
+
+/// Chooses the shares of every linear map, in ciphertexts of `slots` slots, by its cost at `level`.
 ///
 /// # Errors
 /// If a weight is missing or its shape does not fit.
@@ -27,84 +42,141 @@ pub fn run(
     cost: CostModel<'_>,
     level: usize,
     slots: usize,
-) -> Result<(SlotGraph, Changed), Error> {
+) -> Result<SharedSums, Error> {
+    let choice = Choice {
+        weights,
+        cost,
+        level,
+        search: RotationSearch::new(slots),
+    };
     let values: Vec<_> = graph.values().collect();
-    let chosen: Vec<Option<u32>> = values
-        .into_par_iter()
-        .map(|value| match &graph.node(value).op {
-            Op::Linear(map) => cheapest(map, weights, cost, level, slots).map(Some),
+    let chosen: Vec<Option<Chosen>> = values
+        .par_iter()
+        .map(|value| match &graph.node(*value).op {
+            Op::Linear(map) => choice.cheapest(map).map(Some),
             _ => Ok(None),
         })
         .collect::<Result<_, Error>>()?;
-    let mut shared = graph;
+    let mut graph = graph;
     let mut changed = Changed::No;
-    for (value, chosen) in shared.values().zip(chosen).collect::<Vec<_>>() {
-        if let (Op::Linear(map), Some(doublings)) = (&mut shared.node_mut(value).op, chosen)
-            && map.doublings != doublings
+    let mut rotations = Vec::with_capacity(values.len());
+    for (value, chosen) in values.into_iter().zip(chosen) {
+        let Some(chosen) = chosen else {
+            rotations.push(Vec::new());
+            continue;
+        };
+        rotations.push(chosen.rotations);
+        if let Op::Linear(map) = &mut graph.node_mut(value).op
+            && map.log_shares != chosen.log_shares
         {
-            map.doublings = doublings;
+            map.log_shares = chosen.log_shares;
             changed = Changed::Yes;
         }
     }
-    Ok((shared, changed))
+    Ok(SharedSums {
+        graph,
+        changed,
+        rotations,
+    })
 }
 
-/// The doublings of least cost, the most among equals.
-fn cheapest(
-    map: &LinearMap,
-    weights: &Weights,
-    cost: CostModel<'_>,
+/// The shares of one map and the rotations of its terms.
+struct Chosen {
+    log_shares: u32,
+    rotations: Vec<TransformSteps>,
+}
+
+struct Choice<'a> {
+    weights: &'a Weights,
+    cost: CostModel<'a>,
     level: usize,
-    slots: usize,
-) -> Result<u32, Error> {
-    let longest = map.terms.iter().map(|term| term.input.period()).max();
-    let ratio = longest.unwrap_or(1) / map.output.period();
-    if ratio <= 1 {
-        return Ok(0);
+    search: RotationSearch,
+}
+
+impl Choice<'_> {
+    /// The shares of least cost, the most among equals.
+    fn cheapest(&self, map: &LinearMap) -> Result<Chosen, Error> {
+        let residues: Vec<DiagonalResidues> = (0..map.terms.len())
+            .map(|term| map.diagonal_residues(term, self.weights))
+            .collect::<Result<_, _>>()?;
+        let longest = map.terms.iter().map(|term| term.input.period()).max();
+        let ratio = longest.unwrap_or(1) / map.output.period();
+        let mut best: Option<(f64, Chosen)> = None;
+        for log_shares in (0..=ratio.max(1).ilog2()).rev() {
+            let bound = best.as_ref().map_or(f64::INFINITY, |(cost, _)| *cost);
+            if let Some((cost, rotations)) = self.below(bound, map, log_shares, &residues)? {
+                let chosen = Chosen {
+                    log_shares,
+                    rotations,
+                };
+                best = Some((cost, chosen));
+            }
+        }
+        match best {
+            Some((_, chosen)) => Ok(chosen),
+            // At this level nothing can run; placement says so.
+            None => Ok(Chosen {
+                log_shares: 0,
+                rotations: self.rotations(map, diagonals(map, 0, &residues))?,
+            }),
+        }
     }
-    let matrices: Vec<AffineMatrix> = (0..map.terms.len())
-        .map(|term| map.slot_matrix(term, weights))
-        .collect::<Result<_, _>>()?;
-    let mut best = (f64::INFINITY, 0);
-    for doublings in (0..=ratio.ilog2()).rev() {
-        let shared = LinearMap {
-            doublings,
-            ..map.clone()
-        };
-        let indices: Vec<Vec<usize>> = matrices
-            .iter()
-            .enumerate()
-            .map(|(term, whole)| shared.diagonal_indices_of(term, whole))
-            .collect();
-        // Without rotations: less is impossible, and the search for these takes long where diagonals are many.
-        let products = indices.iter().map(|indices| TransformCounts {
-            diagonals: indices.len(),
+
+    /// The cost and the rotations of a map in some shares, if it costs less than `bound`.
+    fn below(
+        &self,
+        bound: f64,
+        map: &LinearMap,
+        log_shares: u32,
+        residues: &[DiagonalResidues],
+    ) -> Result<Option<(f64, Vec<TransformSteps>)>, Error> {
+        let diagonals = diagonals(map, log_shares, residues);
+        // Without rotations: less is impossible, and the search for these takes long where
+        // diagonals are many.
+        let products = diagonals.iter().map(|diagonals| TransformCounts {
+            diagonals: diagonals.len(),
             baby: 0,
             giant: 0,
         });
-        if cost.linear(level, &products.collect::<Vec<_>>(), doublings) >= best.0 {
-            continue;
+        let products: Vec<TransformCounts> = products.collect();
+        if self.cost.linear(self.level, &products, log_shares) >= bound {
+            return Ok(None);
         }
-        let terms: Vec<TransformCounts> = indices
-            .iter()
-            .zip(&map.terms)
-            .map(|(indices, term)| {
-                of_diagonals(indices, term.input.period(), slots).map(|steps| counts(&steps))
-            })
-            .collect::<Result<_, _>>()?;
-        let found = cost.linear(level, &terms, doublings);
-        if found < best.0 {
-            best = (found, doublings);
-        }
+        let rotations = self.rotations(map, diagonals)?;
+        let terms: Vec<TransformCounts> = rotations.iter().map(counts).collect();
+        let cost = self.cost.linear(self.level, &terms, log_shares);
+        Ok((cost < bound).then_some((cost, rotations)))
     }
-    Ok(best.1)
+
+    fn rotations(
+        &self,
+        map: &LinearMap,
+        diagonals: Vec<Vec<usize>>,
+    ) -> Result<Vec<TransformSteps>, Error> {
+        let terms = diagonals.into_iter().zip(&map.terms);
+        terms
+            .map(|(diagonals, term)| self.search.of_diagonals(diagonals, term.input.period()))
+            .collect()
+    }
+}
+
+/// The diagonals of every term of a map in some shares.
+fn diagonals(map: &LinearMap, log_shares: u32, residues: &[DiagonalResidues]) -> Vec<Vec<usize>> {
+    let shared = LinearMap {
+        log_shares,
+        ..map.clone()
+    };
+    let terms = residues.iter().enumerate();
+    terms
+        .map(|(term, residues)| shared.diagonal_indices(term, residues))
+        .collect()
 }
 
 /// How many maps are computed in shares.
 pub fn remarks(graph: &SlotGraph) -> Vec<String> {
     let shared = graph
         .values()
-        .filter(|value| matches!(&graph.node(*value).op, Op::Linear(map) if map.doublings > 0));
+        .filter(|value| matches!(&graph.node(*value).op, Op::Linear(map) if map.log_shares > 0));
     match shared.count() {
         0 => Vec::new(),
         count => vec![format!("{count} linear maps sum in shares")],

@@ -1,6 +1,9 @@
 //! Small models with seeded weights.
 
-use heddle_ir::nn::{Activation, AxisOrder, LinearOp, Model, Op, TensorType, Window};
+use heddle_ir::nn::{
+    Activation, AxisOrder, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, Model,
+    Op, Pad, Slice, TensorType, Window,
+};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
 /// Builds a model operation by operation.
@@ -81,12 +84,12 @@ impl Builder {
             dilation: [1; 2],
         };
         let [h, w] = window.output(h, w).expect("the kernel fits");
-        let op = LinearOp::Conv {
+        let op = LinearOp::Conv(Conv {
             weight,
             bias,
             window,
             groups,
-        };
+        });
         self.add(Op::Linear(op), &[from], &[channels, h, w], name)
     }
 
@@ -94,33 +97,33 @@ impl Builder {
     pub fn batch_norm(&mut self, from: ValueId, name: &str) -> ValueId {
         let shape = self.model.graph.ty(from).shape.clone();
         let channels = [shape[0]];
-        let op = LinearOp::BatchNorm {
+        let op = LinearOp::BatchNorm(BatchNorm {
             scale: self.weight(&format!("{name}.scale"), &channels, 1.0, 0.4),
             bias: self.weight(&format!("{name}.bias"), &channels, 0.0, 0.4),
             mean: self.weight(&format!("{name}.mean"), &channels, 0.0, 0.3),
             variance: self.weight(&format!("{name}.variance"), &channels, 0.8, 0.3),
             epsilon: 1e-5,
-        };
+        });
         self.add(Op::Linear(op), &[from], &shape, name)
     }
 
     /// `scale·x + shift` per channel, seeded.
     pub fn affine(&mut self, from: ValueId, name: &str) -> ValueId {
         let shape = self.model.graph.ty(from).shape.clone();
-        let op = LinearOp::ChannelAffine {
+        let op = LinearOp::ChannelAffine(ChannelAffine {
             scale: Some(self.weight(&format!("{name}.scale"), &shape[..1], 1.0, 0.5)),
             shift: Some(self.weight(&format!("{name}.shift"), &shape[..1], 0.0, 0.5)),
-        };
+        });
         self.add(Op::Linear(op), &[from], &shape, name)
     }
 
     /// `scale·x + shift` per element, seeded.
     pub fn elements(&mut self, from: ValueId, name: &str) -> ValueId {
         let shape = self.model.graph.ty(from).shape.clone();
-        let op = LinearOp::ElementAffine {
+        let op = LinearOp::ElementAffine(ElementAffine {
             scale: Some(self.weight(&format!("{name}.scale"), &shape, 1.0, 0.5)),
             shift: Some(self.weight(&format!("{name}.shift"), &shape, 0.0, 0.5)),
-        };
+        });
         self.add(Op::Linear(op), &[from], &shape, name)
     }
 
@@ -132,7 +135,7 @@ impl Builder {
 
     /// ReLU.
     pub fn relu(&mut self, from: ValueId, name: &str) -> ValueId {
-        self.keep(Op::Activation(Activation::Relu), &[from], name)
+        self.keep(Op::activation(Activation::Relu), &[from], name)
     }
 
     /// Global mean and a matrix product to `classes` logits.
@@ -148,7 +151,7 @@ impl Builder {
         let weight = self.weight("fc.weight", &[classes, c], 0.0, 1.0);
         let bias = Some(self.weight("fc.bias", &[classes], 0.0, 0.3));
         self.add(
-            Op::Linear(LinearOp::Gemm { weight, bias }),
+            Op::Linear(LinearOp::Gemm(Gemm { weight, bias })),
             &[flat],
             &[classes],
             "fc",
@@ -188,16 +191,16 @@ pub fn residual() -> Model {
     let y = b.relu(y, "block.relu1");
     let y = b.conv(y, [8, 3, 1, 2], "block.conv2");
     let y = b.batch_norm(y, "block.bn2");
-    let slice = LinearOp::Slice {
+    let slice = LinearOp::Slice(Slice {
         start: [0; 3],
         end: [4, 8, 8],
         step: [1, 2, 2],
-    };
+    });
     let s = b.add(Op::Linear(slice), &[x], &[4, 4, 4], "slice");
-    let pad = LinearOp::Pad {
+    let pad = LinearOp::Pad(Pad {
         before: [2, 0, 0],
         after: [2, 0, 0],
-    };
+    });
     let s = b.add(Op::Linear(pad), &[s], &[8, 4, 4], "pad");
     let z = b.keep(Op::Add, &[y, s], "block.add");
     let z = b.relu(z, "block.relu2");

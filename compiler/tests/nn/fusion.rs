@@ -4,8 +4,8 @@ use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
 use heddle_compiler::{Changed, Convolution};
-use heddle_ir::eval::slot::{Activations, SlotMachine};
-use heddle_ir::nn::{LinearOp, Model, Op, Window};
+use heddle_ir::eval::slot::{Activations, SlotInterpreter};
+use heddle_ir::nn::{Gemm, LinearOp, Model, Op, Window};
 use heddle_ir::slot::{Op as SlotOp, SlotGraph};
 use heddle_ir::{ValueId, verify};
 
@@ -18,7 +18,8 @@ fn maps(graph: &SlotGraph) -> usize {
 
 /// Packs and fuses; compares the graphs on plain numbers and returns the fused one.
 fn fused(model: Model) -> SlotGraph {
-    let (model, _) = lower_max_pool::run(model).unwrap();
+    let (mut model, _) = lower_max_pool::run(model).unwrap();
+    model.number_activations();
     let [c, h, w] = model.graph.ty(model.input()).chw();
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
@@ -35,7 +36,8 @@ fn fused(model: Model) -> SlotGraph {
     let (fused, changed) = fuse_linear_maps::run(packed.clone(), fuse_linear_maps::MAX_TERMS);
     assert_eq!(changed == Changed::No, fused == packed);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());
-    let machines = [&packed, &fused].map(|graph| SlotMachine::new(graph, &model.weights).unwrap());
+    let machines =
+        [&packed, &fused].map(|graph| SlotInterpreter::new(graph, &model.weights).unwrap());
     let (layout, bound) = (packed.ty(ValueId(0)).layout, ranges.input());
     for sample in &samples {
         let scaled: Vec<f64> = sample.iter().map(|x| f64::from(*x) / bound).collect();
@@ -110,7 +112,7 @@ fn a_max_pool_takes_one_map_for_every_relu() {
     let x = b.relu(x, "next.relu");
     let flat = b.add(Op::Linear(LinearOp::Flatten), &[x], &[80], "flatten");
     let weight = b.weight("fc.weight", &[3, 80], 0.0, 0.2);
-    let gemm = LinearOp::Gemm { weight, bias: None };
+    let gemm = LinearOp::Gemm(Gemm { weight, bias: None });
     let out = b.add(Op::Linear(gemm), &[flat], &[3], "fc");
     let graph = fused(b.finish(out));
     let relus = graph

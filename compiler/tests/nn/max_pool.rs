@@ -4,7 +4,7 @@ use heddle_compiler::Changed;
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::passes::lower_max_pool;
 use heddle_ir::eval::nn::run;
-use heddle_ir::nn::{Activation, LinearOp, Model, Op, Window};
+use heddle_ir::nn::{Activation, LinearOp, Model, Op, Separable, Window};
 use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images};
@@ -25,7 +25,10 @@ fn relus(model: &Model) -> usize {
     let is_relu = |value: &ValueId| {
         matches!(
             model.graph.node(*value).op,
-            Op::Activation(Activation::Relu)
+            Op::Activation {
+                function: Activation::Relu,
+                ..
+            }
         )
     };
     model.graph.values().filter(is_relu).count()
@@ -78,8 +81,9 @@ fn every_window_keeps_its_maxima() {
                         // A window in the padding alone is the verifier's to refuse.
                         let is_empty = |axis: usize, count: usize, extent: usize| {
                             (0..count).any(|output| {
-                                (0..window.kernel[axis])
-                                    .all(|tap| window.source(axis, output, tap, extent).is_none())
+                                (0..window.kernel[axis]).all(|tap| {
+                                    window.input_index(axis, output, tap, extent).is_none()
+                                })
                             })
                         };
                         if is_empty(0, rows, 9) || is_empty(1, columns, 8) {
@@ -123,15 +127,15 @@ fn a_difference_of_taps_is_one_map_with_two_entries_a_row() {
     let graph = &lowered.graph;
     let relu = graph
         .values()
-        .find(|value| matches!(graph.node(*value).op, Op::Activation(_)))
+        .find(|value| matches!(graph.node(*value).op, Op::Activation { .. }))
         .unwrap();
     let difference = graph.operands(relu)[0];
     assert_eq!(graph.operands(difference), [ValueId(0)]);
-    let Op::Linear(LinearOp::Separable {
+    let Op::Linear(LinearOp::Separable(Separable {
         rows: Some(rows),
         columns: Some(columns),
         stride,
-    }) = graph.node(difference).op
+    })) = graph.node(difference).op
     else {
         panic!("{:?}", graph.node(difference).op)
     };

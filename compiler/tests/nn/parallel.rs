@@ -1,11 +1,11 @@
 //! Multiplexed parallel convolutions compute what plain convolutions do.
 
 use heddle_ir::eval::nn;
-use heddle_ir::eval::slot::{Activations, SlotMachine};
+use heddle_ir::eval::slot::{Activations, SlotInterpreter};
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::parallel::ParallelConvolution;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{LinearOp, Model, Op as NnOp, Window};
+use heddle_ir::nn::{Conv, LinearOp, Model, Op as NnOp, Window};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId, text, verify};
 
@@ -40,12 +40,12 @@ impl Case {
         let mut b = Builder::new([channels, height, width]);
         let [rows, columns] = self.window.kernel;
         let per_group = channels / self.groups;
-        let op = LinearOp::Conv {
+        let op = LinearOp::Conv(Conv {
             weight: b.weight("w", &[self.outputs, per_group, rows, columns], 0.0, 0.3),
             bias: Some(b.weight("b", &[self.outputs], 0.0, 0.5)),
             window: self.window,
             groups: self.groups,
-        };
+        });
         let [rows, columns] = self.window.output(height, width).unwrap();
         let y = b.add(
             NnOp::Linear(op),
@@ -73,7 +73,7 @@ impl Case {
             terms: vec![term(self.input, vec![op], before / after)],
             output,
             bias_factor: 1.0 / after,
-            doublings: 0,
+            log_shares: 0,
         };
         let slots = self.slots;
         let op = Op::ParallelConvolution { map, slots };
@@ -83,7 +83,7 @@ impl Case {
             terms: vec![term(output, Vec::new(), 1.0)],
             output,
             bias_factor: 1.0 / after,
-            doublings: 0,
+            log_shares: 0,
         };
         let y = graph.add(Op::Linear(mask), &[y], ty(output, after), "mask");
         graph.set_outputs(vec![y]);
@@ -98,7 +98,7 @@ impl Case {
         assert!(verify::slot::verify(&graph, &model.weights).is_empty());
         let printed = text::print_slot(&graph);
         assert_eq!(text::parse_slot(&printed).unwrap(), graph);
-        let machine = SlotMachine::new(&graph, &model.weights).unwrap();
+        let machine = SlotInterpreter::new(&graph, &model.weights).unwrap();
         let image = &images(
             1,
             self.input.channels * self.input.height * self.input.width,
@@ -259,13 +259,13 @@ fn what_the_algorithm_cannot_express_is_refused() {
     let gap = refused(1 << 10, |map| map.output.gap = 1);
     assert!(gap.contains("1 to 1 at stride 2"), "{gap}");
     let strides = refused(1 << 10, |map| {
-        if let LinearOp::Conv { window, .. } = &mut map.terms[0].ops[0] {
+        if let LinearOp::Conv(Conv { window, .. }) = &mut map.terms[0].ops[0] {
             window.stride = [2, 1];
         }
     });
     assert!(strides.contains("equal strides"), "{strides}");
     let taps = refused(1 << 10, |map| {
-        if let LinearOp::Conv { window, .. } = &mut map.terms[0].ops[0] {
+        if let LinearOp::Conv(Conv { window, .. }) = &mut map.terms[0].ops[0] {
             window.kernel = [usize::MAX, 3];
         }
     });

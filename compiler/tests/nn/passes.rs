@@ -2,9 +2,11 @@
 
 use heddle_compiler::passes::{fold_batch_norm, fold_padding, remove_identity};
 use heddle_compiler::{Changed, Error};
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::eval::nn::run;
-use heddle_ir::nn::{LinearOp, Model, Op, PaddingInMean, Window};
+use heddle_ir::nn::{
+    AveragePool, BatchNorm, Conv, LinearOp, Model, Op, Pad, PaddingInMean, Window,
+};
 use heddle_ir::plan::Plan;
 use heddle_ir::{ValueId, verify};
 
@@ -23,7 +25,7 @@ pub fn assert_same(before: &Model, after: &Model) {
 
 /// That a plan, evaluated on plain numbers, computes what the model does, up to `tolerance`.
 pub fn assert_computes(plan: &Plan, model: &Model, images: &[Vec<f32>], tolerance: f64) {
-    let machine = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     for image in images {
         let elements = image.iter().map(|x| f64::from(*x) / plan.input.range);
         let packed = plan.input.layout.pack(&elements.collect::<Vec<f64>>());
@@ -50,11 +52,11 @@ fn count(model: &Model, is: impl Fn(&Op) -> bool) -> usize {
 }
 
 fn is_batch_norm(op: &Op) -> bool {
-    matches!(op, Op::Linear(LinearOp::BatchNorm { .. }))
+    matches!(op, Op::Linear(LinearOp::BatchNorm(_)))
 }
 
 fn is_affine(op: &Op) -> bool {
-    matches!(op, Op::Linear(LinearOp::ChannelAffine { .. }))
+    matches!(op, Op::Linear(LinearOp::ChannelAffine(_)))
 }
 
 #[test]
@@ -132,12 +134,12 @@ fn a_convolution_without_bias_gets_one() {
         pads: [0; 4],
         dilation: [1; 2],
     };
-    let op = LinearOp::Conv {
+    let op = LinearOp::Conv(Conv {
         weight,
         bias: None,
         window,
         groups: 1,
-    };
+    });
     let x = b.add(Op::Linear(op), &[ValueId(0)], &[4, 3, 6], "conv");
     let x = b.batch_norm(x, "bn");
     let out = b.head(x, 2);
@@ -165,7 +167,8 @@ fn a_negative_variance_is_refused_by_name() {
         let x = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
         let out = b.batch_norm(x, "bn");
         let model = b.finish(out);
-        let Op::Linear(LinearOp::BatchNorm { variance, .. }) = model.graph.node(out).op else {
+        let Op::Linear(LinearOp::BatchNorm(BatchNorm { variance, .. })) = model.graph.node(out).op
+        else {
             unreachable!("the last operation is a batch normalisation")
         };
         let mut b = Builder::from(model);
@@ -222,10 +225,10 @@ fn padded(op: Op, shape: [usize; 3], rectified: bool) -> Model {
         true => b.relu(ValueId(0), "relu"),
         false => ValueId(0),
     };
-    let pad = LinearOp::Pad {
+    let pad = LinearOp::Pad(Pad {
         before: [0, 1, 0],
         after: [0, 1, 1],
-    };
+    });
     let x = b.add(Op::Linear(pad), &[x], &[3, 8, 7], "pad");
     let x = b.add(op, &[x], &shape, "window");
     let out = b.head(x, 2);
@@ -233,7 +236,7 @@ fn padded(op: Op, shape: [usize; 3], rectified: bool) -> Model {
 }
 
 fn is_pad(op: &Op) -> bool {
-    matches!(op, Op::Linear(LinearOp::Pad { .. }))
+    matches!(op, Op::Linear(LinearOp::Pad(_)))
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn padding_becomes_part_of_the_window_behind_it() {
         pads: [0; 4],
         dilation: [1; 2],
     };
-    let mean = |padding| Op::Linear(LinearOp::AveragePool { window, padding });
+    let mean = |padding| Op::Linear(LinearOp::AveragePool(AveragePool { window, padding }));
     let max = Op::MaxPool { window };
     for (op, rectified, left) in [
         (mean(PaddingInMean::Counted), false, 0),
@@ -263,10 +266,10 @@ fn padding_becomes_part_of_the_window_behind_it() {
 #[test]
 fn padding_that_something_else_sees_stays() {
     let mut b = Builder::new([3, 6, 6]);
-    let pad = LinearOp::Pad {
+    let pad = LinearOp::Pad(Pad {
         before: [0, 1, 1],
         after: [0, 1, 1],
-    };
+    });
     let x = b.add(Op::Linear(pad), &[ValueId(0)], &[3, 8, 8], "pad");
     let y = b.conv(x, [3, 3, 1, 1], "conv");
     let z = b.keep(Op::Add, &[x, y], "add");

@@ -1,13 +1,13 @@
 //! Ranges cover what the interpreter shows, whatever they come from.
 
 use heddle_compiler::analysis::ranges::{
-    FLOOR, RangeOverride, Ranges, SAMPLE_MARGIN, Source, calibrate,
+    BoundOrigin, FLOOR, IMAGE_MARGIN, RangeOverride, Ranges, calibrate,
 };
 use heddle_compiler::passes::{fold_batch_norm, remove_identity};
 use heddle_compiler::{Error, Observer};
 use heddle_ir::ValueId;
 use heddle_ir::eval::nn::run_all;
-use heddle_ir::nn::{LinearOp, Model, Op};
+use heddle_ir::nn::{ActivationId, ChannelAffine, LinearOp, Model, Op};
 use std::sync::Mutex;
 
 use crate::build::{Builder, images, residual};
@@ -15,10 +15,8 @@ use crate::build::{Builder, images, residual};
 /// The largest |operand| of every activation, in order, and the largest |logit|.
 fn observed(model: &Model, samples: &[Vec<f32>]) -> Vec<f64> {
     let graph = &model.graph;
-    let activations = graph
-        .values()
-        .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
-    let targets: Vec<ValueId> = activations
+    let targets: Vec<ValueId> = model
+        .activations()
         .map(|value| graph.operands(value)[0])
         .chain([model.output()])
         .collect();
@@ -32,6 +30,19 @@ fn observed(model: &Model, samples: &[Vec<f32>]) -> Vec<f64> {
         }
     }
     largest
+}
+
+/// The bounds of all activations, by id.
+fn bounds(ranges: &Ranges) -> Vec<f64> {
+    ranges
+        .activations()
+        .values()
+        .map(|range| range.bound)
+        .collect()
+}
+
+fn first_bound(ranges: &Ranges) -> f64 {
+    ranges.activation(ActivationId(0)).bound
 }
 
 fn given(text: &[&str]) -> Vec<RangeOverride> {
@@ -87,15 +98,16 @@ fn samples_give_their_maximum_times_the_margin() {
     let names: Vec<&str> = ranges.details().map(|range| range.name.as_str()).collect();
     assert_eq!(names, ["stem.relu", "block.relu1", "block.relu2", "fc"]);
     for (range, expected) in ranges.details().zip(&expected) {
-        assert_eq!(range.source, Source::Samples);
+        assert_eq!(range.origin, BoundOrigin::Images);
         assert_eq!(range.observed, Some(*expected));
-        assert_eq!(range.bound, SAMPLE_MARGIN * expected);
-        assert!((range.used().unwrap() - 1.0 / SAMPLE_MARGIN).abs() < 1e-12);
+        assert_eq!(range.bound, IMAGE_MARGIN * expected);
+        assert!((range.used().unwrap() - 1.0 / IMAGE_MARGIN).abs() < 1e-12);
     }
     let bounds: Vec<f64> = ranges
         .activations()
-        .copied()
-        .chain([ranges.output()])
+        .values()
+        .chain([ranges.logits()])
+        .map(|range| range.bound)
         .collect();
     assert_eq!(
         bounds,
@@ -119,8 +131,12 @@ fn ranges_do_not_depend_on_earlier_passes() {
     let (model, _) = remove_identity::run(model).unwrap();
     let (model, _) = fold_batch_norm::run(model).unwrap();
     let after = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
-    for (before, after) in before.activations().zip(after.activations()) {
-        assert!((before / after - 1.0).abs() < 1e-5);
+    let pairs = before
+        .activations()
+        .values()
+        .zip(after.activations().values());
+    for (before, after) in pairs {
+        assert!((before.bound / after.bound - 1.0).abs() < 1e-5);
     }
 }
 
@@ -139,7 +155,10 @@ fn statistics_cover_what_samples_show() {
     let ranges = calibrate(&model, &[], &[], 1.0, &()).unwrap();
     let observed = observed(&model, &images(50, 192));
     for (range, observed) in ranges.details().zip(observed) {
-        assert_eq!((range.source, range.observed), (Source::Statistics, None));
+        assert_eq!(
+            (range.origin, range.observed),
+            (BoundOrigin::Statistics, None)
+        );
         assert!(
             range.bound > observed,
             "{}: {} < {observed}",
@@ -186,7 +205,7 @@ fn statistics_reach_as_far_as_the_widest_position() {
     });
     let expected = reaches.fold(0.0, f64::max);
     let ranges = calibrate(&model, &[], &[], 1.0, &()).unwrap();
-    let bound = *ranges.activations().next().unwrap();
+    let bound = first_bound(&ranges);
     assert!((bound / expected - 1.0).abs() < 1e-9, "{bound} {expected}");
 }
 
@@ -213,16 +232,13 @@ fn overrides_for_every_activation_are_enough() {
     assert!(
         ranges
             .details()
-            .all(|range| range.bound == 40.0 && range.source == Source::User)
+            .all(|range| range.bound == 40.0 && range.origin == BoundOrigin::User)
     );
 
     let ranges = calibrate(&model, &[], &given(&["*relu*=40", "block.*=9"]), 1.0, &()).unwrap();
-    assert_eq!(
-        ranges.activations().copied().collect::<Vec<f64>>(),
-        [40.0, 9.0, 9.0]
-    );
+    assert_eq!(bounds(&ranges), [40.0, 9.0, 9.0]);
     let logits = ranges.details().last().unwrap();
-    assert_eq!(logits.source, Source::WorstCase);
+    assert_eq!(logits.origin, BoundOrigin::WorstCase);
     // A mean of eight features below 9, weights below 1, offset below 0.3.
     assert!(
         logits.bound > 9.0 && logits.bound < 8.0 * 9.0 + 0.3,
@@ -240,8 +256,8 @@ fn overrides_for_every_activation_are_enough() {
 fn overrides_match_the_node_in_front_too() {
     let samples = images(4, 192);
     let ranges = calibrate(&residual(), &samples, &given(&["block.add=50"]), 1.0, &()).unwrap();
-    assert_eq!(ranges.activations().nth(2), Some(&50.0));
-    assert_eq!(ranges.details().nth(2).unwrap().source, Source::User);
+    assert_eq!(ranges.activation(ActivationId(2)).bound, 50.0);
+    assert_eq!(ranges.details().nth(2).unwrap().origin, BoundOrigin::User);
 }
 
 #[test]
@@ -288,10 +304,10 @@ fn nearly_dead_activations_get_a_floor() {
     let mut b = Builder::new([3, 8, 8]);
     let x = b.conv(ValueId(0), [4, 3, 1, 1], "stem");
     let x = b.relu(x, "relu1");
-    let dead = LinearOp::ChannelAffine {
+    let dead = LinearOp::ChannelAffine(ChannelAffine {
         scale: Some(b.weight("zero", &[4], 0.0, 0.0)),
         shift: Some(b.weight("tiny", &[4], 1e-9, 0.0)),
-    };
+    });
     let y = b.keep(Op::Linear(dead), &[x], "dead");
     let y = b.relu(y, "relu2");
     let z = b.keep(Op::Add, &[x, y], "add");
@@ -300,8 +316,8 @@ fn nearly_dead_activations_get_a_floor() {
     let model = b.finish(out);
     let ranges = calibrate(&model, &images(5, 192), &[], 1.0, &()).unwrap();
     let dead = ranges.details().nth(1).unwrap();
-    assert_eq!(dead.source, Source::Floor);
-    assert!(dead.bound >= FLOOR * ranges.output().min(*ranges.activations().next().unwrap()));
+    assert_eq!(dead.origin, BoundOrigin::Floor);
+    assert!(dead.bound >= FLOOR * ranges.logits().bound.min(first_bound(&ranges)));
     assert!(
         sentences(&ranges)
             .iter()
@@ -316,8 +332,8 @@ fn a_network_of_zeros_still_has_ranges() {
     let out = b.head(x, 2);
     let model = b.finish(out);
     let ranges = calibrate(&model, &[vec![0.0; 4]], &[], 1.0, &()).unwrap();
-    assert!(ranges.activations().all(|bound| *bound > 0.0));
-    assert!(ranges.output() > 0.0);
+    assert!(bounds(&ranges).iter().all(|bound| *bound > 0.0));
+    assert!(ranges.logits().bound > 0.0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use heddle_compiler::{Compilation, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::ckks::Op as CkksOp;
-use heddle_ir::nn::{LinearOp, Model, Op};
+use heddle_ir::nn::{Gemm, LinearOp, Model, Op};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::Op as SlotOp;
 
@@ -20,11 +20,11 @@ fn model() -> Model {
     let flat = b.add(Op::Linear(LinearOp::Flatten), &[x], &[512], "flatten");
     let weight = b.weight("hidden.weight", &[20, 512], 0.0, 0.1);
     let bias = Some(b.weight("hidden.bias", &[20], 0.0, 0.3));
-    let hidden = LinearOp::Gemm { weight, bias };
+    let hidden = LinearOp::Gemm(Gemm { weight, bias });
     let x = b.add(Op::Linear(hidden), &[flat], &[20], "hidden");
     let x = b.relu(x, "hidden.relu");
     let weight = b.weight("fc.weight", &[5, 20], 0.0, 0.5);
-    let fc = LinearOp::Gemm { weight, bias: None };
+    let fc = LinearOp::Gemm(Gemm { weight, bias: None });
     let out = b.add(Op::Linear(fc), &[x], &[5], "fc");
     b.finish(out)
 }
@@ -39,13 +39,13 @@ fn compiled() -> (Compilation, Vec<Vec<f32>>) {
     (compile(model(), &options, &()).unwrap(), samples)
 }
 
-/// Of the linear map with this name: doublings, diagonals, log2 of its result's slots.
+/// Of the linear map with this name: log_shares, diagonals, log2 of its result's slots.
 fn map(compilation: &Compilation, name: &str) -> (u32, usize, u32) {
     let packed = &compilation.packed;
-    let doublings = packed.values().find_map(|value| {
+    let log_shares = packed.values().find_map(|value| {
         let node = packed.node(value);
         match &node.op {
-            SlotOp::Linear(map) if node.name == name => Some(map.doublings),
+            SlotOp::Linear(map) if node.name == name => Some(map.log_shares),
             _ => None,
         }
     });
@@ -67,7 +67,7 @@ fn map(compilation: &Compilation, name: &str) -> (u32, usize, u32) {
     };
     let last = graph.values().rev().filter(of_node).find(linear);
     (
-        doublings.unwrap(),
+        log_shares.unwrap(),
         diagonals.sum(),
         graph.ty(last.unwrap()).log_slots,
     )
@@ -82,8 +82,8 @@ fn maps_to_shorter_results_take_few_diagonals() {
         "the result is the longer one"
     );
     // 8 channels of 16×16 to two planes of four channels each.
-    let (doublings, diagonals, log_slots) = map(&compilation, "strided");
-    assert_eq!((doublings, log_slots), (2, 9));
+    let (log_shares, diagonals, log_slots) = map(&compilation, "strided");
+    assert_eq!((log_shares, log_slots), (2, 9));
     assert!(diagonals <= 8 * 9, "{diagonals} diagonals");
     // 512 slots to 20, rounded up to 32; 32 to 5, rounded up to 8.
     assert_eq!(map(&compilation, "hidden"), (4, 32, 5));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use heddle_ir::nn::{LinearOp, Op, TensorType};
+use heddle_ir::nn::{ChannelAffine, ElementAffine, Gemm, LinearOp, Op, TensorType};
 use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
 use super::budget::Budget;
@@ -374,8 +374,8 @@ impl Graph {
         };
         let (scale, shift) = (stored(scale, ".scale")?, stored(shift, ".shift")?);
         let op = match of_elements {
-            true => LinearOp::ElementAffine { scale, shift },
-            false => LinearOp::ChannelAffine { scale, shift },
+            true => LinearOp::ElementAffine(ElementAffine { scale, shift }),
+            false => LinearOp::ChannelAffine(ChannelAffine { scale, shift }),
         };
         self.emit(Op::Linear(op), &[x], name)
     }
@@ -383,7 +383,7 @@ impl Graph {
     /// Weight and operand of the matrix product that defines `id`, if it has no bias yet.
     pub(super) fn unbiased_gemm(&self, id: ValueId) -> Option<(WeightId, ValueId)> {
         match self.inner.node(id).op {
-            Op::Linear(LinearOp::Gemm { weight, bias: None }) => {
+            Op::Linear(LinearOp::Gemm(Gemm { weight, bias: None })) => {
                 Some((weight, self.inner.operands(id)[0]))
             }
             _ => None,

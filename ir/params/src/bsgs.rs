@@ -3,7 +3,7 @@
 //!
 //! A transform with diagonals `d` is evaluated as `Σ_g rotate(Σ_b rotate(diag_{g+b}, −g) ·
 //! rotate(x, b), g)`: the baby rotations `b` share one decomposition of the input, the giant ones
-//! `g` act on the partial sums. Which `d` are present is highly structured (kernel offsets times
+//! `g` act on the partial sums. Which `d` are present is highly structured (filter offsets times
 //! plane offsets, butterflies), so that a search over ways to cut the bits of `d` between `b` and
 //! `g` finds near-minimal plans.
 
@@ -32,6 +32,9 @@ impl Default for BsgsCost {
     }
 }
 
+/// A way to cut is cheaper than another if it costs less by this.
+const MARGIN: f64 = 1e-9;
+
 /// One giant rotation with the products of its partial sum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Giant {
@@ -59,7 +62,7 @@ pub struct BsgsPlan {
 
 /// A residue modulo `m`, a power of two, in `−m/2..m/2`.
 fn centred(d: i64, m: i64) -> i64 {
-    (d + m / 2).rem_euclid(m) - m / 2
+    ((d + m / 2) & (m - 1)) - m / 2
 }
 
 /// Cuts `d` (modulo `period`) at the given powers of two into centred digits; odd-numbered digits
@@ -73,6 +76,109 @@ fn split(d: i64, cuts: &[i64], period: i64) -> (i64, i64) {
     }
     parts[cuts.len() % 2] += rest;
     (centred(parts[0], period), centred(parts[1], period))
+}
+
+/// Which digits of a diagonal are its baby rotation.
+#[derive(Clone, Copy)]
+enum Order {
+    EvenFirst,
+    OddFirst,
+}
+
+/// A way to cut diagonals into baby and giant rotations.
+struct Cut {
+    cuts: Vec<i64>,
+    order: Order,
+}
+
+/// The search over ways to cut, which counts distinct rotations of each.
+struct Search<'a> {
+    diagonals: &'a [usize],
+    period: i64,
+    cost: BsgsCost,
+    /// By rotation plus half the period: the last trial that had it, for either digits.
+    seen: [Vec<u32>; 2],
+    trial: u32,
+}
+
+impl<'a> Search<'a> {
+    fn new(diagonals: &'a [usize], period: i64, cost: BsgsCost) -> Self {
+        let seen = || vec![0; period as usize];
+        Self {
+            diagonals,
+            period,
+            cost,
+            seen: [seen(), seen()],
+            trial: 0,
+        }
+    }
+
+    /// The cheapest way to cut at up to three places; the first of equals.
+    fn cheapest(mut self) -> Cut {
+        let log = self.period.trailing_zeros();
+        let mut best = f64::INFINITY;
+        let mut cut = Cut {
+            cuts: Vec::new(),
+            order: Order::EvenFirst,
+        };
+        for a in 0..=log {
+            for b in a..=log {
+                for c in b..=log {
+                    if a < b && b == c {
+                        // The cuts a and b were tried as a, a and b.
+                        continue;
+                    }
+                    let mut cuts: Vec<i64> = [a, b, c].iter().map(|&bit| 1i64 << bit).collect();
+                    cuts.dedup();
+                    let Some(counts) = self.counts_below(best - MARGIN, &cuts) else {
+                        continue;
+                    };
+                    for order in [Order::EvenFirst, Order::OddFirst] {
+                        let found = self.cost_of(counts, order);
+                        if found < best - MARGIN {
+                            best = found;
+                            cut = Cut {
+                                cuts: cuts.clone(),
+                                order,
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        cut
+    }
+
+    /// The numbers of distinct rotations, but for 0, of even and of odd digits; `None` as soon as
+    /// they cost `bound` in either order.
+    fn counts_below(&mut self, bound: f64, cuts: &[i64]) -> Option<[usize; 2]> {
+        self.trial += 1;
+        let half = self.period / 2;
+        let mut counts = [0; 2];
+        for diagonals in self.diagonals.chunks(64) {
+            for &d in diagonals {
+                let (even, odd) = split(d as i64, cuts, self.period);
+                for (side, shift) in [even, odd].into_iter().enumerate() {
+                    let seen = &mut self.seen[side][(shift + half) as usize];
+                    counts[side] += usize::from(*seen != self.trial && shift != 0);
+                    *seen = self.trial;
+                }
+            }
+            let costs = [Order::EvenFirst, Order::OddFirst].map(|o| self.cost_of(counts, o));
+            if costs.iter().all(|cost| *cost >= bound) {
+                return None;
+            }
+        }
+        Some(counts)
+    }
+
+    fn cost_of(&self, [even, odd]: [usize; 2], order: Order) -> f64 {
+        let (babies, giants) = match order {
+            Order::EvenFirst => (even as f64, odd as f64),
+            Order::OddFirst => (odd as f64, even as f64),
+        };
+        babies * self.cost.baby + giants * self.cost.giant + (babies + giants) * self.cost.key
+    }
 }
 
 impl BsgsPlan {
@@ -110,44 +216,15 @@ impl BsgsPlan {
             )));
         }
         let period = period_in as i64;
-        let log = period_in.trailing_zeros();
-        let evaluate = |cuts: &[i64], swap: bool| {
-            let (mut babies, mut giants) = (Vec::new(), Vec::new());
-            for &d in diagonals {
-                let (even, odd) = split(d as i64, cuts, period);
-                let (b, g) = if swap { (odd, even) } else { (even, odd) };
-                babies.push(b);
-                giants.push(g);
-            }
-            let count = |set: &mut Vec<i64>| {
-                set.sort_unstable();
-                set.dedup();
-                set.iter().filter(|&&s| s != 0).count() as f64
-            };
-            let (babies, giants) = (count(&mut babies), count(&mut giants));
-            babies * cost.baby + giants * cost.giant + (babies + giants) * cost.key
-        };
-        let mut best = (f64::INFINITY, Vec::new(), false);
-        for a in 0..=log {
-            for b in a..=log {
-                for c in b..=log {
-                    let mut cuts: Vec<i64> = [a, b, c].iter().map(|&bit| 1i64 << bit).collect();
-                    cuts.dedup();
-                    for swap in [false, true] {
-                        let found = evaluate(&cuts, swap);
-                        if found < best.0 - 1e-9 {
-                            best = (found, cuts.clone(), swap);
-                        }
-                    }
-                }
-            }
-        }
-        let (_, cuts, swap) = best;
+        let Cut { cuts, order } = Search::new(diagonals, period, cost).cheapest();
         Ok(Self::from_shifts(
             period_work,
             diagonals.iter().map(|&d| {
                 let (even, odd) = split(d as i64, &cuts, period);
-                let (b, g) = if swap { (odd, even) } else { (even, odd) };
+                let (b, g) = match order {
+                    Order::EvenFirst => (even, odd),
+                    Order::OddFirst => (odd, even),
+                };
                 (d, b, g)
             }),
         ))

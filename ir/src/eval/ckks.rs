@@ -12,8 +12,8 @@ use rayon::prelude::*;
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::kernel::Kernel;
-use crate::linear::{AffineMatrix, LinearMap, ProductPart};
+use crate::linear::products::ProductConvolution;
+use crate::linear::{AffineMatrix, LinearMap, ProductPhase};
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
 
@@ -30,7 +30,7 @@ type Lanes<const L: usize> = Vec<[f64; L]>;
 
 /// A schedule with its linear maps expanded, ready to run on plain numbers.
 #[derive(Clone, Debug)]
-pub struct ClearMachine {
+pub struct ClearInterpreter {
     schedule: Schedule,
     maps: Vec<ExpandedMap>,
     frees: Vec<Vec<ValueId>>,
@@ -40,11 +40,12 @@ pub struct ClearMachine {
     reduction: Reduction,
 }
 
-/// The matrices or the kernel of a linear map, whichever its operations use, and its bias.
+/// The matrices of a linear map or the convolution that it is, whichever its operations use, and
+/// its bias.
 #[derive(Clone, Debug)]
 pub(super) struct ExpandedMap {
     pub(super) terms: Vec<AffineMatrix>,
-    pub(super) kernel: Option<Kernel>,
+    pub(super) products: Option<ProductConvolution>,
     pub(super) bias: Option<Vec<f64>>,
 }
 
@@ -68,28 +69,29 @@ impl ExpandedMap {
             .collect::<Result<_, _>>()?;
         Ok(Self {
             terms,
-            kernel: None,
+            products: None,
             bias: map.bias(weights)?,
         })
     }
 
-    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots` slots, or SISO.
+    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots`
+    /// slots, or SISO.
     pub(super) fn by_products(
         map: &LinearMap,
-        part: ProductPart,
+        phase: ProductPhase,
         slots: usize,
         weights: &Weights,
     ) -> Result<Self, Error> {
         Ok(Self {
             terms: Vec::new(),
-            kernel: Some(Kernel::new(map, part, slots, weights)?),
+            products: Some(ProductConvolution::new(map, phase, slots, weights)?),
             bias: map.bias(weights)?,
         })
     }
 }
 
-/// For every map, one part and the slots of the convolution that it is used as.
-fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPart, usize)>> {
+/// For every map, one phase and the slots of the convolution that it is used as.
+fn convolutions(schedule: &Schedule) -> Vec<Option<(ProductPhase, usize)>> {
     let mut uses = vec![None; schedule.linear_maps.len()];
     let graph = &schedule.graph;
     for value in graph.values() {
@@ -111,7 +113,7 @@ pub struct BatchResult {
     pub ranges: Vec<RangeStatistic>,
 }
 
-impl ClearMachine {
+impl ClearInterpreter {
     /// Expands every linear map once; `schedule` has passed its verifier with these weights.
     ///
     /// # Errors
@@ -353,8 +355,8 @@ impl ClearMachine {
             }
             Op::MultiplyAccumulate { map, part, round } => {
                 let mut sum = vec![[0.0; L]; node.ty.slots()];
-                if let Some(kernel) = &self.expanded(*map).kernel {
-                    let plaintexts = kernel.plaintexts(*part, *round);
+                if let Some(convolution) = &self.expanded(*map).products {
+                    let plaintexts = convolution.plaintexts(*part, *round);
                     for (plaintext, operand) in plaintexts.iter().zip(operands) {
                         multiply_add(&mut sum, plaintext, operand);
                     }
@@ -424,7 +426,7 @@ fn repeated<const L: usize>(mut period: Lanes<L>, slots: usize) -> Lanes<L> {
 const BLOCK: usize = 128;
 
 /// Replaces every element by the polynomial's value, by Clenshaw's recurrence; an odd polynomial
-/// takes half the steps, by the recurrence `T_{k+2} = 2·T_2·T_k − T_{k−2}`.
+/// takes half the terms, by the recurrence `T_{k+2} = 2·T_2·T_k − T_{k−2}`.
 fn eval_polynomial(polynomial: &Chebyshev, elements: &mut [f64]) {
     let coefficients = &polynomial.coefficients;
     let is_odd = coefficients.iter().step_by(2).all(|even| *even == 0.0);
@@ -469,131 +471,4 @@ fn clenshaw(coefficients: &[f64], twice: &[f64], b1: &mut [f64], b2: &mut [f64])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::test_support::{parameters, schedule};
-
-    fn clear() -> ClearMachine {
-        let (schedule, weights) = schedule();
-        ClearMachine::new(&schedule, &weights, &parameters().1).unwrap()
-    }
-
-    fn image(seed: usize) -> Vec<f64> {
-        (0..16)
-            .map(|i| ((i * 7 + seed * 5) % 13) as f64 / 6.5 - 0.95)
-            .collect()
-    }
-
-    #[test]
-    fn clenshaw_agrees_for_both_parities() {
-        for degree in 0..20 {
-            for parity in [1, 2] {
-                let mut coefficients = vec![0.0; degree + 1];
-                for index in (degree % 2..=degree).step_by(parity) {
-                    coefficients[index] = 1.0 / (index as f64 + 2.0);
-                }
-                let polynomial = Chebyshev { coefficients };
-                let points: Vec<f64> = (0..300).map(|i| f64::from(i) / 150.0 - 1.0).collect();
-                let mut found = points.clone();
-                eval_polynomial(&polynomial, &mut found);
-                for (x, y) in points.iter().zip(&found) {
-                    assert!((y - polynomial.eval(*x)).abs() < 1e-12, "{degree} {x}");
-                }
-            }
-        }
-        let mut empty = [0.5];
-        eval_polynomial(
-            &Chebyshev {
-                coefficients: vec![],
-            },
-            &mut empty,
-        );
-        assert_eq!(empty, [0.0]);
-    }
-
-    #[test]
-    fn a_run_is_its_operations_one_by_one() {
-        let machine = clear();
-        let graph = &machine.schedule.graph;
-        let mut seen: Vec<Vec<f64>> = Vec::new();
-        let input = image(1);
-        let output = machine
-            .run(&input, |_, slots| seen.push(slots.to_vec()))
-            .unwrap();
-        for value in graph.values() {
-            let operands = graph.operands(value);
-            let mut operands: Vec<&[f64]> = operands
-                .iter()
-                .map(|operand| &*seen[operand.index()])
-                .collect();
-            if operands.is_empty() {
-                operands.push(&input);
-            }
-            assert_eq!(
-                machine.apply(value, &operands).unwrap(),
-                seen[value.index()]
-            );
-        }
-        assert_eq!(&output, seen.last().unwrap());
-        assert_eq!(output.len(), 4);
-        assert_eq!(output[3], 0.0);
-    }
-
-    #[test]
-    fn a_batch_agrees_with_single_runs() {
-        let machine = clear();
-        let images: Vec<Vec<f64>> = (0..19).map(image).collect();
-        let batch = machine.run_batch(&images).unwrap();
-        assert_eq!(batch.outputs.len(), 19);
-        for (image, output) in images.iter().zip(&batch.outputs) {
-            let single = machine.run(image, |_, _| {}).unwrap();
-            for (a, b) in single.iter().zip(output) {
-                assert!((a - b).abs() < 1e-12);
-            }
-        }
-        assert_eq!(machine.run_batch::<Vec<f64>>(&[]).unwrap().outputs.len(), 0);
-    }
-
-    #[test]
-    fn overflows_are_counted_before_every_activation() {
-        let machine = clear();
-        assert_eq!(machine.watched().len(), 2);
-        let calm = machine.run_batch(&[image(0)]).unwrap();
-        for range in &calm.ranges {
-            assert_eq!(
-                (range.name.as_str(), range.function.as_deref()),
-                ("linear", Some("relu"))
-            );
-        }
-        assert!(
-            calm.ranges
-                .iter()
-                .all(|range| range.overflows == 0 && range.worst > 0.0)
-        );
-        let loud: Vec<f64> = image(0).iter().map(|x| x * 40.0).collect();
-        let mut worst: f64 = 0.0;
-        let first = machine.watched()[0];
-        machine
-            .run(&loud, |value, slots| {
-                if value == first {
-                    worst = slots.iter().fold(0.0, |worst, slot| worst.max(slot.abs()));
-                }
-            })
-            .unwrap();
-        let ranges = machine.run_batch(&[image(0), loud]).unwrap().ranges;
-        assert!(ranges[0].overflows > 0 && worst > 1.0, "{ranges:?}");
-        assert!((ranges[0].worst - worst).abs() < 1e-12);
-    }
-
-    #[test]
-    fn wrong_lengths_are_errors() {
-        let machine = clear();
-        assert!(machine.run(&[0.0; 3], |_, _| {}).is_err());
-        assert!(machine.run_batch(&[vec![0.0; 16], vec![]]).is_err());
-        assert!(machine.apply(ValueId(1), &[&[0.0; 8]]).is_err());
-        assert!(machine.apply(ValueId(1), &[]).is_err());
-        let (schedule, _) = schedule();
-        let parameters = BootstrapParameters::default();
-        assert!(ClearMachine::new(&schedule, &Weights::default(), &parameters).is_err());
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::ckks::ExpandedMap;
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::ProductPart;
+use crate::linear::ProductPhase;
 use crate::slot::{Op, SlotGraph, rotate_sum};
 use crate::weights::Weights;
 
@@ -21,7 +21,7 @@ pub enum Activations {
 
 /// A packed graph with its linear maps expanded, ready to run.
 #[derive(Clone, Debug)]
-pub struct SlotMachine {
+pub struct SlotInterpreter {
     graph: SlotGraph,
     /// For every value, its linear map, if it is one's result.
     maps: Vec<Option<ExpandedMap>>,
@@ -34,7 +34,7 @@ fn add_bias(slots: &mut [f64], map: &ExpandedMap) {
     }
 }
 
-impl SlotMachine {
+impl SlotInterpreter {
     /// Expands every linear map once; `graph` has passed its verifier with these weights.
     ///
     /// # Errors
@@ -43,11 +43,11 @@ impl SlotMachine {
         let expand = |value: ValueId| match &graph.node(value).op {
             Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
             Op::ParallelConvolution { map, slots } => {
-                ExpandedMap::by_products(map, ProductPart::Kernel, *slots, weights).map(Some)
+                ExpandedMap::by_products(map, ProductPhase::Weights, *slots, weights).map(Some)
             }
             Op::SisoConvolution(map) => {
                 let slots = map.output.period();
-                ExpandedMap::by_products(map, ProductPart::Taps, slots, weights).map(Some)
+                ExpandedMap::by_products(map, ProductPhase::Taps, slots, weights).map(Some)
             }
             _ => Ok(None),
         };
@@ -101,10 +101,10 @@ impl SlotMachine {
                 Op::ParallelConvolution { .. } | Op::SisoConvolution(_) => {
                     let mut sum = vec![0.0; period];
                     if let Some(map) = &self.maps[value.index()]
-                        && let Some(kernel) = &map.kernel
+                        && let Some(convolution) = &map.products
                     {
                         let operands: Vec<&[f64]> = (0..operands.len()).map(operand).collect();
-                        sum = kernel.apply(&operands);
+                        sum = convolution.apply(&operands);
                         add_bias(&mut sum, map);
                     }
                     sum
@@ -121,7 +121,7 @@ impl SlotMachine {
                     };
                     operand(0).iter().map(apply).collect()
                 }
-                Op::RotateSum { steps } => rotate_sum(operand(0).to_vec(), steps),
+                Op::RotateSum { rotations } => rotate_sum(operand(0).to_vec(), rotations),
                 Op::Normalise(division) => match activations {
                     Activations::Approximated => division.eval(operand(0)),
                     Activations::Exact => division.exact(operand(0)),
@@ -142,7 +142,7 @@ impl SlotMachine {
 mod tests {
     use super::*;
     use crate::ckks::Target;
-    use crate::eval::ckks::ClearMachine;
+    use crate::eval::ckks::ClearInterpreter;
     use crate::graph::Graph;
     use crate::test_support::{
         parallel_schedule, parallel_slot_graph, parameters, schedule, slot_graph,
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn the_schedule_approximates_the_packed_graph() {
         let (graph, weights) = slot_graph();
-        let packed = SlotMachine::new(&graph, &weights).unwrap();
+        let packed = SlotInterpreter::new(&graph, &weights).unwrap();
         let approximated = packed
             .run(&image(), Activations::Approximated, |_, _| {})
             .unwrap();
@@ -166,7 +166,7 @@ mod tests {
         let mut bootstrap = parameters().1;
         // A ratio this large leaves nothing of the sine's cubic term.
         bootstrap.log_message_ratio = 20;
-        let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
+        let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
         let executed = clear.run(&image(), |_, _| {}).unwrap();
         for (a, b) in approximated.iter().zip(&executed) {
             assert!((a - b).abs() < 1e-9, "{approximated:?} {executed:?}");
@@ -179,7 +179,7 @@ mod tests {
     fn a_parallel_convolution_is_the_same_in_both_stages() {
         let (graph, weights) = parallel_slot_graph();
         assert!(verify::slot::verify(&graph, &weights).is_empty());
-        let packed = SlotMachine::new(&graph, &weights).unwrap();
+        let packed = SlotInterpreter::new(&graph, &weights).unwrap();
         let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
         let (schedule, weights) = parallel_schedule();
         let (parameters, bootstrap) = parameters();
@@ -189,7 +189,7 @@ mod tests {
         };
         let violations = verify::ckks::verify(&schedule, target, Some(&weights));
         assert!(violations.is_empty(), "{violations:?}");
-        let clear = ClearMachine::new(&schedule, &weights, &bootstrap).unwrap();
+        let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
         let executed = clear.run(&image(), |_, _| {}).unwrap();
         assert_eq!(executed.len(), expected.len());
         for (a, b) in expected.iter().zip(&executed) {
@@ -201,7 +201,7 @@ mod tests {
     fn exact_activations_do_not_depend_on_ranges() {
         let (graph, weights) = slot_graph();
         let run = |graph: &SlotGraph| {
-            let packed = SlotMachine::new(graph, &weights).unwrap();
+            let packed = SlotInterpreter::new(graph, &weights).unwrap();
             let output = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
             let range = graph.ty(graph.outputs()[0]).range;
             output
@@ -231,9 +231,10 @@ mod tests {
         let ty = graph.ty(ValueId(0)).clone();
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], ty.clone(), "");
-        let y = graph.add(Op::RotateSum { steps: vec![1, 4] }, &[x], ty, "");
+        let rotations = vec![1, 4];
+        let y = graph.add(Op::RotateSum { rotations }, &[x], ty, "");
         graph.set_outputs(vec![y]);
-        let packed = SlotMachine::new(&graph, &Weights::default()).unwrap();
+        let packed = SlotInterpreter::new(&graph, &Weights::default()).unwrap();
         let input: Vec<f64> = (0..16).map(f64::from).collect();
         let output = packed.run(&input, Activations::Exact, |_, _| {}).unwrap();
         assert_eq!(output[0], 0.0 + 1.0 + 4.0 + 5.0);

@@ -1,8 +1,8 @@
-//! Multiplexed parallel convolution: the algorithm MULTPARCONVBN of Lee et al., "Low-Complexity Deep
-//! Convolutional Neural Networks on Fully Homomorphic Encryption Using Multiplexed Parallel
+//! Multiplexed parallel convolution: the algorithm MULTPARCONVBN of Lee et al., "Low-Complexity
+//! Deep Convolutional Neural Networks on Fully Homomorphic Encryption Using Multiplexed Parallel
 //! Convolutions", ICML 2022.
 //!
-//! The operand repeats `p` times in the ciphertext. Its rotation under every tap of the kernel is
+//! The operand repeats `p` times in the ciphertext. Its rotation under every tap of the filter is
 //! multiplied by the weights of `p` output channels at once, one in every copy; sums over the gap
 //! and over the planes gather the input channels in the first slot of every cell. Each output
 //! channel is then rotated to its place in the result's multiplexed layout and selected by a mask.
@@ -10,10 +10,10 @@
 
 use std::ops::Range;
 
-use super::{LinearMap, ProductPart, tensor};
+use super::{LinearMap, ProductPhase, tensor};
 use crate::error::Error;
 use crate::layout::MultiplexedLayout;
-use crate::nn::{LinearOp, Window};
+use crate::nn::{Conv, LinearOp, Window};
 use crate::weights::Weights;
 
 /// A sum of `count` slots that lie `stride` apart, by rotations and additions.
@@ -25,9 +25,9 @@ pub struct SlotSum {
     pub stride: usize,
 }
 
-/// One step of a [`SlotSum`]; [`SlotSum::steps`] says how they are taken.
+/// One rotation of a [`SlotSum`]; [`SlotSum::rotations`] says how they are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SumStep {
+pub enum SumRotation {
     /// `b ← b + rotate(b, by)`, where `b` starts as the operand.
     Double {
         /// Left rotation, in slots.
@@ -45,15 +45,15 @@ pub enum SumStep {
 impl SlotSum {
     /// The rotations in order: first ⌊log2 count⌋ doublings, whose last `b` is the sum so far, then
     /// one remainder for every other bit of `count` (the paper's SUMSLOTS).
-    pub fn steps(&self) -> Vec<SumStep> {
+    pub fn rotations(&self) -> Vec<SumRotation> {
         let Some(doublings) = self.count.checked_ilog2() else {
             return Vec::new();
         };
-        let doubled = (0..doublings).map(|step| SumStep::Double {
-            by: self.stride << step,
+        let doubled = (0..doublings).map(|doubling| SumRotation::Double {
+            by: self.stride << doubling,
         });
         let bits = (0..doublings).filter(|bit| self.count >> bit & 1 == 1);
-        let remainders = bits.map(|bit| SumStep::Remainder {
+        let remainders = bits.map(|bit| SumRotation::Remainder {
             doublings: bit as usize,
             by: (self.count >> (bit + 1) << (bit + 1)) * self.stride,
         });
@@ -64,8 +64,8 @@ impl SlotSum {
 /// The rotations of one multiplexed parallel convolution; none of them is by nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ParallelRotations {
-    /// Of the operand, one for every tap of the kernel off its origin.
-    pub kernel: usize,
+    /// Of the operand, one for every tap of the filter off its origin.
+    pub taps: usize,
     /// Inside the sums over gap and planes, of all rounds.
     pub sums: usize,
     /// Of sums to the places of their output channels.
@@ -77,7 +77,7 @@ pub struct ParallelRotations {
 impl ParallelRotations {
     /// All of them.
     pub fn total(&self) -> usize {
-        self.kernel + self.sums + self.selection + self.replication
+        self.taps + self.sums + self.selection + self.replication
     }
 }
 
@@ -96,7 +96,7 @@ impl ParallelConvolution {
     ///
     /// # Errors
     /// [`Error::Shape`] if the map is not one convolution alone, its strides differ, its result's
-    /// gap is not the operand's times the stride, the grids differ, the kernel has more taps than
+    /// gap is not the operand's times the stride, the grids differ, the filter has more taps than
     /// there are slots, or `slots` is no power of two that holds both.
     pub fn of(map: &LinearMap, slots: usize) -> Result<Self, Error> {
         let misfit = |expected: &str, found: String| {
@@ -109,7 +109,7 @@ impl ParallelConvolution {
         let [term] = map.terms.as_slice() else {
             return misfit("one term", format!("{} terms", map.terms.len()));
         };
-        let [LinearOp::Conv { window, .. }] = term.ops.as_slice() else {
+        let [LinearOp::Conv(Conv { window, .. })] = term.ops.as_slice() else {
             return misfit("one convolution", format!("{} operations", term.ops.len()));
         };
         let (input, output) = (term.input, map.output);
@@ -130,7 +130,7 @@ impl ParallelConvolution {
         let [rows, columns] = window.kernel;
         if rows.saturating_mul(columns) > slots {
             return misfit(
-                &format!("a kernel of at most {slots} taps"),
+                &format!("a filter of at most {slots} taps"),
                 format!("{rows}x{columns}"),
             );
         }
@@ -174,9 +174,9 @@ impl ParallelConvolution {
         end(round)..end(round.saturating_add(1))
     }
 
-    /// Left rotations of the operand, one for every tap of the kernel in row-major order, modulo
+    /// Left rotations of the operand, one for every tap of the filter in row-major order, modulo
     /// the slots; 0 for the tap on the output's own pixel.
-    pub fn kernel_rotations(&self) -> Vec<usize> {
+    pub fn tap_rotations(&self) -> Vec<usize> {
         let Window {
             kernel,
             pads,
@@ -224,21 +224,21 @@ impl ParallelConvolution {
         (from + self.slots - to % self.slots) % self.slots
     }
 
-    /// Left rotations by which the result, one after the other added to itself, comes to repeat with
-    /// its own period: the half of the slots first, the period last.
+    /// Left rotations by which the result, one after the other added to itself, comes to repeat
+    /// with its own period: the half of the slots first, the period last.
     pub fn replication(&self) -> Vec<usize> {
         let copies = self.output.copies(self.slots);
         (1..=copies.ilog2())
-            .map(|step| self.slots >> step)
+            .map(|halving| self.slots >> halving)
             .collect()
     }
 
     /// How many rotations an execution takes, those by nothing left out.
     pub fn rotations(&self) -> ParallelRotations {
-        let kernel = self.kernel_rotations();
-        let sums: usize = self.sums().iter().map(|sum| sum.steps().len()).sum();
+        let taps = self.tap_rotations();
+        let sums: usize = self.sums().iter().map(|sum| sum.rotations().len()).sum();
         ParallelRotations {
-            kernel: kernel
+            taps: taps
                 .iter()
                 .filter(|by| **by % self.input.period() != 0)
                 .count(),
@@ -250,57 +250,57 @@ impl ParallelConvolution {
         }
     }
 
-    /// Plaintext products of an execution: the kernel's of every round, and one mask a channel.
+    /// Plaintext products of an execution: the weights of every round, and one mask per channel.
     pub fn products(&self) -> usize {
-        self.kernel_rotations().len() * self.rounds() + self.output.channels
+        self.tap_rotations().len() * self.rounds() + self.output.channels
     }
 
-    /// How many operands a part of a round has.
-    pub fn operands(&self, part: ProductPart, round: usize) -> usize {
-        match part {
-            ProductPart::Kernel => self.kernel_rotations().len(),
-            ProductPart::Selection => self.channels(round).len(),
-            ProductPart::Taps => 0,
+    /// How many operands a phase of a round has.
+    pub fn operands(&self, phase: ProductPhase, round: usize) -> usize {
+        match phase {
+            ProductPhase::Weights => self.tap_rotations().len(),
+            ProductPhase::Selection => self.channels(round).len(),
+            ProductPhase::Taps => 0,
         }
     }
 
-    /// The rotations of the operands of a part of a round.
-    pub fn operand_rotations(&self, part: ProductPart, round: usize) -> Vec<usize> {
-        match part {
-            ProductPart::Kernel => self.kernel_rotations(),
-            ProductPart::Selection => self
+    /// The rotations of the operands of a phase of a round.
+    pub fn operand_rotations(&self, phase: ProductPhase, round: usize) -> Vec<usize> {
+        match phase {
+            ProductPhase::Weights => self.tap_rotations(),
+            ProductPhase::Selection => self
                 .channels(round)
                 .map(|channel| self.selection_rotation(channel))
                 .collect(),
-            ProductPart::Taps => Vec::new(),
+            ProductPhase::Taps => Vec::new(),
         }
     }
 }
 
 /// A multiplexed parallel convolution with its weights: gives the plaintexts.
 #[derive(Clone, Debug)]
-pub struct ParallelKernel {
+pub struct ParallelFilter {
     convolution: ParallelConvolution,
-    /// `[outputs, inputs per group, kernel height, kernel width]`, the map's factor included.
+    /// `[outputs, inputs per group, filter height, filter width]`, the map's factor included.
     taps: Vec<f64>,
     per_group: usize,
     outputs_per_group: usize,
 }
 
-impl ParallelKernel {
-    /// The kernel of `map` in ciphertexts of `slots` slots.
+impl ParallelFilter {
+    /// The filter of `map` in ciphertexts of `slots` slots.
     ///
     /// # Errors
     /// As [`ParallelConvolution::of`], and if the weight is missing or its shape does not fit.
     pub fn new(map: &LinearMap, slots: usize, weights: &Weights) -> Result<Self, Error> {
         let convolution = ParallelConvolution::of(map, slots)?;
         let term = &map.terms[0];
-        let LinearOp::Conv {
+        let LinearOp::Conv(Conv {
             weight,
             window,
             groups,
             ..
-        } = &term.ops[0]
+        }) = &term.ops[0]
         else {
             unreachable!("`of` takes convolutions only");
         };
@@ -335,24 +335,25 @@ impl ParallelKernel {
         &self.convolution
     }
 
-    /// The plaintexts of a part of a round, one an operand, each of all slots.
-    pub fn plaintexts(&self, part: ProductPart, round: usize) -> Vec<Vec<f64>> {
-        match part {
-            ProductPart::Kernel => {
+    /// The plaintexts of a phase of a round, one per operand, each of all slots.
+    pub fn plaintexts(&self, phase: ProductPhase, round: usize) -> Vec<Vec<f64>> {
+        match phase {
+            ProductPhase::Weights => {
                 let taps = self.convolution.window.kernel.iter().product();
                 (0..taps).map(|tap| self.weights(round, tap)).collect()
             }
-            ProductPart::Selection => self
+            ProductPhase::Selection => self
                 .convolution
                 .channels(round)
                 .map(|channel| self.mask(channel))
                 .collect(),
-            ProductPart::Taps => Vec::new(),
+            ProductPhase::Taps => Vec::new(),
         }
     }
 
     /// The weights under one tap: in copy `j` those of the round's `j`-th output channel, at the
-    /// slots of every input channel where the output's pixel lies; zero where the tap reads padding.
+    /// slots of every input channel where the output's pixel lies; zero where the tap reads
+    /// padding.
     fn weights(&self, round: usize, tap: usize) -> Vec<f64> {
         let ParallelConvolution {
             slots,
@@ -364,7 +365,7 @@ impl ParallelKernel {
         let taps = window.kernel[0] * window.kernel[1];
         let inside = |axis: usize, extent: usize, tap: usize, of: usize| -> Vec<usize> {
             (0..of)
-                .filter(|at| window.source(axis, *at, tap, extent).is_some())
+                .filter(|at| window.input_index(axis, *at, tap, extent).is_some())
                 .collect()
         };
         let rows = inside(0, input.height, ky, output.height);
@@ -408,9 +409,9 @@ impl ParallelKernel {
             operand.extend_from_within(..);
         }
         let mut result = vec![0.0; slots];
-        let products = |part, round, operand: &[f64], sum: &mut Vec<f64>| {
-            let rotations = convolution.operand_rotations(part, round);
-            for (by, plaintext) in rotations.iter().zip(self.plaintexts(part, round)) {
+        let products = |phase, round, operand: &[f64], sum: &mut Vec<f64>| {
+            let rotations = convolution.operand_rotations(phase, round);
+            for (by, plaintext) in rotations.iter().zip(self.plaintexts(phase, round)) {
                 for (slot, (sum, weight)) in sum.iter_mut().zip(&plaintext).enumerate() {
                     *sum += weight * operand[(slot + by) % slots];
                 }
@@ -418,11 +419,11 @@ impl ParallelKernel {
         };
         for round in 0..convolution.rounds() {
             let mut sum = vec![0.0; slots];
-            products(ProductPart::Kernel, round, &operand, &mut sum);
+            products(ProductPhase::Weights, round, &operand, &mut sum);
             for sums in convolution.sums() {
                 sum = summed(&sum, sums);
             }
-            products(ProductPart::Selection, round, &sum, &mut result);
+            products(ProductPhase::Selection, round, &sum, &mut result);
         }
         for by in convolution.replication() {
             result = added(&result, &result, by);
@@ -441,13 +442,13 @@ fn added(x: &[f64], y: &[f64], by: usize) -> Vec<f64> {
 fn summed(operand: &[f64], sum: SlotSum) -> Vec<f64> {
     let mut doubled = vec![operand.to_vec()];
     let mut total = None;
-    for step in sum.steps() {
-        match step {
-            SumStep::Double { by } => {
+    for rotation in sum.rotations() {
+        match rotation {
+            SumRotation::Double { by } => {
                 let last = &doubled[doubled.len() - 1];
                 doubled.push(added(last, last, by));
             }
-            SumStep::Remainder { doublings, by } => {
+            SumRotation::Remainder { doublings, by } => {
                 let so_far = total.as_ref().unwrap_or(&doubled[doubled.len() - 1]);
                 total = Some(added(so_far, &doubled[doublings], by));
             }
@@ -466,7 +467,7 @@ mod tests {
             for stride in [1, 3] {
                 let sum = SlotSum { count, stride };
                 let expected = count.ilog2() as usize + count.count_ones() as usize - 1;
-                assert_eq!(sum.steps().len(), expected, "{count}");
+                assert_eq!(sum.rotations().len(), expected, "{count}");
                 let slots: Vec<f64> = (0..512).map(f64::from).map(f64::sin).collect();
                 let found = summed(&slots, sum);
                 for (at, found) in found.iter().enumerate() {
@@ -479,6 +480,6 @@ mod tests {
             count: 0,
             stride: 1,
         };
-        assert_eq!(nothing.steps(), []);
+        assert_eq!(nothing.rotations(), []);
     }
 }

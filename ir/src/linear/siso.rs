@@ -1,19 +1,20 @@
-//! SISO convolution: single input, single output. A ciphertext holds one channel, and an output channel is the
-//! sum of the input channels rotated under every tap of the kernel, times that tap's weights.
+//! SISO convolution: single input, single output. A ciphertext holds one channel. An output channel
+//! is a sum over all taps of the filter: the input channels, rotated under the tap, times its
+//! weights.
 //!
-//! Source: Juvekar et al., "Gazelle" (USENIX Security 2018), and Lee et al., "Privacy-Preserving Machine Learning with
-//! Fully Homomorphic Encryption for Deep Neural Network", arXiv 2106.07229.
+//! Source: Juvekar et al., "Gazelle" (USENIX Security 2018), and Lee et al., "Privacy-Preserving
+//! Machine Learning with Fully Homomorphic Encryption for Deep Neural Network", arXiv 2106.07229.
 //!
-//! The plaintext of a tap is its weight at the output's pixels for which the tap reads a pixel, and zero at
-//! those for which it reads padding, between the pixels of a strided convolution, and elsewhere: the result needs no
-//! mask of its own, and a strided one stays on the grid, its pixels a stride times as far apart. One level.
-//! The rotations do not depend on the output channel and are shared by all of them. A join's shortcut is one
-//! more term, of one tap.
+//! The plaintext of a tap holds its weight at those pixels of the output for which the tap reads a
+//! pixel. It is zero where the tap reads padding, between the pixels of a strided convolution, and
+//! in all other slots. The result therefore needs no mask, and a strided result stays on the grid
+//! with its pixels farther apart. It takes one level. The rotations are the same for all output
+//! channels, which share them. The shortcut of a residual join is one more term, with one tap.
 
-use super::{LinearMap, LinearTerm, ProductPart, tensor};
+use super::{LinearMap, LinearTerm, ProductPhase, tensor};
 use crate::error::Error;
 use crate::layout::MultiplexedLayout;
-use crate::nn::{LinearOp, Window};
+use crate::nn::{Conv, LinearOp, Slice, Window};
 use crate::weights::Weights;
 
 /// The structure of one output channel: which rotations of its operands are multiplied, no weights.
@@ -36,12 +37,14 @@ struct Term {
 impl SisoConvolution {
     /// The output channel that `map` is; the map's layouts are consistent.
     ///
-    /// Every term is a convolution in one group, strided selections of pixels, or nothing but a factor. Its operand has
-    /// one channel, or for a convolution the gap 1, so that every channel has a plane of its own.
+    /// Every term is a convolution in one group, strided selections of pixels, or nothing but a
+    /// factor. Its operand has one channel, or for a convolution the gap 1, so that every channel
+    /// has a plane of its own.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the result's gap is not
-    /// the operand's times the stride, the grids differ, or a kernel has more taps than its operand slots.
+    /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the
+    /// result's gap is not the operand's times the stride, the grids differ, or a filter has more
+    /// taps than its operand slots.
     pub fn of(map: &LinearMap) -> Result<Self, Error> {
         if map.output.channels != 1 || map.terms.is_empty() {
             return Err(misfit(
@@ -71,9 +74,9 @@ impl SisoConvolution {
         self.terms[term].products()
     }
 
-    /// Left rotations of a term's operand, one for every product in order, modulo `slots`, a power of two that is no
-    /// less than the operand's period; planes first, then the kernel in row-major order. Rotations by a multiple of the
-    /// period are none.
+    /// Left rotations of a term's operand, one for every product in order, modulo `slots`, a power
+    /// of two that is no less than the operand's period; planes first, then the filter in row-major
+    /// order. Rotations by a multiple of the period are none.
     ///
     /// # Panics
     /// If there is no such term.
@@ -118,9 +121,9 @@ impl Term {
         };
         let found = match &term.ops[..] {
             [
-                LinearOp::Conv {
+                LinearOp::Conv(Conv {
                     window, groups: 1, ..
-                },
+                }),
             ] => Self {
                 input,
                 window: *window,
@@ -130,9 +133,9 @@ impl Term {
                 // Exporters select rows and columns one after the other.
                 let (mut stride, mut start) = ([1_usize; 2], [0_usize; 2]);
                 for op in ops {
-                    let LinearOp::Slice {
+                    let LinearOp::Slice(Slice {
                         start: first, step, ..
-                    } = op
+                    }) = op
                     else {
                         return Err(misfit(
                             "a convolution, selections of pixels or a factor",
@@ -151,7 +154,7 @@ impl Term {
                 )
             }
         };
-        let convolves = matches!(term.ops[..], [LinearOp::Conv { .. }]);
+        let convolves = matches!(term.ops[..], [LinearOp::Conv(_)]);
         let separate = input.channels == 1 || input.gap == 1 && convolves;
         if !separate {
             return Err(misfit("one channel a plane", input.to_string()));
@@ -172,7 +175,7 @@ impl Term {
         let [rows, columns] = found.window.kernel;
         if rows.saturating_mul(columns) > input.period() {
             return Err(misfit(
-                &format!("a kernel of at most {} taps", input.period()),
+                &format!("a filter of at most {} taps", input.period()),
                 format!("{rows}x{columns}"),
             ));
         }
@@ -215,14 +218,15 @@ fn misfit(expected: &str, found: String) -> Error {
 
 /// One output channel with its weights: gives the plaintexts.
 #[derive(Clone, Debug)]
-pub struct SisoKernel {
+pub struct SisoFilter {
     convolution: SisoConvolution,
-    /// By term: the weight of every channel's taps, `[channels, kernel height, kernel width]`, the factor included.
+    /// By term: the weight of every channel's taps, `[channels, filter height, filter width]`, the
+    /// factor included.
     taps: Vec<Vec<f64>>,
 }
 
-impl SisoKernel {
-    /// The kernel of `map`.
+impl SisoFilter {
+    /// The filters of `map`.
     ///
     /// # Errors
     /// As [`SisoConvolution::of`], and if a weight is missing or its shape does not fit.
@@ -232,7 +236,7 @@ impl SisoKernel {
         for term in &map.terms {
             let LinearTerm { input, ops, factor } = term;
             taps.push(match &ops[..] {
-                [LinearOp::Conv { weight, window, .. }] => {
+                [LinearOp::Conv(Conv { weight, window, .. })] => {
                     let tensor = tensor(weights, *weight)?;
                     let [height, width] = window.kernel;
                     if tensor.shape != [1, input.channels, height, width] {
@@ -256,20 +260,21 @@ impl SisoKernel {
         &self.convolution
     }
 
-    /// The plaintexts, one a product, each as long as the larger of the operand's and the result's periods; none for
-    /// another part than [`ProductPart::Taps`].
-    pub fn plaintexts(&self, part: ProductPart) -> Vec<Vec<f64>> {
-        match part {
-            ProductPart::Taps => {
+    /// The plaintexts, one a product, each as long as the larger of the operand's and the result's
+    /// periods; none for another phase than [`ProductPhase::Taps`].
+    pub fn plaintexts(&self, phase: ProductPhase) -> Vec<Vec<f64>> {
+        match phase {
+            ProductPhase::Taps => {
                 let terms = 0..self.convolution.terms.len();
                 terms.flat_map(|term| self.plaintexts_of(term)).collect()
             }
-            ProductPart::Kernel | ProductPart::Selection => Vec::new(),
+            ProductPhase::Weights | ProductPhase::Selection => Vec::new(),
         }
     }
 
-    /// The plaintexts of one term. An operand of several planes repeats with them, the result with one: in plane
-    /// `k` of a plaintext stands the weight of the channel that the rotation brings there.
+    /// The plaintexts of one term. An operand of several planes repeats with them, the result with
+    /// one: in plane `k` of a plaintext stands the weight of the channel that the rotation brings
+    /// there.
     fn plaintexts_of(&self, index: usize) -> Vec<Vec<f64>> {
         let SisoConvolution { output, terms } = &self.convolution;
         let term = &terms[index];
@@ -323,12 +328,12 @@ mod tests {
     fn conv(weights: &mut Weights, channels: usize, window: Window) -> LinearOp {
         let shape = vec![1, channels, window.kernel[0], window.kernel[1]];
         let data = ramp(shape.iter().product(), channels);
-        LinearOp::Conv {
+        LinearOp::Conv(Conv {
             weight: weights.push(Tensor::new("weight", shape, data)),
             bias: None,
             window,
             groups: 1,
-        }
+        })
     }
 
     fn window(kernel: usize, stride: usize) -> Window {
@@ -343,7 +348,7 @@ mod tests {
     /// The products give what the terms' matrices give, whatever lies in slots without an element.
     #[track_caller]
     fn check(map: &LinearMap, weights: &Weights) -> usize {
-        let kernel = SisoKernel::new(map, weights).unwrap();
+        let filter = SisoFilter::new(map, weights).unwrap();
         let mut expected = vec![0.0; map.output.period()];
         let mut operands = Vec::new();
         for (index, term) in map.terms.iter().enumerate() {
@@ -354,18 +359,18 @@ mod tests {
             operands.push(slots);
         }
         let operands: Vec<&[f64]> = operands.iter().map(Vec::as_slice).collect();
-        let found = kernel.apply(&operands);
+        let found = filter.apply(&operands);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {
             assert!((found - expected).abs() < 1e-9, "{found} {expected}");
         }
-        let structure = kernel.convolution();
+        let structure = filter.convolution();
         let terms = 0..map.terms.len();
         let each: usize = terms.clone().map(|term| structure.products_of(term)).sum();
         assert_eq!(structure.products(), each);
-        let plaintexts = kernel.plaintexts(ProductPart::Taps);
+        let plaintexts = filter.plaintexts(ProductPhase::Taps);
         assert_eq!(plaintexts.len(), each);
-        assert!(kernel.plaintexts(ProductPart::Kernel).is_empty());
+        assert!(filter.plaintexts(ProductPhase::Weights).is_empty());
         let rotations = |term| structure.rotations(term, 1 << 12).len();
         assert_eq!(terms.map(rotations).sum::<usize>(), each);
         each
@@ -384,7 +389,7 @@ mod tests {
             terms,
             output,
             bias_factor: 1.0,
-            doublings: 0,
+            log_shares: 0,
         }
     }
 
@@ -441,15 +446,15 @@ mod tests {
         let input = MultiplexedLayout::dense(1, 8, 8);
         let output = input.on_same_grid(2, 1, 4, 4);
         let convolution = conv(&mut weights, 1, window(3, 1));
-        let selection = LinearOp::Slice {
+        let selection = LinearOp::Slice(Slice {
             start: [0, 1, 0],
             end: [1, 8, 8],
             step: [1, 2, 2],
-        };
+        });
         // Every other row, and of those all but the first column, every other.
         let [rows, columns] = [([0; 3], [1, 2, 1]), ([0, 0, 1], [1, 1, 2])].map(|(start, step)| {
             let end = [1, if step[1] == 2 { 8 } else { 4 }, 8];
-            LinearOp::Slice { start, end, step }
+            LinearOp::Slice(Slice { start, end, step })
         });
         let identity = LinearTerm {
             input: output,
@@ -508,14 +513,14 @@ mod tests {
         assert!(crowded.contains("one channel a plane"), "{crowded}");
         let edited = |edit: &dyn Fn(&mut Window)| {
             refused(&|map| {
-                if let LinearOp::Conv { window, .. } = &mut map.terms[0].ops[0] {
+                if let LinearOp::Conv(Conv { window, .. }) = &mut map.terms[0].ops[0] {
                     edit(window);
                 }
             })
         };
         assert!(edited(&|window| window.kernel = [usize::MAX, 2]).contains("at most 64 taps"));
         assert!(edited(&|window| window.stride = [2, 1]).contains("strides 2 and 1"));
-        let error = SisoKernel::new(&good, &Weights::default()).unwrap_err();
+        let error = SisoFilter::new(&good, &Weights::default()).unwrap_err();
         assert!(error.to_string().contains("weight"), "{error}");
     }
 }

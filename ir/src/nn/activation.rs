@@ -5,6 +5,66 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// An activation of a calibrated graph, by its place among the activations there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ActivationId(pub u32);
+
+impl ActivationId {
+    /// The id as an index into a dense table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Something for every activation of a calibrated graph.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationMap<T>(Vec<T>);
+
+impl<T> ActivationMap<T> {
+    /// What belongs to an activation.
+    pub fn get(&self, id: ActivationId) -> Option<&T> {
+        self.0.get(id.index())
+    }
+
+    /// All entries, by ascending id.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ActivationId, &T)> + DoubleEndedIterator {
+        let entries = self.0.iter().enumerate();
+        entries.map(|(index, entry)| (ActivationId(index as u32), entry))
+    }
+
+    /// The entries, by ascending id.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = &T> + DoubleEndedIterator {
+        self.0.iter()
+    }
+
+    /// Number of activations.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no activations.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Collects one entry per activation, by ascending id.
+impl<T> FromIterator<T> for ActivationMap<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(entries: I) -> Self {
+        Self(entries.into_iter().collect())
+    }
+}
+
+impl<T> std::ops::Index<ActivationId> for ActivationMap<T> {
+    type Output = T;
+
+    /// # Panics
+    /// If there is no such activation.
+    fn index(&self, id: ActivationId) -> &T {
+        &self.0[id.index()]
+    }
+}
+
 /// A slotwise non-linear function.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

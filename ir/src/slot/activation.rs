@@ -42,8 +42,8 @@ impl GatedTerm {
 /// A non-linear function as polynomials: `free(x) + Σ factor(x)·gate(x)`.
 ///
 /// Operand and result are slots: with bounds `B` and `B'` of the tensors' elements it approximates
-/// `x ↦ function(B·x)/B'` on [−1, 1]. A smooth function is a free polynomial alone; ReLU is one term,
-/// `x·(1 + s(x))/2` with a composition `s` that approximates the sign function.
+/// `x ↦ function(B·x)/B'` on [−1, 1]. A smooth function is a free polynomial alone; ReLU is one
+/// term, `x·(1 + s(x))/2` with a composition `s` that approximates the sign function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ApproximatedActivation {
     /// The function that is approximated.

@@ -1,4 +1,4 @@
-//! Division by a sum over slots: the step that softmax is made of.
+//! Division by a sum over slots, which softmax is made of.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,20 +27,23 @@ impl Weighting {
     }
 }
 
-/// `g(x)/Σ g(x)` slot by slot, where the sum is taken by rotations and the division is Goldschmidt's: with
-/// `D = c·Σ g(x)` and `w ≈ c/D` the quotient is `g·w·(1 + e)(1 + e²)(1 + e⁴)…`, `e = 1 − D·w/c`.
+/// `g(x)/Σ g(x)` slot by slot, where the sum is taken by rotations and the division is
+/// Goldschmidt's: with `D = c·Σ g(x)` and `w ≈ c/D` the quotient is `g·w·(1 + e)(1 + e²)(1 + e⁴)…`,
+/// `e = 1 − D·w/c`.
 ///
-/// Operand and result are slots in [−1, 1]. The result is at most 1 and never more than the exact quotient.
+/// Operand and result are slots in [−1, 1]. The result is at most 1 and never more than the exact
+/// quotient.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
     /// g.
     pub function: Weighting,
     /// An approximation of g on [−1, 1].
     pub numerator: Chebyshev,
-    /// The same times `c`, with which the sum stays within [−1, 1]; equal to the numerator where `c` is 1.
+    /// The same times `c`, with which the sum stays within [−1, 1]; equal to the numerator where
+    /// `c` is 1.
     pub denominator: Chebyshev,
     /// Rotations of the sum, in slots, as in [`RotateSum`](super::Op::RotateSum).
-    pub steps: Vec<usize>,
+    pub rotations: Vec<usize>,
     /// `w` as a function of `D`.
     pub start: Chebyshev,
     /// `e` as a function of `D`.
@@ -53,7 +56,7 @@ impl Normalisation {
     /// The approximation on one period of slots.
     pub fn eval(&self, slots: &[f64]) -> Vec<f64> {
         let denominators = slots.iter().map(|x| self.denominator.eval(*x)).collect();
-        let sums = rotate_sum(denominators, &self.steps);
+        let sums = rotate_sum(denominators, &self.rotations);
         let quotient = |(x, sum): (&f64, f64)| {
             let mut deviation = self.deviation.eval(sum);
             let mut quotient = self.numerator.eval(*x) * self.start.eval(sum);
@@ -69,7 +72,7 @@ impl Normalisation {
     /// `g(x)/Σ g(x)` on one period of slots.
     pub fn exact(&self, slots: &[f64]) -> Vec<f64> {
         let values: Vec<f64> = slots.iter().map(|x| self.function.apply(*x)).collect();
-        let sums = rotate_sum(values.clone(), &self.steps);
+        let sums = rotate_sum(values.clone(), &self.rotations);
         values
             .iter()
             .zip(sums)
@@ -77,8 +80,8 @@ impl Normalisation {
             .collect()
     }
 
-    /// Levels that an evaluation consumes. A square is one product; a factor `1 + e²` is a polynomial of `e`, whose
-    /// constant takes a second level.
+    /// Levels that an evaluation consumes. A square is one product; a factor `1 + e²` is a
+    /// polynomial of `e`, whose constant takes a second level.
     pub fn depth(&self) -> usize {
         let stage = |polynomial: &Chebyshev| match is_square(polynomial) {
             true => 1,
@@ -109,11 +112,11 @@ pub fn is_square(polynomial: &Chebyshev) -> bool {
     polynomial.coefficients == [0.5, 0.0, 0.5]
 }
 
-/// `y ← y + rotate(y, step)` for each step.
-pub(crate) fn rotate_sum(mut slots: Vec<f64>, steps: &[usize]) -> Vec<f64> {
-    for step in steps {
+/// `y ← y + rotate(y, by)` for each rotation.
+pub(crate) fn rotate_sum(mut slots: Vec<f64>, rotations: &[usize]) -> Vec<f64> {
+    for by in rotations {
         let mut rotated = slots.clone();
-        rotated.rotate_left(step % slots.len().max(1));
+        rotated.rotate_left(by % slots.len().max(1));
         slots
             .iter_mut()
             .zip(&rotated)
@@ -135,7 +138,7 @@ mod tests {
             function: Weighting::Square,
             numerator: squared.clone(),
             denominator: squared,
-            steps: vec![1, 2],
+            rotations: vec![1, 2],
             // w = 2 − D, e = (1 − D)².
             start: chebyshev(&[2.0, -1.0]),
             deviation: chebyshev(&[1.5, -2.0, 0.5]),
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn depth_counts_the_longest_chain() {
-        // The square 1; e and 1 + e 2; e² one more and 1 + e² two more; products from the second on wait for these.
+        // The square 1; e and 1 + e 2; e² one more and 1 + e² two more; products from the second on
+        // wait for these.
         let depths = [3, 4, 6, 7, 8, 9, 10];
         for (iterations, depth) in depths.into_iter().enumerate() {
             let mut division = square();

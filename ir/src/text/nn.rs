@@ -45,7 +45,10 @@ pub fn print_nn(model: &Model) -> String {
 fn call(op: &Op) -> Call {
     match op {
         Op::Linear(linear) => linear_call(linear),
-        Op::Activation(activation) => Call::of_variant(to_value(activation)),
+        Op::Activation {
+            function: activation,
+            ..
+        } => Call::of_variant(to_value(activation)),
         Op::Input | Op::Add | Op::MaxPool { .. } | Op::Identity => Call::of_variant(to_value(op)),
     }
 }
@@ -62,7 +65,7 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
             "identity" => return Ok(Op::Identity),
             word => {
                 if let Ok(activation) = serde_json::from_value::<Activation>(word.into()) {
-                    return Ok(Op::Activation(activation));
+                    return Ok(Op::activation(activation));
                 }
             }
         }
@@ -74,7 +77,7 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
         let what = format!("`{word}`");
         return cursor
             .decode(&what, call.into_variant())
-            .map(Op::Activation);
+            .map(Op::activation);
     }
     linear_op(cursor, call).map(Op::Linear)
 }
@@ -172,7 +175,9 @@ fn parse_weight(cursor: &mut Cursor<'_>, stored: Option<&Tensor>) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{LinearOp, PaddingInMean, Window};
+    use crate::nn::{
+        AveragePool, BatchNorm, Conv, ElementAffine, LinearOp, PaddingInMean, Separable, Window,
+    };
 
     fn model() -> Model {
         let mut weights = Weights::default();
@@ -193,44 +198,44 @@ mod tests {
         let large = TensorType::new([1, 4, 4]);
         let small = TensorType::new([2, 2, 2]);
         let x = graph.add(Op::Input, &[], large, "image");
-        let conv = LinearOp::Conv {
+        let conv = LinearOp::Conv(Conv {
             weight,
             bias: Some(bias),
             window,
             groups: 1,
-        };
+        });
         let conv = graph.add(Op::Linear(conv), &[x], small.clone(), "conv1");
         let relu = graph.add(
-            Op::Activation(Activation::Relu),
+            Op::activation(Activation::Relu),
             &[conv],
             small.clone(),
             "relu",
         );
-        let norm = LinearOp::BatchNorm {
+        let norm = LinearOp::BatchNorm(BatchNorm {
             scale: bias,
             bias,
             mean: bias,
             variance: bias,
             epsilon: 1e-5,
-        };
+        });
         let norm = graph.add(Op::Linear(norm), &[relu], small.clone(), "");
         let mask = weights.push(Tensor::new("mask", vec![2, 2, 2], vec![0.5; 8]));
-        let masked = LinearOp::ElementAffine {
+        let masked = LinearOp::ElementAffine(ElementAffine {
             scale: Some(mask),
             shift: None,
-        };
+        });
         let norm = graph.add(Op::Linear(masked), &[norm], small.clone(), "masked");
         let sum = graph.add(Op::Add, &[norm, relu], small.clone(), "add");
-        let pool = LinearOp::AveragePool {
+        let pool = LinearOp::AveragePool(AveragePool {
             window,
             padding: PaddingInMean::Excluded,
-        };
+        });
         let pool = graph.add(Op::Linear(pool), &[sum], TensorType::new([2, 1, 1]), "pool");
-        let separable = LinearOp::Separable {
+        let separable = LinearOp::Separable(Separable {
             rows: Some(matrix),
             columns: None,
             stride: [1, 2],
-        };
+        });
         let separable = Op::Linear(separable);
         let pool = graph.add(separable, &[pool], TensorType::new([2, 3, 1]), "taps");
         let maximum = Op::MaxPool {
@@ -318,7 +323,7 @@ mod tests {
         let ty = TensorType::new([2, 4, 4]);
         let mut last = graph.add(Op::Input, &[], ty.clone(), "x");
         for activation in activations {
-            last = graph.add(Op::Activation(activation), &[last], ty.clone(), "a");
+            last = graph.add(Op::activation(activation), &[last], ty.clone(), "a");
         }
         graph.set_outputs(vec![last]);
         let model = Model {

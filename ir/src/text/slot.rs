@@ -43,7 +43,7 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
                 start,
                 deviation,
                 iterations: division.iterations,
-                steps: division.steps.clone(),
+                steps: division.rotations.clone(),
             };
             json!({"normalise": to_value(&fields)})
         }
@@ -58,7 +58,7 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
         }
         Op::Input => json!("input"),
         Op::Add => json!("add"),
-        Op::RotateSum { steps } => json!({"rotate_sum": {"steps": steps}}),
+        Op::RotateSum { rotations } => json!({"rotate_sum": {"steps": rotations}}),
     };
     Call::of_variant(variant)
 }
@@ -208,12 +208,12 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
                 start: polynomial(fields.start)?,
                 deviation: polynomial(fields.deviation)?,
                 iterations: fields.iterations,
-                steps: fields.steps,
+                rotations: fields.steps,
             }))
         }
         "rotate_sum" => {
             let Sum { steps } = cursor.decode(&what, call.attributes.unwrap_or(Value::Null))?;
-            Ok(Op::RotateSum { steps })
+            Ok(Op::RotateSum { rotations: steps })
         }
         "input" => Ok(Op::Input),
         "add" => Ok(Op::Add),

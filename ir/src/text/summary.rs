@@ -10,7 +10,7 @@ use heddle_params::sine_fit::{Reduction, SineFit};
 use crate::ckks::{CiphertextType, Op, Schedule, TransformSteps};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::ProductPart;
+use crate::linear::ProductPhase;
 use crate::linear::parallel::ParallelRotations;
 use crate::plan::Plan;
 use crate::printable;
@@ -93,7 +93,7 @@ impl Step<'_> {
         self.giant += other.giant;
         self.halvings += other.halvings;
         self.siso += other.siso;
-        self.parallel.kernel += other.parallel.kernel;
+        self.parallel.taps += other.parallel.taps;
         self.parallel.sums += other.parallel.sums;
         self.parallel.selection += other.parallel.selection;
         self.parallel.replication += other.parallel.replication;
@@ -107,7 +107,7 @@ impl Step<'_> {
             Op::LinearTransform { steps, .. } => self.count_rotations(steps),
             Op::MultiplyAccumulate { part, .. } => {
                 self.diagonals += graph.operands(value).len();
-                if *part == ProductPart::Taps {
+                if *part == ProductPhase::Taps {
                     self.ciphertexts += 1;
                 }
             }
@@ -131,8 +131,8 @@ impl Step<'_> {
         });
         let halves = halves_period(schedule, rotation);
         match (self.kind, part) {
-            (Kind::Parallel, Some(ProductPart::Kernel)) => self.parallel.kernel += 1,
-            (Kind::Parallel, Some(ProductPart::Selection)) => self.parallel.selection += 1,
+            (Kind::Parallel, Some(ProductPhase::Weights)) => self.parallel.taps += 1,
+            (Kind::Parallel, Some(ProductPhase::Selection)) => self.parallel.selection += 1,
             (Kind::Parallel, None) if halves => self.parallel.replication += 1,
             (Kind::Parallel, None) => self.parallel.sums += 1,
             (Kind::Linear, _) => self.halvings += 1,
@@ -170,7 +170,7 @@ impl Step<'_> {
     /// convolution or a rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
-            kernel,
+            taps,
             sums,
             selection,
             replication,
@@ -183,7 +183,7 @@ impl Step<'_> {
             }
             (0, giant, 0) => giant.to_string(),
             (baby, giant, 0) => format!("{baby}+{giant}"),
-            _ => format!("{kernel}+{sums}+{selection}+{replication}"),
+            _ => format!("{taps}+{sums}+{selection}+{replication}"),
         }
     }
 }
@@ -204,7 +204,7 @@ fn product_operations(schedule: &Schedule) -> Vec<Option<Kind>> {
         let node = graph.node(value);
         let of = |user: ValueId| match graph.node(user).op {
             Op::MultiplyAccumulate {
-                part: ProductPart::Taps,
+                part: ProductPhase::Taps,
                 ..
             } => Some(Kind::Siso),
             Op::MultiplyAccumulate { .. } => Some(Kind::Parallel),

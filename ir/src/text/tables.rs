@@ -34,8 +34,8 @@ pub(super) fn print_maps(maps: &[LinearMap], out: &mut String) {
             "map m{index} : {} {{bias_factor={bias_factor}",
             map.output
         );
-        if map.doublings > 0 {
-            let _ = write!(out, ", doublings={}", map.doublings);
+        if map.log_shares > 0 {
+            let _ = write!(out, ", doublings={}", map.log_shares);
         }
         out.push_str("}\n");
         for term in &map.terms {
@@ -74,18 +74,18 @@ impl Tables {
             let output = parse_layout(cursor)?;
             cursor.expect("{")?;
             let bias_factor = parse_factor(cursor, "bias_factor")?;
-            let mut doublings = 0;
+            let mut log_shares = 0;
             if cursor.eat(",") {
                 cursor.keyword("doublings")?;
                 cursor.expect("=")?;
-                doublings = cursor.unsigned()?;
+                log_shares = cursor.unsigned()?;
             }
             cursor.expect("}")?;
             self.maps.push(LinearMap {
                 terms: Vec::new(),
                 output,
                 bias_factor,
-                doublings,
+                log_shares,
             });
         } else if cursor.keyword("term").is_ok() {
             let input = parse_layout(cursor)?;

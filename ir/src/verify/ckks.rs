@@ -8,7 +8,7 @@ use crate::ckks::{CiphertextType, LinearMapId, Op, Schedule, Target, TransformSt
 use crate::graph::ValueId;
 use crate::linear::parallel::ParallelConvolution;
 use crate::linear::siso::SisoConvolution;
-use crate::linear::{LinearMap, ProductPart};
+use crate::linear::{LinearMap, ProductPhase};
 use crate::weights::Weights;
 
 mod diagonals;
@@ -141,7 +141,7 @@ pub fn output_map(schedule: &Schedule, output: ValueId) -> Option<&LinearMap> {
                 let complete = bias.is_none_or(|bias| bias == *map);
                 return schedule
                     .linear_map(*map)
-                    .filter(|map| complete && map.doublings == doublings);
+                    .filter(|map| complete && map.log_shares == doublings);
             }
             _ => return None,
         }
@@ -195,7 +195,7 @@ impl Maps {
             let Some(map) = maps.get(index).filter(|_| sound[index]) else {
                 continue;
             };
-            if *part == ProductPart::Taps {
+            if *part == ProductPhase::Taps {
                 siso[index].get_or_insert_with(|| {
                     SisoConvolution::of(map).map_err(|error| error.to_string())
                 });
@@ -264,7 +264,7 @@ impl<'a> Operation<'a> {
         match self.op {
             Op::MultiplyAccumulate {
                 map,
-                part: ProductPart::Taps,
+                part: ProductPhase::Taps,
                 round,
             } => return self.check_taps(*map, *round),
             Op::MultiplyAccumulate { map, part, round } => {

@@ -4,10 +4,10 @@ use crate::layout::MultiplexedLayout;
 use crate::linear::parallel::ParallelConvolution;
 use crate::linear::siso::SisoConvolution;
 use crate::linear::{LinearMap, LinearTerm};
-use crate::nn::{LinearOp, Op, TensorType};
+use crate::nn::{LinearOp, TensorType};
 use crate::slot::Chebyshev;
 use crate::verify::nn;
-use crate::weights::{WeightId, Weights};
+use crate::weights::Weights;
 
 /// Most slots that a packed value may have: those of the largest ring.
 pub(super) const MAX_SLOTS: usize = 1 << 16;
@@ -56,23 +56,23 @@ pub(super) fn check_layout(layout: &MultiplexedLayout, max_slots: usize) -> Resu
     Ok(())
 }
 
-/// Whether all layouts of a map pass [`check_layout`], and its doublings [`check_doublings`].
+/// Whether all layouts of a map pass [`check_layout`], and its shares [`check_shares`].
 pub(super) fn layouts_are_sound(map: &LinearMap, max_slots: usize) -> bool {
     let inputs = map.terms.iter().map(|term| &term.input);
     let mut layouts = inputs.chain([&map.output]);
     layouts.all(|layout| check_layout(layout, max_slots).is_ok())
-        && check_doublings(map, max_slots).is_ok()
+        && check_shares(map, max_slots).is_ok()
 }
 
 /// What is wrong with the number of shares of a map whose layouts are sound.
-fn check_doublings(map: &LinearMap, max_slots: usize) -> Result<(), String> {
-    let shares = 1usize.checked_shl(map.doublings);
+fn check_shares(map: &LinearMap, max_slots: usize) -> Result<(), String> {
+    let shares = 1usize.checked_shl(map.log_shares);
     let period = shares.and_then(|shares| shares.checked_mul(map.output.period()));
     match period {
         Some(period) if period <= max_slots => Ok(()),
         _ => Err(format!(
-            "{} doublings of {} slots; there are {max_slots}",
-            map.doublings,
+            "2^{} shares of {} slots; there are {max_slots}",
+            map.log_shares,
             map.output.period()
         )),
     }
@@ -94,7 +94,7 @@ pub(super) fn check_map(
     let output = check_layout(&map.output, max_slots);
     let output_fits = output.is_ok();
     match output {
-        Ok(()) => wrong.extend(check_doublings(map, max_slots).err()),
+        Ok(()) => wrong.extend(check_shares(map, max_slots).err()),
         Err(message) => wrong.push(format!("result: {message}")),
     }
     for (index, term) in map.terms.iter().enumerate() {
@@ -135,10 +135,10 @@ pub(super) fn check_parallel(
 
 /// What is wrong with the shares of a map that is not evaluated by its diagonals.
 fn check_whole(map: &LinearMap) -> Option<String> {
-    (map.doublings > 0).then(|| {
+    (map.log_shares > 0).then(|| {
         format!(
-            "has {} doublings, which diagonals alone have",
-            map.doublings
+            "has 2^{} shares, which diagonals alone have",
+            map.log_shares
         )
     })
 }
@@ -164,20 +164,21 @@ fn check_chain(
     for op in &term.ops {
         // Packed values have no rank: a vector is a feature map of one pixel a channel.
         ty = match op {
-            LinearOp::Gemm { .. } => TensorType::new([ty.elements()]),
+            LinearOp::Gemm(_) => TensorType::new([ty.elements()]),
             _ => TensorType::new(ty.chw()),
         };
-        if let LinearOp::Conv { window, .. } | LinearOp::AveragePool { window, .. } = op {
+        let operation = op.as_operation();
+        if let Some(window) = operation.window() {
             let largest = window.kernel.iter().chain(&window.pads).max();
             if largest.is_some_and(|extent| *extent > MAX_WINDOW) {
                 return Err(format!("a window with an extent above {MAX_WINDOW}"));
             }
         }
-        ty = nn::infer(&Op::Linear(op.clone()), &[&ty], weights)?;
+        ty = nn::infer_linear(op, &ty, weights)?;
         if ty.elements() > MAX_ELEMENTS {
             return Err(format!("{ty} has more than {MAX_ELEMENTS} elements"));
         }
-        if ty.elements().saturating_mul(taps(op, weights)) > MAX_ENTRIES {
+        if ty.elements().saturating_mul(operation.row_entries(weights)) > MAX_ENTRIES {
             return Err(format!("its matrix has more than {MAX_ENTRIES} entries"));
         }
     }
@@ -188,31 +189,6 @@ fn check_chain(
         Err(format!(
             "ends in {ty}, the result's layout holds {elements} elements"
         ))
-    }
-}
-
-/// Non-zero entries in a row of an operation's matrix, at most.
-fn taps(op: &LinearOp, weights: &Weights) -> usize {
-    match op {
-        LinearOp::Conv { weight, .. } | LinearOp::Gemm { weight, .. } => {
-            let shape = weights
-                .try_get(*weight)
-                .map_or(&[][..], |tensor| &tensor.shape);
-            shape
-                .iter()
-                .skip(1)
-                .fold(1, |all: usize, extent| all.saturating_mul(*extent))
-        }
-        LinearOp::AveragePool { window, .. } => window.kernel.iter().product(),
-        LinearOp::Separable { rows, columns, .. } => {
-            let sources = |id: &Option<WeightId>| {
-                id.and_then(|id| weights.try_get(id))
-                    .and_then(|matrix| matrix.shape.get(1).copied())
-                    .unwrap_or(1)
-            };
-            sources(rows).saturating_mul(sources(columns))
-        }
-        _ => 1,
     }
 }
 

@@ -1,17 +1,13 @@
 //! Shape inference and verification of the tensor graph.
 
 use crate::graph::{Graph, ValueId};
+pub use crate::nn::shapes::MAX_ELEMENTS;
+use crate::nn::shapes::{check_feature_map, check_type, slide};
 use crate::nn::{LinearOp, Model, Op, TensorType, Window};
 use crate::verify::{Violation, Violations, check_ends};
-use crate::weights::{Tensor, WeightId, Weights};
+use crate::weights::Weights;
 
-/// Most elements that one value may have; keeps every product of extents far from overflow.
-pub const MAX_ELEMENTS: usize = 1 << 28;
-
-/// Largest stride, dilation, kernel extent or padding of a window.
-const MAX_WINDOW: usize = 1 << 16;
-
-/// Largest kernel extent or padding of a max pool.
+/// Largest extent or padding of a max pool's window.
 const MAX_POOL: usize = 1 << 10;
 
 /// The type of `op`'s result for operands of the given types.
@@ -22,7 +18,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
     let arity = match op {
         Op::Input => 0,
         Op::Add => 2,
-        Op::Linear(_) | Op::Activation(_) | Op::MaxPool { .. } | Op::Identity => 1,
+        Op::Linear(_) | Op::Activation { .. } | Op::MaxPool { .. } | Op::Identity => 1,
     };
     if operands.len() != arity {
         return Err(format!(
@@ -35,7 +31,10 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
     }
     let result = match op {
         Op::Input => return Err("the type of the input cannot be inferred".into()),
-        Op::Activation(activation) => {
+        Op::Activation {
+            function: activation,
+            ..
+        } => {
             activation.check()?;
             operands[0].clone()
         }
@@ -45,189 +44,26 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
             return Err(format!("cannot add {} and {}", operands[0], operands[1]));
         }
         Op::MaxPool { window } => infer_max_pool(window, operands[0])?,
-        Op::Linear(linear) => infer_linear(linear, operands[0], weights)?,
+        Op::Linear(linear) => return infer_linear(linear, operands[0], weights),
     };
     check_type(&result)?;
     Ok(result)
 }
 
-fn check_type(ty: &TensorType) -> Result<(), String> {
-    if !matches!(ty.shape.len(), 1 | 3) {
-        return Err(format!("{ty} is neither `C×H×W` nor a vector"));
-    }
-    let elements = ty
-        .shape
-        .iter()
-        .try_fold(1_usize, |all, extent| all.checked_mul(*extent));
-    match elements {
-        Some(0) => Err(format!("{ty} is empty")),
-        Some(1..=MAX_ELEMENTS) => Ok(()),
-        _ => Err(format!("{ty} has more than {MAX_ELEMENTS} elements")),
-    }
-}
-
-fn infer_linear(
-    linear: &LinearOp,
+/// [`infer`] for an affine operation.
+pub(super) fn infer_linear(
+    op: &LinearOp,
     operand: &TensorType,
     weights: &Weights,
 ) -> Result<TensorType, String> {
-    let [c, h, w] = operand.chw();
-    match linear {
-        LinearOp::Conv {
-            weight,
-            bias,
-            window,
-            groups,
-        } => {
-            feature_map(operand)?;
-            let [m, channels, rows, columns] = tensor(weights, *weight)?.shape[..] else {
-                return Err("a convolution's kernel needs four axes".into());
-            };
-            let kernel = [rows, columns];
-            if kernel != window.kernel {
-                return Err(format!(
-                    "kernel {kernel:?} and window {:?} differ",
-                    window.kernel
-                ));
-            }
-            let groups = *groups;
-            if groups == 0 || !c.is_multiple_of(groups) || !m.is_multiple_of(groups) {
-                return Err(format!(
-                    "{groups} groups divide neither {c} nor {m} channels"
-                ));
-            }
-            if channels != c / groups {
-                return Err(format!(
-                    "the kernel takes {channels} channels a group, the operand has {}",
-                    c / groups
-                ));
-            }
-            optional_vector(weights, *bias, m, "bias")?;
-            let [h, w] = slide(window, [c, h, w])?;
-            Ok(TensorType::new([m, h, w]))
-        }
-        LinearOp::BatchNorm {
-            scale,
-            bias,
-            mean,
-            variance,
-            epsilon,
-        } => {
-            for (id, role) in [
-                (scale, "scale"),
-                (bias, "bias"),
-                (mean, "mean"),
-                (variance, "variance"),
-            ] {
-                optional_vector(weights, Some(*id), c, role)?;
-            }
-            if !(epsilon.is_finite() && *epsilon >= 0.0) {
-                return Err(format!("epsilon {epsilon} is not a small positive number"));
-            }
-            let smallest = tensor(weights, *variance)?
-                .data
-                .iter()
-                .copied()
-                .fold(f32::INFINITY, f32::min);
-            if f64::from(smallest) + epsilon <= 0.0 {
-                return Err(format!("variance {smallest} plus epsilon is not positive"));
-            }
-            Ok(operand.clone())
-        }
-        LinearOp::ChannelAffine { scale, shift } => {
-            optional_vector(weights, *scale, c, "scale")?;
-            optional_vector(weights, *shift, c, "shift")?;
-            Ok(operand.clone())
-        }
-        LinearOp::ElementAffine { scale, shift } => {
-            for (id, role) in [(scale, "scale"), (shift, "shift")] {
-                let Some(id) = id else { continue };
-                let found = tensor(weights, *id)?;
-                if found.shape != operand.shape {
-                    return Err(format!(
-                        "{role} `{}` has shape {:?}, the operand is {operand}",
-                        found.name, found.shape
-                    ));
-                }
-            }
-            Ok(operand.clone())
-        }
-        LinearOp::AveragePool { window, .. } => {
-            feature_map(operand)?;
-            if window.dilation != [1, 1] {
-                return Err(format!(
-                    "average pooling with dilation {:?}",
-                    window.dilation
-                ));
-            }
-            let [top, left, bottom, right] = window.pads;
-            if top.max(bottom) >= window.kernel[0] || left.max(right) >= window.kernel[1] {
-                return Err(format!(
-                    "pads {:?} reach past a window of {:?}",
-                    window.pads, window.kernel
-                ));
-            }
-            let [h, w] = slide(window, [c, h, w])?;
-            Ok(TensorType::new([c, h, w]))
-        }
-        LinearOp::GlobalAveragePool => {
-            feature_map(operand)?;
-            Ok(TensorType::new([c, 1, 1]))
-        }
-        LinearOp::Flatten => Ok(TensorType::new([operand.elements()])),
-        LinearOp::Gemm { weight, bias } => {
-            let [out, inner] = tensor(weights, *weight)?.shape[..] else {
-                return Err("a dense layer's weight needs two axes".into());
-            };
-            if operand.shape != [inner] {
-                return Err(format!(
-                    "the weight takes {inner} features, the operand is {operand}"
-                ));
-            }
-            optional_vector(weights, *bias, out, "bias")?;
-            Ok(TensorType::new([out]))
-        }
-        LinearOp::Slice { start, end, step } => {
-            let mut shape = [0; 3];
-            for (axis, extent) in [c, h, w].into_iter().enumerate() {
-                let (start, end, step) = (start[axis], end[axis], step[axis]);
-                if step == 0 || start >= end || end > extent {
-                    return Err(format!(
-                        "slice {start}..{end} by {step} does not fit axis {axis} of {operand}"
-                    ));
-                }
-                shape[axis] = (end - start).div_ceil(step);
-            }
-            with_extents(operand, shape)
-        }
-        LinearOp::Separable {
-            rows,
-            columns,
-            stride,
-        } => {
-            feature_map(operand)?;
-            if stride.contains(&0) {
-                return Err("a separable map with a stride of 0".into());
-            }
-            let height = results_along(weights, *rows, h, "height")?;
-            let width = results_along(weights, *columns, w, "width")?;
-            Ok(TensorType::new([c, height, width]))
-        }
-        LinearOp::Pad { before, after } => {
-            let mut shape = [0; 3];
-            for (axis, extent) in [c, h, w].into_iter().enumerate() {
-                shape[axis] = extent
-                    .checked_add(before[axis])
-                    .and_then(|sum| sum.checked_add(after[axis]))
-                    .ok_or_else(|| format!("padding of axis {axis} overflows"))?;
-            }
-            with_extents(operand, shape)
-        }
-    }
+    check_type(operand)?;
+    let result = op.as_operation().shape(operand, weights)?;
+    check_type(&result)?;
+    Ok(result)
 }
 
 fn infer_max_pool(window: &Window, operand: &TensorType) -> Result<TensorType, String> {
-    feature_map(operand)?;
+    check_feature_map(operand)?;
     let [c, h, w] = operand.chw();
     if window
         .kernel
@@ -240,7 +76,8 @@ fn infer_max_pool(window: &Window, operand: &TensorType) -> Result<TensorType, S
     let [rows, columns] = slide(window, [c, h, w])?;
     for (axis, count, extent) in [(0, rows, h), (1, columns, w)] {
         let is_empty = |output: &usize| {
-            (0..window.kernel[axis]).all(|tap| window.source(axis, *output, tap, extent).is_none())
+            (0..window.kernel[axis])
+                .all(|tap| window.input_index(axis, *output, tap, extent).is_none())
         };
         if let Some(output) = (0..count).find(is_empty) {
             return Err(format!(
@@ -250,92 +87,6 @@ fn infer_max_pool(window: &Window, operand: &TensorType) -> Result<TensorType, S
         }
     }
     Ok(TensorType::new([c, rows, columns]))
-}
-
-/// The number of results of a matrix along an axis of `extent` elements.
-fn results_along(
-    weights: &Weights,
-    id: Option<WeightId>,
-    extent: usize,
-    axis: &str,
-) -> Result<usize, String> {
-    let Some(id) = id else { return Ok(extent) };
-    let found = tensor(weights, id)?;
-    match found.shape[..] {
-        [results, sources] if sources == extent => Ok(results),
-        _ => Err(format!(
-            "the matrix `{}` along {axis} has shape {:?}, expected [results, {extent}]",
-            found.name, found.shape
-        )),
-    }
-}
-
-/// The operand's rank with new extents; a vector must stay one.
-fn with_extents(operand: &TensorType, shape: [usize; 3]) -> Result<TensorType, String> {
-    match (operand.shape.len(), shape) {
-        (3, _) => Ok(TensorType::new(shape)),
-        (_, [features, 1, 1]) => Ok(TensorType::new([features])),
-        _ => Err(format!("{operand} has no height and width")),
-    }
-}
-
-fn feature_map(operand: &TensorType) -> Result<(), String> {
-    if operand.shape.len() == 3 {
-        Ok(())
-    } else {
-        Err(format!("expected a `C×H×W` operand, found {operand}"))
-    }
-}
-
-fn slide(window: &Window, [c, height, width]: [usize; 3]) -> Result<[usize; 2], String> {
-    let sizes = window
-        .kernel
-        .iter()
-        .chain(&window.stride)
-        .chain(&window.dilation);
-    if sizes.clone().any(|size| *size == 0)
-        || sizes.chain(&window.pads).any(|size| *size > MAX_WINDOW)
-    {
-        return Err(format!(
-            "a window with an extent of 0 or above {MAX_WINDOW}"
-        ));
-    }
-    let [top, left, bottom, right] = window.pads;
-    check_type(&TensorType::new([
-        c,
-        height + top + bottom,
-        width + left + right,
-    ]))?;
-    window.output(height, width).ok_or_else(|| {
-        format!(
-            "a window of {:?} does not fit into {height}×{width}",
-            window.kernel
-        )
-    })
-}
-
-fn tensor(weights: &Weights, id: WeightId) -> Result<&Tensor, String> {
-    weights
-        .try_get(id)
-        .ok_or_else(|| format!("weight {id} does not exist"))
-}
-
-fn optional_vector(
-    weights: &Weights,
-    id: Option<WeightId>,
-    extent: usize,
-    role: &str,
-) -> Result<(), String> {
-    let Some(id) = id else { return Ok(()) };
-    let found = tensor(weights, id)?;
-    if found.shape == [extent] {
-        Ok(())
-    } else {
-        Err(format!(
-            "{role} `{}` has shape {:?}, expected [{extent}]",
-            found.name, found.shape
-        ))
-    }
 }
 
 /// Recomputes the type of every value but the input's from its operands' types.
@@ -416,7 +167,11 @@ pub fn verify(model: &Model) -> Violations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Activation, AxisOrder};
+    use crate::nn::{
+        Activation, AveragePool, AxisOrder, ChannelAffine, Conv, ElementAffine, PaddingInMean,
+        Separable, Slice,
+    };
+    use crate::weights::{Tensor, WeightId};
 
     fn model() -> Model {
         let mut weights = Weights::default();
@@ -429,14 +184,14 @@ mod tests {
         };
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], TensorType::new([3, 8, 8]), "x");
-        let conv = LinearOp::Conv {
+        let conv = LinearOp::Conv(Conv {
             weight,
             bias: None,
             window,
             groups: 1,
-        };
+        });
         let y = graph.add(Op::Linear(conv), &[x], TensorType::new([4, 4, 4]), "conv");
-        let relu = Op::Activation(Activation::Relu);
+        let relu = Op::activation(Activation::Relu);
         let z = graph.add(relu, &[y], TensorType::new([4, 4, 4]), "relu");
         graph.set_outputs(vec![z]);
         Model {
@@ -462,10 +217,10 @@ mod tests {
             .push(Tensor::new("poisoned", vec![1], vec![f32::NAN]));
         let [conv, relu] = [ValueId(1), ValueId(2)];
         model.graph.node_mut(relu).ty = TensorType::new([4, 4, 5]);
-        model.graph.node_mut(conv).op = Op::Linear(LinearOp::ChannelAffine {
+        model.graph.node_mut(conv).op = Op::Linear(LinearOp::ChannelAffine(ChannelAffine {
             scale: Some(nan),
             shift: None,
-        });
+        }));
         model.graph.set_outputs(Vec::new());
         let messages: Vec<String> = verify(&model)
             .into_iter()
@@ -500,20 +255,20 @@ mod tests {
                 pads,
                 dilation: [1, 1],
             };
-            Op::Linear(LinearOp::AveragePool {
+            Op::Linear(LinearOp::AveragePool(AveragePool {
                 window,
-                padding: crate::nn::PaddingInMean::Counted,
-            })
+                padding: PaddingInMean::Counted,
+            }))
         };
         assert!(infer(&pool([5, 5], [0; 4]), &[&x], &weights).is_err());
         assert!(infer(&pool([2, 2], [2; 4]), &[&x], &weights).is_err());
         assert!(infer(&pool([0, 2], [0; 4]), &[&x], &weights).is_err());
         let slice = |end| {
-            Op::Linear(LinearOp::Slice {
+            Op::Linear(LinearOp::Slice(Slice {
                 start: [0; 3],
                 end: [2, end, 4],
                 step: [1, 3, 2],
-            })
+            }))
         };
         assert_eq!(infer(&slice(4), &[&x], &weights).unwrap().shape, [2, 2, 2]);
         assert!(infer(&slice(5), &[&x], &weights).is_err());
@@ -524,10 +279,10 @@ mod tests {
     fn refuses_elements_of_another_shape() {
         let mut weights = Weights::default();
         let scale = weights.push(Tensor::new("mask", vec![2, 4, 5], vec![0.5; 40]));
-        let op = Op::Linear(LinearOp::ElementAffine {
+        let op = Op::Linear(LinearOp::ElementAffine(ElementAffine {
             scale: Some(scale),
             shift: None,
-        });
+        }));
         let fitting = TensorType::new([2, 4, 5]);
         assert_eq!(infer(&op, &[&fitting], &weights), Ok(fitting));
         // The same number of elements is not enough.
@@ -562,11 +317,11 @@ mod tests {
         };
         assert!(pooled(huge).unwrap_err().contains("above"));
         let separable = |rows, columns, stride| {
-            let op = LinearOp::Separable {
+            let op = LinearOp::Separable(Separable {
                 rows,
                 columns,
                 stride,
-            };
+            });
             infer(&Op::Linear(op), &[&x], &weights)
         };
         let along_height = separable(Some(matrix), None, [1, 1]).unwrap();

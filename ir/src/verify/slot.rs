@@ -129,12 +129,12 @@ fn check_operation(
                 wrong.extend(check_error(activation, types[0].range, node.ty.range));
             }
         }
-        Op::RotateSum { steps } => {
+        Op::RotateSum { rotations } => {
             let period = types[0].layout.period();
             if node.ty.layout.period() != period {
                 wrong.push(format!("has type {}, its operand {}", node.ty, types[0]));
             }
-            wrong.extend(check_steps(steps, period));
+            wrong.extend(check_rotations(rotations, period));
         }
         Op::Normalise(division) => {
             let layout = types[0].layout;
@@ -147,16 +147,16 @@ fn check_operation(
                     node.ty.range
                 ));
             }
-            wrong.extend(check_steps(&division.steps, layout.period()));
+            wrong.extend(check_rotations(&division.rotations, layout.period()));
         }
     }
     wrong
 }
 
 /// The first rotation of a sum that goes nowhere or too far.
-fn check_steps(steps: &[usize], period: usize) -> Option<String> {
-    let step = steps.iter().find(|step| !(1..period).contains(*step))?;
-    Some(format!("rotates by {step}; the period is {period}"))
+fn check_rotations(rotations: &[usize], period: usize) -> Option<String> {
+    let by = rotations.iter().find(|by| !(1..period).contains(*by))?;
+    Some(format!("rotates by {by}; the period is {period}"))
 }
 
 fn check_division(division: &Normalisation) -> Vec<String> {
@@ -396,7 +396,7 @@ mod tests {
             function: Weighting::Square,
             numerator: square.clone(),
             denominator: square.clone(),
-            steps: vec![1, 2, 4, 8],
+            rotations: vec![1, 2, 4, 8],
             start: square.clone(),
             deviation: square,
             iterations: 3,
@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(with_division(|_, _| {}), [""; 0]);
         assert_only(&with_division(|d, _| d.iterations = 0), "has 0 iterations");
         assert_only(
-            &with_division(|d, _| d.steps[0] = 32),
+            &with_division(|d, _| d.rotations[0] = 32),
             "rotates by 32; the period is 32",
         );
         let empty = |d: &mut Normalisation, _: &mut SlotType| d.start.coefficients.clear();

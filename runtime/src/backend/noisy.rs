@@ -7,7 +7,7 @@ use heddle_ckks::circuits::bootstrap::Cosine;
 use heddle_ckks::circuits::noise::{NoiseModel, Simulated, Simulator};
 use heddle_ckks::circuits::polynomial::{self, ChebyshevPolynomial};
 use heddle_ir::ckks::{LinearMapId, Op, PolynomialId};
-use heddle_ir::eval::ckks::{ClearMachine, RangeStatistic};
+use heddle_ir::eval::ckks::{ClearInterpreter, RangeStatistic};
 use heddle_ir::plan::Plan;
 use heddle_params::Parameters;
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
@@ -18,7 +18,7 @@ use crate::Error;
 /// A plan made ready for noisy executions.
 #[derive(Debug)]
 pub struct NoisyInterpreter {
-    clear: ClearMachine,
+    clear: ClearInterpreter,
     parameters: Parameters,
     bootstrap: BootstrapParameters,
     model: NoiseModel,
@@ -35,7 +35,7 @@ impl NoisyInterpreter {
         let parameters = plan.checked_parameters()?;
         let polynomials = plan.schedule.polynomials.iter();
         Ok(Self {
-            clear: ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap)?,
+            clear: ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap)?,
             model: NoiseModel::new(&parameters),
             cosine: Cosine::fit(&plan.bootstrap),
             bootstrap: plan.bootstrap.clone(),

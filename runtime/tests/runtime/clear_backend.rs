@@ -1,7 +1,7 @@
 //! A backend from outside of the crate: the executor on plain numbers, without errors.
 
 use heddle_ir::ckks::{LinearMapId, PolynomialId};
-use heddle_ir::eval::ckks::ClearMachine;
+use heddle_ir::eval::ckks::ClearInterpreter;
 use heddle_ir::plan::Plan;
 use heddle_params::bootstrap::BootstrapVariant;
 
@@ -10,12 +10,12 @@ use heddle_runtime::backend::{Backend, Operation, check_slots};
 
 /// Executes a schedule on plain numbers. A value is one period of slots.
 pub struct ClearBackend {
-    interpreter: ClearMachine,
+    interpreter: ClearInterpreter,
 }
 
 impl ClearBackend {
     pub fn load(plan: &Plan) -> Self {
-        let interpreter = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap);
+        let interpreter = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap);
         Self {
             interpreter: interpreter.unwrap(),
         }

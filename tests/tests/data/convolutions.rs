@@ -2,7 +2,7 @@
 
 use heddle_compiler::{Convolution, Options, Ring, compile};
 use heddle_frontends::{image, onnx};
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::preprocess::Preprocess;
 use heddle_runtime::packing::{class_of, pack, unpack};
 use heddle_tests::small::largest_difference;
@@ -39,7 +39,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
         };
         let plan = compile(model.clone(), &options, &()).unwrap().plan;
         let interpreter =
-            ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+            ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
         let inputs: Vec<Vec<f64>> = images
             .iter()
             .map(|image| pack(&plan.input, "image", image).unwrap())

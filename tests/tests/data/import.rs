@@ -57,7 +57,10 @@ fn logits_are_those_of_onnxruntime() {
         let relus = model.graph.values().filter(|value| {
             matches!(
                 model.graph.node(*value).op,
-                Op::Activation(Activation::Relu)
+                Op::Activation {
+                    function: Activation::Relu,
+                    ..
+                }
             )
         });
         assert_eq!(relus.count(), 19, "{name}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use heddle_compiler::{Options, compile};
 use heddle_frontends::{image, onnx};
-use heddle_ir::eval::{ckks::ClearMachine, nn};
+use heddle_ir::eval::{ckks::ClearInterpreter, nn};
 use heddle_ir::preprocess::{Channels, Preprocess};
 use heddle_runtime::packing::{class_of, pack, unpack};
 
@@ -26,7 +26,7 @@ fn check(
         ..Options::new(preprocess)
     };
     let plan = compile(model.clone(), &options, &()).unwrap().plan;
-    let clear = ClearMachine::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
+    let clear = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     let packed: Vec<Vec<f64>> = images
         .iter()
         .map(|image| pack(&plan.input, "image", image).unwrap())

@@ -6,7 +6,7 @@ use heddle_compiler::analysis::ranges::{Ranges, calibrate};
 use heddle_compiler::passes::lower_max_pool;
 use heddle_frontends::onnx::{ImportOptions, import};
 use heddle_ir::eval::nn::run_with;
-use heddle_ir::nn::{Model, Op};
+use heddle_ir::nn::Model;
 use rayon::prelude::*;
 
 use crate::data;
@@ -87,11 +87,8 @@ fn images(path: &Path, case: &Case, count: usize) -> Vec<Vec<f32>> {
 fn overflows(model: &Model, ranges: &Ranges, images: &[Vec<f32>]) -> (usize, f64) {
     let graph = &model.graph;
     let mut bounds = vec![None; graph.len()];
-    let activations = graph
-        .values()
-        .filter(|value| matches!(graph.node(*value).op, Op::Activation(_)));
-    for (value, bound) in activations.zip(ranges.activations()) {
-        bounds[graph.operands(value)[0].index()] = Some(*bound);
+    for (value, range) in model.activations().zip(ranges.activations().values()) {
+        bounds[graph.operands(value)[0].index()] = Some(range.bound);
     }
     let used = |image: &Vec<f32>| {
         let mut used = 0.0_f64;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use heddle_ir::nn::Model;
 
-use super::Target;
+use super::Targets;
 use crate::error::Error;
 
 /// Names that an error message lists at most.
@@ -65,14 +65,14 @@ impl FromStr for RangeOverride {
 pub(super) fn resolve(
     overrides: &[RangeOverride],
     model: &Model,
-    targets: &[Target],
+    targets: &Targets,
 ) -> Result<Vec<Option<f64>>, Error> {
     let mut bounds = vec![None; targets.len()];
     for RangeOverride { pattern, bound } in overrides {
         RangeOverride::new(pattern.as_str(), *bound)?;
         let mut matched = false;
         for (target, slot) in targets.iter().zip(&mut bounds) {
-            let followed = &model.graph.node(target.value).name;
+            let followed = &model.graph.node(target.bounded).name;
             if matches(pattern, &target.name) || matches(pattern, followed) {
                 *slot = Some(*bound);
                 matched = true;
@@ -98,12 +98,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     let Some(mut name) = name.strip_prefix(prefix) else {
         return false;
     };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    // The part behind the last star is anchored at the end; every other is taken as early as it comes.
-    let suffix = parts.pop().unwrap_or_default();
-    for part in parts {
-        match name.find(part) {
-            Some(at) => name = &name[at + part.len()..],
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    // The last piece is anchored at the end; every other is matched as early as possible.
+    let suffix = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match name.find(piece) {
+            Some(at) => name = &name[at + piece.len()..],
             None => return false,
         }
     }

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::options::Convolution;
 
 impl Packer<'_> {
-    /// The map of a multiplexed parallel convolution, if they are asked for and the term is one that
-    /// the algorithm can express.
+    /// The map of a multiplexed parallel convolution, if they are asked for and the term is one
+    /// that the algorithm can express.
     pub(super) fn parallel_map(
         &self,
         term: &LinearTerm,
@@ -24,7 +24,7 @@ impl Packer<'_> {
             terms: vec![term.clone()],
             output,
             bias_factor: 1.0 / self.bounds[value.index()],
-            doublings: 0,
+            log_shares: 0,
         };
         let expressible = self.convolution == Convolution::MultiplexedParallel
             && output.is_consistent()
@@ -32,7 +32,8 @@ impl Packer<'_> {
         expressible.then_some(map)
     }
 
-    /// Whether a packed value is the result of a multiplexed parallel convolution, or a sum of such.
+    /// Whether a packed value is the result of a multiplexed parallel convolution, or a sum of
+    /// such.
     pub(super) fn is_parallel(&self, value: ValueId) -> bool {
         matches!(
             self.graph.node(value).op,

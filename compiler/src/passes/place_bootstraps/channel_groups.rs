@@ -149,7 +149,7 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
             grid(left) == grid(right) && overlap()
         }
         (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
-        (Op::RotateSum { steps: left }, Op::RotateSum { steps: right }) => {
+        (Op::RotateSum { rotations: left }, Op::RotateSum { rotations: right }) => {
             left == right && follow()
         }
         _ => false,

@@ -49,14 +49,14 @@ fn cost_of<'a>(
         },
         Op::Linear(map) => {
             let terms: Vec<_> = steps.iter().map(counts).collect();
-            Box::new(move |level| cost.linear(level, &terms, map.doublings))
+            Box::new(move |level| cost.linear(level, &terms, map.log_shares))
         }
         Op::SisoConvolution(map) => match siso(graph, value, map) {
             Some((products, shared)) => Box::new(move |level| cost.siso(level, products, shared)),
             None => impossible(),
         },
         Op::Activation(activation) => Box::new(|level| cost.activation(level, activation)),
-        Op::RotateSum { steps } => Box::new(|level| cost.rotate_sum(level, steps.len())),
+        Op::RotateSum { rotations } => Box::new(|level| cost.rotate_sum(level, rotations.len())),
         Op::Normalise(division) => Box::new(|level| cost.normalise(level, division)),
     }
 }

@@ -22,9 +22,9 @@ impl Scheduler<'_> {
             false => self.stage(&division.denominator, x, name),
         };
         let sum = division
-            .steps
+            .rotations
             .iter()
-            .fold(denominator, |sum, step| self.add_rotated(sum, *step, name));
+            .fold(denominator, |sum, by| self.add_rotated(sum, *by, name));
         let mut quotient = self.times(numerator, &division.start, sum, name);
         let mut factor = division.deviation.clone();
         match factor.coefficients.first_mut() {
@@ -32,15 +32,15 @@ impl Scheduler<'_> {
             None => factor.coefficients.push(1.0),
         }
         // What the factor is a polynomial of: the sum, then e, e², e⁴ …
-        let mut source = sum;
+        let mut argument = sum;
         for iteration in 0..division.iterations {
-            quotient = self.times(quotient, &factor, source, name);
+            quotient = self.times(quotient, &factor, argument, name);
             if iteration + 1 == division.iterations {
                 break;
             }
-            source = match iteration {
+            argument = match iteration {
                 0 => self.stage(&division.deviation, sum, name),
-                _ => self.square(source, name),
+                _ => self.square(argument, name),
             };
             factor.coefficients = vec![1.5, 0.0, 0.5];
         }

@@ -3,8 +3,8 @@
 
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};
-use heddle_ir::linear::parallel::{ParallelConvolution, SlotSum, SumStep};
-use heddle_ir::linear::{LinearMap, ProductPart};
+use heddle_ir::linear::parallel::{ParallelConvolution, SlotSum, SumRotation};
+use heddle_ir::linear::{LinearMap, ProductPhase};
 use heddle_ir::weights::Weights;
 
 use super::Scheduler;
@@ -24,13 +24,13 @@ impl Scheduler<'_> {
         let id = LinearMapId(self.linear_maps.len() as u32);
         self.linear_maps.push(map.clone());
         let taps: Vec<ValueId> = convolution
-            .kernel_rotations()
+            .tap_rotations()
             .into_iter()
             .map(|by| self.rotate(operand, by, name))
             .collect();
         let mut total: Option<ValueId> = None;
         for round in 0..convolution.rounds() {
-            let products = self.products((id, ProductPart::Kernel, round), &taps, slots, name);
+            let products = self.products((id, ProductPhase::Weights, round), &taps, slots, name);
             let mut sum = self.rescale(products, name);
             for over in convolution.sums() {
                 sum = self.slot_sum(sum, over, name);
@@ -39,7 +39,8 @@ impl Scheduler<'_> {
                 .channels(round)
                 .map(|channel| self.rotate(sum, convolution.selection_rotation(channel), name))
                 .collect();
-            let selected = self.products((id, ProductPart::Selection, round), &placed, slots, name);
+            let selected =
+                self.products((id, ProductPhase::Selection, round), &placed, slots, name);
             total = Some(match total {
                 Some(total) => self.sum(total, selected, name),
                 None => selected,
@@ -53,10 +54,10 @@ impl Scheduler<'_> {
         self.add_bias(id, map, result, weights, name)
     }
 
-    /// The operands times the plaintexts of a part of a convolution's round, not rescaled.
+    /// The operands times the plaintexts of a phase of a convolution's round, not rescaled.
     fn products(
         &mut self,
-        (map, part, round): (LinearMapId, ProductPart, usize),
+        (map, phase, round): (LinearMapId, ProductPhase, usize),
         operands: &[ValueId],
         slots: usize,
         name: &str,
@@ -67,20 +68,24 @@ impl Scheduler<'_> {
             level,
             log_scale: self.log_scale + self.log_q(level),
         };
-        let op = Op::MultiplyAccumulate { map, part, round };
+        let op = Op::MultiplyAccumulate {
+            map,
+            part: phase,
+            round,
+        };
         self.push(op, operands, ty, name)
     }
 
     fn slot_sum(&mut self, value: ValueId, sum: SlotSum, name: &str) -> ValueId {
         let mut doubled = vec![value];
         let mut total = value;
-        for step in sum.steps() {
-            match step {
-                SumStep::Double { by } => {
+        for rotation in sum.rotations() {
+            match rotation {
+                SumRotation::Double { by } => {
                     total = self.add_rotated(total, by, name);
                     doubled.push(total);
                 }
-                SumStep::Remainder { doublings, by } => {
+                SumRotation::Remainder { doublings, by } => {
                     let rotated = self.rotate(doubled[doublings], by, name);
                     total = self.sum(total, rotated, name);
                 }

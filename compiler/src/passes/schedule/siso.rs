@@ -4,7 +4,7 @@
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op};
 use heddle_ir::linear::siso::SisoConvolution;
-use heddle_ir::linear::{LinearMap, ProductPart};
+use heddle_ir::linear::{LinearMap, ProductPhase};
 use heddle_ir::weights::Weights;
 
 use super::Scheduler;
@@ -67,7 +67,7 @@ impl Scheduler<'_> {
         };
         let op = Op::MultiplyAccumulate {
             map: id,
-            part: ProductPart::Taps,
+            part: ProductPhase::Taps,
             round: 0,
         };
         let sum = self.push(op, &rotated, ty, name);

@@ -25,7 +25,7 @@ pub(super) fn prelu(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String>
         return slotwise(graph, call, Activation::LeakyRelu { slope });
     }
     let rest: Vec<f32> = slopes.iter().map(|slope| 1.0 - slope).collect();
-    let rectified = graph.emit(Op::Activation(Activation::Relu), &[x.id], call.name)?;
+    let rectified = graph.emit(Op::activation(Activation::Relu), &[x.id], call.name)?;
     let mut scaled = |from, scale: Vec<f32>, suffix: &str| {
         let stem = format!("{}{suffix}", constant.name);
         graph.scale_and_shift(from, [Some(scale), None], &stem, call.name)
@@ -101,7 +101,7 @@ pub(super) fn swish(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String>
         return graph.scaled(x, 0.5, call.name);
     }
     let argument = graph.affine(x.id, alpha, 0.0, call.name)?;
-    let id = graph.emit(Op::Activation(Activation::Silu), &[argument], call.name)?;
+    let id = graph.emit(Op::activation(Activation::Silu), &[argument], call.name)?;
     let view = x.view.clone();
     graph.scaled(&Traced { id, view }, 1.0 / alpha, call.name)
 }
@@ -131,7 +131,7 @@ pub(super) fn pow(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 
 fn slotwise(graph: &mut Graph, call: &Call<'_>, function: Activation) -> Result<Value, String> {
     let x = call.traced(0)?;
-    graph.traced(Op::Activation(function), &[x.id], x.view.clone(), call.name)
+    graph.traced(Op::activation(function), &[x.id], x.view.clone(), call.name)
 }
 
 /// The one number that all elements are.
@@ -183,8 +183,14 @@ fn clipped(
     }
     let mut from = x.id;
     let inner = match graph.inner.node(from).op {
-        Op::Activation(Activation::Relu) => Some((Some(0.0), None)),
-        Op::Activation(Activation::Clip { low, high }) => Some((low, high)),
+        Op::Activation {
+            function: Activation::Relu,
+            ..
+        } => Some((Some(0.0), None)),
+        Op::Activation {
+            function: Activation::Clip { low, high },
+            ..
+        } => Some((low, high)),
         _ => None,
     };
     if let Some((inner_low, inner_high)) = inner {
@@ -199,8 +205,8 @@ fn clipped(
     let high = (high < LARGEST).then_some(high);
     let op = match (low, high) {
         (None, None) => Op::Identity,
-        (Some(0.0), None) => Op::Activation(Activation::Relu),
-        _ => Op::Activation(Activation::Clip { low, high }),
+        (Some(0.0), None) => Op::activation(Activation::Relu),
+        _ => Op::activation(Activation::Clip { low, high }),
     };
     graph.traced(op, &[from], x.view.clone(), call.name)
 }

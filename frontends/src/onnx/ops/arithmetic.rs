@@ -1,7 +1,7 @@
 //! Sums of values, and arithmetic with constants.
 
 use heddle_ir::ValueId;
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{Gemm, LinearOp, Op};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
@@ -109,7 +109,7 @@ fn shifted(graph: &mut Graph, call: &Call<'_>, x: &Traced, shift: &Const) -> Res
     let vector = graph.coefficients(x, shift)?;
     if let Some((weight, operand)) = graph.unbiased_gemm(x.id) {
         let bias = Some(graph.push_weight(&shift.name, vec![vector.len()], vector)?);
-        let op = Op::Linear(LinearOp::Gemm { weight, bias });
+        let op = Op::Linear(LinearOp::Gemm(Gemm { weight, bias }));
         let name = graph.name(x.id).to_string();
         return graph.traced(op, &[operand], x.view.clone(), &name);
     }

@@ -1,7 +1,7 @@
 //! Concatenation: every operand is padded with zeros to the whole extent, and the sum is taken.
 
 use heddle_ir::ValueId;
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{LinearOp, Op, Pad};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
@@ -60,7 +60,7 @@ pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String
         let extent = x.view.dims()[axis];
         let (mut before, mut after) = ([0; 3], [0; 3]);
         (before[inner], after[inner]) = (*offset, total - offset - extent);
-        let op = Op::Linear(LinearOp::Pad { before, after });
+        let op = Op::Linear(LinearOp::Pad(Pad { before, after }));
         let name = match operands.len() {
             1 => call.name.to_owned(),
             _ => format!("{}/operand.{index}", call.name),

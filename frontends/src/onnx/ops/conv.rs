@@ -1,6 +1,6 @@
 //! Convolution.
 
-use heddle_ir::nn::{LinearOp, Op, Window};
+use heddle_ir::nn::{Conv, LinearOp, Op, Window};
 
 use crate::onnx::attr::Attributes;
 use crate::onnx::build::Graph;
@@ -39,12 +39,12 @@ pub(super) fn conv(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> 
         Some(bias) => Some(graph.vector_weight(bias, m)?),
         None => None,
     };
-    let op = LinearOp::Conv {
+    let op = LinearOp::Conv(Conv {
         weight: graph.weight(weight)?,
         bias,
         window,
         groups,
-    };
+    });
     graph.standard(Op::Linear(op), &[x], call.name)
 }
 

@@ -1,6 +1,6 @@
 //! Matrix products with constant matrices.
 
-use heddle_ir::nn::{LinearOp, Op, TensorType};
+use heddle_ir::nn::{Gemm, LinearOp, Op, TensorType};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
@@ -125,7 +125,7 @@ fn dense(
     };
     let operand = graph.flat(x.id, call.name)?;
     let id = graph.emit(
-        Op::Linear(LinearOp::Gemm { weight, bias }),
+        Op::Linear(LinearOp::Gemm(Gemm { weight, bias })),
         &[operand],
         call.name,
     )?;

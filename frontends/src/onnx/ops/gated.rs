@@ -9,7 +9,7 @@
 use std::f64::consts::{FRAC_2_PI, SQRT_2};
 
 use heddle_ir::ValueId;
-use heddle_ir::nn::{Activation, GeluForm, LinearOp, Op};
+use heddle_ir::nn::{Activation, ChannelAffine, GeluForm, LinearOp, Op};
 
 use crate::onnx::build::{Graph, Placeholder};
 use crate::onnx::call::{Call, Traced, Value};
@@ -75,7 +75,7 @@ pub(super) fn product(
         }
     }
     let ratio = graph.multiple(x.id, y.id).ok_or_else(refused)?;
-    let id = graph.emit(Op::Activation(Activation::Square), &[y.id], name)?;
+    let id = graph.emit(Op::activation(Activation::Square), &[y.id], name)?;
     let view = x.view.clone();
     graph.scaled(&Traced { id, view }, ratio, name)
 }
@@ -136,7 +136,7 @@ impl Graph {
         while chain.len() < MAX_CHAIN {
             let (scale, shift) = match self.inner.node(last.id).op {
                 Op::Identity if !self.placeholders.contains_key(&last.id) => (1.0, 0.0),
-                Op::Linear(LinearOp::ChannelAffine { scale, shift }) => {
+                Op::Linear(LinearOp::ChannelAffine(ChannelAffine { scale, shift })) => {
                     let uniform = |id: Option<heddle_ir::WeightId>, default: f64| match id {
                         None => Some(default),
                         Some(id) => self.uniform(id),
@@ -187,7 +187,7 @@ impl Graph {
             let argument = self.affine(operand, slope, offset, name)?;
             if let Some(ratio) = self.multiple(factor, argument) {
                 return Ok(Some((
-                    Op::Activation(function),
+                    Op::activation(function),
                     argument,
                     ratio * multiplier,
                 )));
@@ -212,7 +212,7 @@ impl Graph {
             Some(_) => return None,
             None => {}
         }
-        let Op::Activation(function) = self.inner.node(id).op else {
+        let Op::Activation { function, .. } = self.inner.node(id).op else {
             return None;
         };
         match function {
@@ -241,7 +241,10 @@ impl Graph {
         let squared = chain.into_iter().find(|value| {
             matches!(
                 self.inner.node(value.id).op,
-                Op::Activation(Activation::Square)
+                Op::Activation {
+                    function: Activation::Square,
+                    ..
+                }
             )
         })?;
         if squared.shift.abs() > TOLERANCE * squared.scale.abs() {

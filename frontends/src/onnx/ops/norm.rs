@@ -1,6 +1,6 @@
 //! Batch normalisation, kept as it is; folding it is the compiler's business.
 
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{BatchNorm, LinearOp, Op};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Value};
@@ -24,13 +24,13 @@ pub(super) fn batch_normalization(graph: &mut Graph, call: &Call<'_>) -> Result<
         let tensor = call.constant(index + 1, role)?;
         parameters.push(graph.vector_weight(tensor, channels)?);
     }
-    let op = LinearOp::BatchNorm {
+    let op = LinearOp::BatchNorm(BatchNorm {
         scale: parameters[0],
         bias: parameters[1],
         mean: parameters[2],
         variance: parameters[3],
         // The decimal that the exporter meant, not the binary expansion of its 32-bit float.
         epsilon: epsilon.to_string().parse().unwrap_or(f64::from(epsilon)),
-    };
+    });
     graph.traced(Op::Linear(op), &[x], view, call.name)
 }

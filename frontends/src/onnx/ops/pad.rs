@@ -1,6 +1,6 @@
 //! Zeros around a value.
 
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{LinearOp, Op, Pad};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
@@ -76,5 +76,9 @@ pub(super) fn padded(
     if (before, after) == ([0; 3], [0; 3]) {
         return super::identity::identity(graph, call);
     }
-    graph.resized(Op::Linear(LinearOp::Pad { before, after }), x, call.name)
+    graph.resized(
+        Op::Linear(LinearOp::Pad(Pad { before, after })),
+        x,
+        call.name,
+    )
 }

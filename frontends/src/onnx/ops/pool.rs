@@ -1,6 +1,6 @@
 //! Means and maxima over windows and over whole planes.
 
-use heddle_ir::nn::{LinearOp, Op, PaddingInMean, TensorType, Window};
+use heddle_ir::nn::{AveragePool, LinearOp, Op, PaddingInMean, Separable, TensorType, Window};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
@@ -37,7 +37,7 @@ pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, 
     } else if window.kernel == [chw[1], chw[2]] && window.pads == [0; 4] {
         LinearOp::GlobalAveragePool
     } else {
-        LinearOp::AveragePool { window, padding }
+        LinearOp::AveragePool(AveragePool { window, padding })
     };
     graph.standard(Op::Linear(op), &[x], call.name)
 }
@@ -75,7 +75,7 @@ fn weighted_mean(
         let mut data = vec![0.0; results * extent];
         for (result, row) in data.chunks_exact_mut(extent).enumerate() {
             let taps: Vec<usize> = (0..window.kernel[axis])
-                .filter_map(|tap| window.source(axis, result, tap, extent))
+                .filter_map(|tap| window.input_index(axis, result, tap, extent))
                 .collect();
             if taps.is_empty() {
                 return Err("a window that lies in the padding alone".into());
@@ -93,11 +93,11 @@ fn weighted_mean(
         }
         graph.push_weight(&format!("{name}.{what}"), vec![results, extent], data)
     };
-    Ok(LinearOp::Separable {
+    Ok(LinearOp::Separable(Separable {
         rows: Some(along(0, height, rows, "rows")?),
         columns: Some(along(1, width, columns, "columns")?),
         stride: window.stride,
-    })
+    }))
 }
 
 pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
@@ -185,7 +185,7 @@ pub(super) fn reduce_mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, S
         [_, rows, columns] if (rows || height == 1) && (columns || width == 1) => {
             Op::Linear(LinearOp::GlobalAveragePool)
         }
-        [_, rows, _] => Op::Linear(LinearOp::AveragePool {
+        [_, rows, _] => Op::Linear(LinearOp::AveragePool(AveragePool {
             window: Window {
                 kernel: if rows { [height, 1] } else { [1, width] },
                 stride: [1, 1],
@@ -193,7 +193,7 @@ pub(super) fn reduce_mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, S
                 dilation: [1, 1],
             },
             padding: PaddingInMean::Counted,
-        }),
+        })),
     };
     let view = x.view.reduced(&reduced, keep);
     let id = graph.emit(op, &[x.id], call.name)?;

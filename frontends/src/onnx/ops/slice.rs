@@ -1,6 +1,6 @@
 //! Slices of values, strided ones included, as option-A shortcuts use them.
 
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{LinearOp, Op, Slice};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Value};
@@ -40,6 +40,6 @@ pub(super) fn slice(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String>
     if (start, end, step) == ([0; 3], extents, [1; 3]) {
         return super::identity::identity(graph, call);
     }
-    let op = Op::Linear(LinearOp::Slice { start, end, step });
+    let op = Op::Linear(LinearOp::Slice(Slice { start, end, step }));
     graph.resized(op, x, call.name)
 }

@@ -1,6 +1,6 @@
 //! A value cut into parts along one axis.
 
-use heddle_ir::nn::{LinearOp, Op};
+use heddle_ir::nn::{LinearOp, Op, Slice};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Value};
@@ -32,7 +32,7 @@ pub(super) fn split(graph: &mut Graph, call: &Call<'_>) -> Result<Vec<Value>, St
         }
         from += size;
         let step = [1; 3];
-        let op = Op::Linear(LinearOp::Slice { start, end, step });
+        let op = Op::Linear(LinearOp::Slice(Slice { start, end, step }));
         parts.push(graph.resized(op, x, &format!("{}/part.{index}", call.name))?);
     }
     Ok(parts)

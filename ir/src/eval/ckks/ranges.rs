@@ -12,8 +12,8 @@ pub struct RangeStatistic {
     pub value: ValueId,
     /// The name of the node that made it.
     pub name: String,
-    /// The name of the activation that takes it, by which `heddlec --range` widens its range; `None` where it is bootstrapped
-    /// for linear maps alone.
+    /// The name of the activation that takes it, by which `heddlec --range` widens its range;
+    /// `None` where it is bootstrapped for linear maps alone.
     pub function: Option<String>,
     /// Largest magnitude of a slot; above 1 the approximation no longer holds.
     pub worst: f64,

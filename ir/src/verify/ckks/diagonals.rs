@@ -41,9 +41,10 @@ fn missed(
     weights: &Weights,
     steps: &TransformSteps,
 ) -> Result<(), String> {
-    let diagonals = map
-        .diagonal_indices(term, weights)
+    let residues = map
+        .diagonal_residues(term, weights)
         .map_err(|error| error.to_string())?;
+    let diagonals = map.diagonal_indices(term, &residues);
     let period = map.terms[term].input.period();
     let mut reached = vec![false; period];
     for giant in &steps.giant {

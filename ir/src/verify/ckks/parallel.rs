@@ -3,7 +3,7 @@
 
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::graph::ValueId;
-use crate::linear::ProductPart;
+use crate::linear::ProductPhase;
 use crate::verify::Violations;
 
 use super::Operation;
@@ -13,7 +13,7 @@ impl Operation<'_> {
     pub(super) fn check_products(
         &self,
         id: LinearMapId,
-        part: ProductPart,
+        part: ProductPhase,
         round: usize,
     ) -> Vec<String> {
         let Some(map) = self.schedule.linear_map(id) else {
@@ -36,8 +36,8 @@ impl Operation<'_> {
         }
         let mut wrong = self.check_product_types();
         let (least, most) = match part {
-            ProductPart::Kernel => (map.terms[0].input.period(), self.result.slots()),
-            ProductPart::Selection | ProductPart::Taps => {
+            ProductPhase::Weights => (map.terms[0].input.period(), self.result.slots()),
+            ProductPhase::Selection | ProductPhase::Taps => {
                 (self.result.slots(), self.result.slots())
             }
         };
@@ -114,7 +114,7 @@ pub(super) fn check_uses(schedule: &Schedule) -> Violations {
         let (map, found): (&LinearMapId, _) = match &graph.node(value).op {
             Op::LinearTransform { map, .. } => (map, None),
             Op::MultiplyAccumulate { map, part, .. } => {
-                let is_siso = *part == ProductPart::Taps;
+                let is_siso = *part == ProductPhase::Taps;
                 (map, Some((is_siso, graph.ty(value).log_slots)))
             }
             _ => continue,
@@ -133,7 +133,7 @@ pub(super) fn check_uses(schedule: &Schedule) -> Violations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::LinearOp;
+    use crate::nn::{Conv, LinearOp};
     use crate::test_support::{parallel_schedule, violations};
 
     /// What the verifier says of the schedule after an edit.
@@ -147,7 +147,8 @@ mod tests {
     fn a_kernel_of_any_size_takes_no_memory() {
         for kernel in [[1 << 40, 1], [usize::MAX, usize::MAX], [1 << 9, 1 << 9]] {
             let messages = after(|schedule| {
-                if let LinearOp::Conv { window, .. } = &mut schedule.linear_maps[0].terms[0].ops[0]
+                if let LinearOp::Conv(Conv { window, .. }) =
+                    &mut schedule.linear_maps[0].terms[0].ops[0]
                 {
                     window.kernel = kernel;
                 }

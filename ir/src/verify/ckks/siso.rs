@@ -51,8 +51,8 @@ impl Operation<'_> {
 #[cfg(test)]
 mod tests {
     use crate::ckks::{CiphertextType, Op, Schedule};
-    use crate::linear::{LinearMap, LinearTerm, ProductPart};
-    use crate::nn::{LinearOp, Window};
+    use crate::linear::{LinearMap, LinearTerm, ProductPhase};
+    use crate::nn::{Conv, LinearOp, Window};
     use crate::test_support::{siso_schedule, violations};
 
     /// What the verifier says of the schedule after an edit.
@@ -63,7 +63,7 @@ mod tests {
     }
 
     fn edit_products(
-        edit: impl FnOnce(&mut ProductPart, &mut usize, &mut CiphertextType),
+        edit: impl FnOnce(&mut ProductPhase, &mut usize, &mut CiphertextType),
     ) -> impl FnOnce(&mut Schedule) {
         move |schedule| {
             let graph = &mut schedule.graph;
@@ -85,12 +85,12 @@ mod tests {
     fn edit_term(edit: impl FnOnce(&mut LinearTerm, &mut Window)) -> impl FnOnce(&mut Schedule) {
         edit_map(|map| {
             let term = &mut map.terms[1];
-            if let LinearOp::Conv { window, .. } = &mut term.ops[0].clone() {
+            if let LinearOp::Conv(Conv { window, .. }) = &mut term.ops[0].clone() {
                 let mut window = *window;
                 edit(term, &mut window);
-                if let LinearOp::Conv {
+                if let LinearOp::Conv(Conv {
                     window: changed, ..
-                } = &mut term.ops[0]
+                }) = &mut term.ops[0]
                 {
                     *changed = window;
                 }
@@ -124,13 +124,14 @@ mod tests {
             &after(edit_products(|_, round, _| *round = 1)),
             "round 1 of",
         );
-        let other = |part: &mut ProductPart, _: &mut usize, _: &mut CiphertextType| {
-            *part = ProductPart::Kernel;
+        let other = |part: &mut ProductPhase, _: &mut usize, _: &mut CiphertextType| {
+            *part = ProductPhase::Weights;
         };
         assert_has(&after(edit_products(other)), "multiplexed parallel");
-        let level = |_: &mut ProductPart, _: &mut usize, ty: &mut CiphertextType| ty.level -= 1;
+        let level = |_: &mut ProductPhase, _: &mut usize, ty: &mut CiphertextType| ty.level -= 1;
         assert_has(&after(edit_products(level)), "for operands at");
-        let slots = |_: &mut ProductPart, _: &mut usize, ty: &mut CiphertextType| ty.log_slots += 1;
+        let slots =
+            |_: &mut ProductPhase, _: &mut usize, ty: &mut CiphertextType| ty.log_slots += 1;
         assert_has(&after(edit_products(slots)), "expected 16");
         assert_has(
             &after(edit_map(|map| map.terms.truncate(1))),

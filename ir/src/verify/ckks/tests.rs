@@ -266,7 +266,7 @@ fn an_output_is_complete() {
     assert_eq!(shared(|_| {}), Vec::<String>::new());
     let expected = "the output must be a linear map's result, its shares added up";
     assert_has(
-        &shared(|schedule| schedule.linear_maps[1].doublings = 1),
+        &shared(|schedule| schedule.linear_maps[1].log_shares = 1),
         expected,
     );
     let messages = shared(|schedule| {
@@ -276,8 +276,8 @@ fn an_output_is_complete() {
         schedule.graph.set_outputs(vec![before]);
     });
     assert_has(&messages, expected);
-    for doublings in [64, u32::MAX] {
-        let messages = after(|schedule| schedule.linear_maps[0].doublings = doublings);
-        assert_has(&messages, &format!("m0 {doublings} doublings of 32 slots"));
+    for log_shares in [64, u32::MAX] {
+        let messages = after(|schedule| schedule.linear_maps[0].log_shares = log_shares);
+        assert_has(&messages, &format!("m0 2^{log_shares} shares of 32 slots"));
     }
 }

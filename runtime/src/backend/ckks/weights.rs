@@ -1,12 +1,10 @@
 //! Linear maps and biases, encoded for evaluation on ciphertexts.
 
-use std::collections::BTreeMap;
-
 use heddle_ckks::{Ciphertext, Evaluator, LinearTransform, Plaintext};
 use heddle_ir::ValueId;
-use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
-use heddle_ir::linear::kernel::Kernel;
-use heddle_ir::linear::{Diagonals, LinearMap};
+use heddle_ir::ckks::{LinearMapId, Op};
+use heddle_ir::linear::LinearMap;
+use heddle_ir::linear::products::ProductConvolution;
 use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
 
@@ -51,11 +49,14 @@ impl EncodedMap {
         let mut terms = Vec::with_capacity(steps.len());
         for (term, steps) in steps.iter().enumerate() {
             let diagonals = map.diagonals(term, &plan.weights)?;
-            let bsgs = bsgs(&diagonals, steps, ring_slots).map_err(|diagonal| {
-                fail(format!(
-                    "no rotation of term {term} reaches diagonal {diagonal}"
-                ))
-            })?;
+            let indices = diagonals.entries.keys().copied();
+            let bsgs = steps
+                .plan(indices, diagonals.input_period, ring_slots)
+                .map_err(|diagonal| {
+                    fail(format!(
+                        "no rotation of term {term} reaches diagonal {diagonal}"
+                    ))
+                })?;
             let transform = LinearTransform::new_real(
                 evaluator.encoder(),
                 bsgs,
@@ -95,8 +96,8 @@ impl EncodedMap {
             return Err(fail("it is no sum of products".into()));
         };
         let map = linear_map(plan, map).ok_or_else(|| fail("its linear map is missing".into()))?;
-        let kernel = Kernel::new(map, part, node.ty.slots(), &plan.weights)?;
-        let plaintexts = kernel.plaintexts(part, round);
+        let convolution = ProductConvolution::new(map, part, node.ty.slots(), &plan.weights)?;
+        let plaintexts = convolution.plaintexts(part, round);
         let operands = graph.operands(value);
         if operands.is_empty() || operands.len() != plaintexts.len() {
             let (plaintexts, operands) = (plaintexts.len(), operands.len());
@@ -170,49 +171,6 @@ fn linear_map(plan: &Plan, id: LinearMapId) -> Option<&LinearMap> {
     plan.schedule.linear_map(id)
 }
 
-/// Assigns every diagonal to a baby and a giant rotation whose sum it is, modulo the operand's
-/// period; the first giant rotation that reaches it is taken.
-///
-/// # Errors
-/// A diagonal that no pair reaches.
-fn bsgs(
-    diagonals: &Diagonals,
-    steps: &TransformSteps,
-    ring_slots: usize,
-) -> Result<BsgsPlan, usize> {
-    let period = diagonals.input_period;
-    let babies: BTreeMap<usize, usize> = steps
-        .baby
-        .iter()
-        .enumerate()
-        .rev()
-        .map(|(index, baby)| (baby % period, index))
-        .collect();
-    let mut giants: Vec<Giant> = steps
-        .giant
-        .iter()
-        .map(|giant| Giant {
-            shift: *giant,
-            diagonals: Vec::new(),
-        })
-        .collect();
-    for diagonal in diagonals.entries.keys() {
-        let reached = giants.iter_mut().find_map(|giant| {
-            let baby = (diagonal + period - giant.shift % period) % period;
-            babies
-                .get(&baby)
-                .map(|baby| giant.diagonals.push((*baby, *diagonal)))
-        });
-        reached.ok_or(*diagonal)?;
-    }
-    giants.retain(|giant| !giant.diagonals.is_empty());
-    Ok(BsgsPlan {
-        period: ring_slots,
-        baby: steps.baby.clone(),
-        giants,
-    })
-}
-
 /// The encoded bias of one operation.
 pub struct EncodedBias {
     plaintext: Option<Plaintext>,
@@ -250,37 +208,5 @@ impl EncodedBias {
     /// The plaintext; `None` where the bias is zero.
     pub fn plaintext(&self) -> Option<&Plaintext> {
         self.plaintext.as_ref()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn diagonals(period: usize, indices: &[usize]) -> Diagonals {
-        let entries = indices.iter().map(|d| (*d, vec![1.0; period])).collect();
-        Diagonals {
-            input_period: period,
-            work_period: period,
-            entries,
-        }
-    }
-
-    #[test]
-    fn every_diagonal_gets_a_pair_of_rotations() {
-        // Rotations modulo the ring's slots stand for those modulo the period.
-        let steps = TransformSteps {
-            diagonals: 4,
-            baby: vec![0, 1, 511],
-            giant: vec![0, 8, 504],
-        };
-        let plan = bsgs(&diagonals(16, &[0, 1, 7, 15]), &steps, 512).unwrap();
-        for giant in &plan.giants {
-            for (baby, diagonal) in &giant.diagonals {
-                assert_eq!((plan.baby[*baby] + giant.shift) % 16, *diagonal);
-            }
-        }
-        assert_eq!(plan.diagonal_count(), 4);
-        assert_eq!(bsgs(&diagonals(16, &[0, 4]), &steps, 512), Err(4));
     }
 }
