@@ -105,7 +105,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Plan => "plan",
             Self::SecretKey => "secret key",
-            Self::EvaluationKeys => "evaluation-key file",
+            Self::EvaluationKeys => "set of evaluation keys",
             Self::Ciphertext => "ciphertext",
             Self::PublicKey => "public key",
             Self::ClientPlan => "client plan",

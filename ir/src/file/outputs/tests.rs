@@ -163,7 +163,7 @@ fn files_of_another_kind_are_never_replaced() {
     let folder = Folder::new();
     let plan = folder.heddle("model.plan", super::super::VERSION, Kind::Plan);
     let text = always_refused(&plan, EVALUATION);
-    let message = "another kind: expected evaluation-key file, found plan\nhelp: ";
+    let message = "another kind: expected set of evaluation keys, found plan\nhelp: ";
     assert!(text.contains(message), "{text}");
     always_refused(&plan, RECORD);
     let unknown = folder.write("unknown", b"\x8aHeddle\n\x02\0\x63\0\0\0\0\0");

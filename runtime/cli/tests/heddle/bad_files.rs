@@ -109,12 +109,12 @@ fn files_of_another_kind() {
         (
             "run toy.plan --eval client.key image.ct -o out.ct",
             "`client.key` is a secret key",
-            "evaluation-key file",
+            "set of evaluation keys",
         ),
         (
             "run toy.plan --eval image.ct image.ct -o out.ct",
             "`image.ct` is a ciphertext",
-            "evaluation-key file",
+            "set of evaluation keys",
         ),
         (
             "inspect image.npy",

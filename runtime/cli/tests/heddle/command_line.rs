@@ -83,7 +83,7 @@ fn client_and_server_work_as_separate_processes() {
             ][..],
         ),
         ("client.key", &["secret key", "`toy`"]),
-        ("eval.keys", &["evaluation-key file", "keys"]),
+        ("eval.keys", &["set of evaluation keys", "keys"]),
         (
             "toy.client.plan",
             &["client plan", "INSECURE", "bee", "evaluation keys"],
