@@ -30,7 +30,6 @@ fn folder_of(name: &str) -> &str {
     match name {
         "heddle-params" => "ir/params",
         "heddle-ir" => "ir",
-        "heddle-frontends" => "frontends",
         "heddle-compiler" => "compiler",
         other => panic!("the compiler depends on {other}"),
     }
@@ -48,7 +47,7 @@ fn the_compiler_never_links_the_engine() {
             left.extend(dependencies(&manifest));
         }
     }
-    let expected = ["compiler", "frontends", "ir", "params"].map(|name| format!("heddle-{name}"));
+    let expected = ["compiler", "ir", "params"].map(|name| format!("heddle-{name}"));
     assert_eq!(seen, BTreeSet::from(expected));
 }
 
