@@ -79,10 +79,8 @@ impl Builder {
         let weight = self.weight(vec![output.channels, input.channels, 3, 3]);
         let stride = [input.height / output.height; 2];
         let window = Window {
-            kernel: [3, 3],
             stride,
-            pads: [1; 4],
-            dilation: [1, 1],
+            ..Window::square(3, 1)
         };
         let conv = LinearOp::Conv(Conv {
             weight,

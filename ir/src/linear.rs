@@ -335,12 +335,7 @@ mod tests {
         let shape = vec![outputs, inputs, 3, 3];
         let data = ramp(outputs * inputs * 9, outputs);
         let weight = weights.push(Tensor::new("weight", shape, data));
-        let window = Window {
-            kernel: [3, 3],
-            stride: [stride, stride],
-            pads: [1, 1, 1, 1],
-            dilation: [1, 1],
-        };
+        let window = Window::square(3, stride);
         LinearOp::Conv(Conv {
             weight,
             bias: None,

@@ -17,12 +17,7 @@ use crate::verify;
 use crate::weights::{Tensor, WeightId, Weights};
 
 fn conv(weight: WeightId, bias: Option<WeightId>) -> LinearOp {
-    let window = Window {
-        kernel: [3, 3],
-        stride: [1, 1],
-        pads: [1; 4],
-        dilation: [1, 1],
-    };
+    let window = Window::square(3, 1);
     LinearOp::Conv(Conv {
         weight,
         bias,
@@ -384,12 +379,7 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
     let kernel = Tensor::new("kernel", vec![1, 1, 3, 3], ramp(9, 2));
-    let window = Window {
-        kernel: [3; 2],
-        stride: [1; 2],
-        pads: [1; 4],
-        dilation: [1; 2],
-    };
+    let window = Window::square(3, 1);
     let conv = LinearOp::Conv(Conv {
         weight: weights.push(kernel),
         bias: Some(weights.push(Tensor::new("bias", vec![1], vec![0.5]))),

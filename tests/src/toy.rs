@@ -185,12 +185,7 @@ impl Builder {
 }
 
 fn conv(weight: WeightId, bias: Option<WeightId>, stride: usize) -> LinearOp {
-    let window = Window {
-        kernel: [3, 3],
-        stride: [stride, stride],
-        pads: [1, 1, 1, 1],
-        dilation: [1, 1],
-    };
+    let window = Window::square(3, stride);
     LinearOp::Conv(Conv {
         weight,
         bias,

@@ -20,15 +20,6 @@ struct Case {
     slots: usize,
 }
 
-fn window(kernel: usize, stride: usize) -> Window {
-    Window {
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        pads: [kernel / 2; 4],
-        dilation: [1; 2],
-    }
-}
-
 impl Case {
     fn model(&self) -> Model {
         let MultiplexedLayout {
@@ -140,7 +131,7 @@ fn every_convolution_of_resnet20_agrees_with_the_plain_one() {
             input: image.on_same_grid(gap, inputs, 32 / gap, 32 / gap),
             outputs,
             groups: 1,
-            window: window(kernel, stride),
+            window: Window::square(kernel, stride),
             slots: 1 << 15,
         };
         case.check();
@@ -166,7 +157,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [0; 4],
-            ..window(5, 1)
+            ..Window::square(5, 1)
         },
     )
     .check();
@@ -178,7 +169,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [0, 0, 1, 1],
-            ..window(3, 2)
+            ..Window::square(3, 2)
         },
     )
     .check();
@@ -191,7 +182,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         Window {
             dilation: [2, 3],
             pads: [2, 3, 2, 3],
-            ..window(3, 1)
+            ..Window::square(3, 1)
         },
     )
     .check();
@@ -204,14 +195,14 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         Window {
             kernel: [1, 7],
             pads: [0, 3, 0, 3],
-            ..window(1, 1)
+            ..Window::square(1, 1)
         },
     )
     .check();
     // Depthwise and grouped; channels that do not fill a cell; a gap that is no power of two.
-    case(2, 6, 8, 6, 6, window(3, 1)).check();
-    case(1, 4, 16, 8, 2, window(3, 2)).check();
-    case(3, 11, 5, 20, 1, window(3, 1)).check();
+    case(2, 6, 8, 6, 6, Window::square(3, 1)).check();
+    case(1, 4, 16, 8, 2, Window::square(3, 2)).check();
+    case(3, 11, 5, 20, 1, Window::square(3, 1)).check();
     case(
         1,
         3,
@@ -220,7 +211,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [1; 4],
-            ..window(3, 3)
+            ..Window::square(3, 3)
         },
     )
     .check();
@@ -232,7 +223,7 @@ fn what_the_algorithm_cannot_express_is_refused() {
         input: MultiplexedLayout::dense(4, 8, 8),
         outputs: 4,
         groups: 1,
-        window: window(3, 2),
+        window: Window::square(3, 2),
         slots: 1 << 10,
     };
     let model = case.model();
@@ -280,7 +271,7 @@ fn additions_join_equal_types_only() {
         input: MultiplexedLayout::dense(4, 8, 8),
         outputs: 4,
         groups: 1,
-        window: window(3, 1),
+        window: Window::square(3, 1),
         slots: 1 << 10,
     };
     let model = case.model();

@@ -125,12 +125,7 @@ pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Stri
 pub(super) fn global_max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.feature_map(graph, 0)?;
     let [_, height, width] = graph.chw(x);
-    let window = Window {
-        kernel: [height, width],
-        stride: [1, 1],
-        pads: [0; 4],
-        dilation: [1, 1],
-    };
+    let window = Window::plain([height, width]);
     graph.standard(Op::MaxPool { window }, &[x], call.name)
 }
 
@@ -186,12 +181,7 @@ pub(super) fn reduce_mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, S
             Op::Linear(LinearOp::GlobalAveragePool)
         }
         [_, rows, _] => Op::Linear(LinearOp::AveragePool(AveragePool {
-            window: Window {
-                kernel: if rows { [height, 1] } else { [1, width] },
-                stride: [1, 1],
-                pads: [0; 4],
-                dilation: [1, 1],
-            },
+            window: Window::plain(if rows { [height, 1] } else { [1, width] }),
             padding: PaddingInMean::Counted,
         })),
     };

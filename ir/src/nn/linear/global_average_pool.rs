@@ -28,12 +28,7 @@ impl LinearOperation for GlobalAveragePool {
     ) -> Result<[usize; 3], Error> {
         let [_, height, width] = operand;
         let pool = AveragePool {
-            window: Window {
-                kernel: [height, width],
-                stride: [1, 1],
-                pads: [0; 4],
-                dilation: [1, 1],
-            },
+            window: Window::plain([height, width]),
             padding: PaddingInMean::Counted,
         };
         pool.rows(operand, weights, show)
