@@ -54,12 +54,7 @@ impl Builder {
             ops,
             factor: 1.0,
         }];
-        self.maps.push(LinearMap {
-            terms,
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        });
+        self.maps.push(LinearMap::new(terms, output, 1.0));
         self.add(
             Op::LinearTransform {
                 map,

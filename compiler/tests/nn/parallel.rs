@@ -60,22 +60,16 @@ impl Case {
         let term = |input, ops, factor| LinearTerm { input, ops, factor };
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], ty(self.input, before), "image");
-        let map = LinearMap {
-            terms: vec![term(self.input, vec![op], before / after)],
+        let map = LinearMap::new(
+            vec![term(self.input, vec![op], before / after)],
             output,
-            bias_factor: 1.0 / after,
-            log_shares: 0,
-        };
+            1.0 / after,
+        );
         let slots = self.slots;
         let op = Op::ParallelConvolution { map, slots };
         let y = graph.add(op, &[x], ty(output, after), "conv");
         let y = graph.add(Op::Add, &[y, y], ty(output, after), "twice");
-        let mask = LinearMap {
-            terms: vec![term(output, Vec::new(), 1.0)],
-            output,
-            bias_factor: 1.0 / after,
-            log_shares: 0,
-        };
+        let mask = LinearMap::new(vec![term(output, Vec::new(), 1.0)], output, 1.0 / after);
         let y = graph.add(Op::Linear(mask), &[y], ty(output, after), "mask");
         graph.set_outputs(vec![y]);
         graph

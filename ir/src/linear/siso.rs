@@ -374,12 +374,7 @@ mod tests {
     }
 
     fn map(terms: Vec<LinearTerm>, output: MultiplexedLayout) -> LinearMap {
-        LinearMap {
-            terms,
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        }
+        LinearMap::new(terms, output, 1.0)
     }
 
     #[test]
