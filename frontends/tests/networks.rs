@@ -3,6 +3,7 @@
 use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::eval;
 use heddle_tests::resnet::{Shortcut, Spec, cifar};
+use heddle_tests::small;
 
 fn check(bytes: &[u8], values: usize, expected: &[f32]) {
     let model = import_bytes("resnet.onnx", bytes, &ImportOptions::default()).unwrap();
@@ -67,13 +68,9 @@ fn resnet_110_with_option_a() {
 #[test]
 fn a_small_network_of_another_shape() {
     let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
         image: [1, 12, 20],
-        classes: 3,
-        shortcut: Shortcut::B,
         seed: 4,
+        ..small::network(4, 3, Shortcut::B)
     };
     check(&spec.build(), 23, &[0.021156, -0.201813, -0.701062]);
 }

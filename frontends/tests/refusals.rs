@@ -6,6 +6,7 @@ use heddle_frontends::onnx::{ImportOptions, import, import_bytes};
 use heddle_ir::nn::Model;
 use heddle_tests::onnx_builder::{Attr, Dim, Message, OnnxBuilder, TensorProto, data_type};
 use heddle_tests::resnet::{Shortcut, Spec};
+use heddle_tests::small;
 
 /// A model with a fitting image `x`, whose output is `y`.
 fn model(opset: i64, nodes: impl FnOnce(&mut OnnxBuilder)) -> Vec<u8> {
@@ -475,13 +476,9 @@ fn foreign_and_damaged_files_are_refused() {
 #[test]
 fn damage_anywhere_does_not_panic() {
     let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 1,
         image: [1, 4, 4],
-        classes: 2,
-        shortcut: Shortcut::A,
         seed: 5,
+        ..small::network(1, 2, Shortcut::A)
     };
     let bytes = spec.build();
     for length in (0..bytes.len()).step_by(3) {

@@ -176,6 +176,15 @@ impl Case {
         assert_close(&found, &expected, self);
     }
 
+    #[track_caller]
+    fn check_pools(&self) {
+        for rounding in [Rounding::Down, Rounding::Up] {
+            self.check_max_pool(rounding);
+            self.check_average_pool(rounding, true);
+            self.check_average_pool(rounding, false);
+        }
+    }
+
     /// `reduce` of the elements under every window; `None` stands for padding.
     fn pooled(&self, rounding: Rounding, reduce: impl Fn(&[Option<f64>]) -> f64) -> Vec<f64> {
         let [channels, height, width] = self.image;
@@ -305,11 +314,7 @@ fn pools_of_every_window() {
                     pads,
                     ..PLAIN
                 };
-                for rounding in [Rounding::Down, Rounding::Up] {
-                    case.check_max_pool(rounding);
-                    case.check_average_pool(rounding, true);
-                    case.check_average_pool(rounding, false);
-                }
+                case.check_pools();
             }
         }
     }
@@ -330,11 +335,7 @@ fn dilated_pools() {
                 kernel: [2, 3],
                 ..PLAIN
             };
-            for rounding in [Rounding::Down, Rounding::Up] {
-                case.check_max_pool(rounding);
-                case.check_average_pool(rounding, true);
-                case.check_average_pool(rounding, false);
-            }
+            case.check_pools();
         }
     }
 }

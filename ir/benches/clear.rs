@@ -54,12 +54,7 @@ impl Builder {
             ops,
             factor: 1.0,
         }];
-        self.maps.push(LinearMap {
-            terms,
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        });
+        self.maps.push(LinearMap::new(terms, output, 1.0));
         self.add(
             Op::LinearTransform {
                 map,
@@ -79,10 +74,8 @@ impl Builder {
         let weight = self.weight(vec![output.channels, input.channels, 3, 3]);
         let stride = [input.height / output.height; 2];
         let window = Window {
-            kernel: [3, 3],
             stride,
-            pads: [1; 4],
-            dilation: [1, 1],
+            ..Window::square(3, 1)
         };
         let conv = LinearOp::Conv(Conv {
             weight,

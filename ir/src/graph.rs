@@ -130,6 +130,18 @@ impl<O, T> Graph<O, T> {
         operands.into_iter().map(|(_, operand)| operand).collect()
     }
 
+    /// The operands of `value` in a graph that is made of this one: `renumbered` tells for each
+    /// value of this graph which of that graph stands for it.
+    ///
+    /// # Panics
+    /// If `renumbered` does not reach an operand.
+    pub fn renumbered_operands(&self, value: ValueId, renumbered: &[ValueId]) -> Vec<ValueId> {
+        let operands = self.operands(value).into_iter();
+        operands
+            .map(|operand| renumbered[operand.index()])
+            .collect()
+    }
+
     /// How many operands the operation that defines `value` has.
     pub fn operand_count(&self, value: ValueId) -> usize {
         let node = NodeIndex::new(value.index());

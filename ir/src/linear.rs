@@ -135,6 +135,16 @@ impl LinearTerm {
 }
 
 impl LinearMap {
+    /// The sum of `terms`, not spread over shares.
+    pub fn new(terms: Vec<LinearTerm>, output: MultiplexedLayout, bias_factor: f64) -> Self {
+        Self {
+            terms,
+            output,
+            bias_factor,
+            log_shares: 0,
+        }
+    }
+
     /// Checks that a term ends in as many elements as the result's layout holds.
     fn check_elements(&self, term: usize, found: usize) -> Result<(), Error> {
         let MultiplexedLayout {
@@ -331,16 +341,21 @@ mod tests {
     use crate::nn::{Conv, Gemm, Window};
     use crate::test_support::ramp;
 
+    fn one_term(
+        input: MultiplexedLayout,
+        op: LinearOp,
+        factor: f64,
+        output: MultiplexedLayout,
+    ) -> LinearMap {
+        let ops = vec![op];
+        LinearMap::new(vec![LinearTerm { input, ops, factor }], output, 1.0)
+    }
+
     fn conv(weights: &mut Weights, outputs: usize, inputs: usize, stride: usize) -> LinearOp {
         let shape = vec![outputs, inputs, 3, 3];
         let data = ramp(outputs * inputs * 9, outputs);
         let weight = weights.push(Tensor::new("weight", shape, data));
-        let window = Window {
-            kernel: [3, 3],
-            stride: [stride, stride],
-            pads: [1, 1, 1, 1],
-            dilation: [1, 1],
-        };
+        let window = Window::square(3, stride);
         LinearOp::Conv(Conv {
             weight,
             bias: None,
@@ -423,12 +438,7 @@ mod tests {
             ],
             factor: 0.25,
         };
-        let map = LinearMap {
-            terms: vec![term],
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        };
+        let map = LinearMap::new(vec![term], output, 1.0);
         let counts = counts(&map, &weights);
         assert_eq!((counts[0], counts[5]), (512, 16));
     }
@@ -444,12 +454,7 @@ mod tests {
         let term = |input, ops, factor| LinearTerm { input, ops, factor };
         let gemm = LinearOp::Gemm(Gemm { weight, bias: None });
         for other in [term(output, Vec::new(), 0.5), term(vector, vec![gemm], 2.0)] {
-            let map = LinearMap {
-                terms: vec![term(wide, vec![op.clone()], 0.75), other],
-                output,
-                bias_factor: 1.0,
-                log_shares: 0,
-            };
+            let map = LinearMap::new(vec![term(wide, vec![op.clone()], 0.75), other], output, 1.0);
             assert_eq!(counts(&map, &weights).len(), 3);
         }
     }
@@ -468,17 +473,7 @@ mod tests {
         ] {
             let mut weights = Weights::default();
             let op = conv(&mut weights, output.channels, input.channels, stride);
-            let term = LinearTerm {
-                input,
-                ops: vec![op],
-                factor: 0.5,
-            };
-            let map = LinearMap {
-                terms: vec![term],
-                output,
-                bias_factor: 1.0,
-                log_shares: 0,
-            };
+            let map = one_term(input, op, 0.5, output);
             assert_eq!(counts(&map, &weights), expected);
         }
     }
@@ -497,17 +492,7 @@ mod tests {
             window,
             groups: 1,
         });
-        let term = LinearTerm {
-            input: layout,
-            ops: vec![op],
-            factor: 1.0,
-        };
-        let map = LinearMap {
-            terms: vec![term],
-            output: layout,
-            bias_factor: 1.0,
-            log_shares: 0,
-        };
+        let map = one_term(layout, op, 1.0, layout);
         assert_eq!(check(&map, &weights), 1);
     }
 
@@ -517,17 +502,7 @@ mod tests {
         let output = input.on_same_grid(1, 16, 32, 32);
         let mut weights = Weights::default();
         let op = conv(&mut weights, 16, 3, 1);
-        let term = LinearTerm {
-            input,
-            ops: vec![op],
-            factor: 1.0,
-        };
-        let map = LinearMap {
-            terms: vec![term],
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        };
+        let map = one_term(input, op, 1.0, output);
         assert_eq!(check(&map, &weights), 36);
     }
 }

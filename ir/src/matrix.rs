@@ -82,11 +82,9 @@ impl AffineMatrix {
             "lengths disagree"
         );
         for (row, result) in y.iter_mut().enumerate() {
-            let range = self.row_starts[row]..self.row_starts[row + 1];
-            let columns = &self.column_indices[range.clone()];
             let mut sum = 0.0;
-            for (column, value) in columns.iter().zip(&self.values[range]) {
-                sum += value * x[*column as usize];
+            for (column, value) in self.row(row) {
+                sum += value * x[column];
             }
             *result += sum;
         }
@@ -104,11 +102,9 @@ impl AffineMatrix {
             "lengths disagree"
         );
         for (row, result) in y.iter_mut().enumerate() {
-            let range = self.row_starts[row]..self.row_starts[row + 1];
-            let columns = &self.column_indices[range.clone()];
             let mut sum = [0.0; L];
-            for (column, value) in columns.iter().zip(&self.values[range]) {
-                let operand = &x[*column as usize];
+            for (column, value) in self.row(row) {
+                let operand = &x[column];
                 for lane in 0..L {
                     sum[lane] += value * operand[lane];
                 }

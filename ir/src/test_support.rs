@@ -17,12 +17,7 @@ use crate::verify;
 use crate::weights::{Tensor, WeightId, Weights};
 
 fn conv(weight: WeightId, bias: Option<WeightId>) -> LinearOp {
-    let window = Window {
-        kernel: [3, 3],
-        stride: [1, 1],
-        pads: [1; 4],
-        dilation: [1, 1],
-    };
+    let window = Window::square(3, 1);
     LinearOp::Conv(Conv {
         weight,
         bias,
@@ -83,12 +78,7 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
                 factor: b / range,
             })
             .collect();
-        slot::Op::Linear(LinearMap {
-            terms,
-            output,
-            bias_factor: 1.0 / range,
-            log_shares: 0,
-        })
+        slot::Op::Linear(LinearMap::new(terms, output, 1.0 / range))
     };
     let activation = || slot::Op::Activation(relu());
     let x = graph.add(slot::Op::Input, &[], ty(image, b_in), "image");
@@ -117,12 +107,27 @@ pub(crate) fn parameters() -> (Parameters, BootstrapParameters) {
     )
 }
 
+/// The type of an encrypted image of 16 elements.
+const IMAGE: CiphertextType = CiphertextType {
+    log_slots: 4,
+    level: 4,
+    log_scale: 40.0,
+};
+
 struct Builder {
     parameters: Parameters,
     graph: Graph<Op, CiphertextType>,
 }
 
 impl Builder {
+    fn new() -> Self {
+        let (parameters, _) = parameters();
+        Self {
+            parameters,
+            graph: Graph::new(),
+        }
+    }
+
     fn add(&mut self, op: Op, operands: &[ValueId], ty: CiphertextType, name: &str) -> ValueId {
         self.graph.add(op, operands, ty, name)
     }
@@ -247,16 +252,8 @@ pub(crate) fn schedule() -> (Schedule, Weights) {
             giant: (0..diagonals.input_period).step_by(4).collect(),
         }
     };
-    let (parameters, _) = parameters();
-    let mut b = Builder {
-        parameters,
-        graph: Graph::new(),
-    };
-    let ty = CiphertextType {
-        log_slots: 4,
-        level: 4,
-        log_scale: 40.0,
-    };
+    let mut b = Builder::new();
+    let ty = IMAGE;
     let x = b.add(Op::Input, &[], ty, "image");
     let y = b.linear(0, &[x], (5, 0), vec![steps(0, 0)]);
     let y = b.relu(y);
@@ -309,11 +306,7 @@ pub(crate) fn parallel_schedule() -> (Schedule, Weights) {
         unreachable!("the graph is a convolution and a linear map");
     };
     let convolution = ParallelConvolution::of(map, *slots).expect("the map is a convolution");
-    let (parameters, _) = parameters();
-    let mut b = Builder {
-        parameters,
-        graph: Graph::new(),
-    };
+    let mut b = Builder::new();
     let ty = |b: &Builder, log_slots: u32, level: usize, products: bool| CiphertextType {
         log_slots,
         level,
@@ -384,44 +377,26 @@ pub(crate) fn siso_schedule() -> (Schedule, Weights) {
     let layout = MultiplexedLayout::dense(1, 4, 4);
     let mut weights = Weights::default();
     let kernel = Tensor::new("kernel", vec![1, 1, 3, 3], ramp(9, 2));
-    let window = Window {
-        kernel: [3; 2],
-        stride: [1; 2],
-        pads: [1; 4],
-        dilation: [1; 2],
-    };
+    let window = Window::square(3, 1);
     let conv = LinearOp::Conv(Conv {
         weight: weights.push(kernel),
         bias: Some(weights.push(Tensor::new("bias", vec![1], vec![0.5]))),
         window,
         groups: 1,
     });
-    let map = |ops: Vec<Vec<LinearOp>>| LinearMap {
-        terms: (ops.into_iter())
-            .map(|ops| LinearTerm {
-                input: layout,
-                ops,
-                factor: 0.5,
-            })
-            .collect(),
-        output: layout,
-        bias_factor: 1.0,
-        log_shares: 0,
+    let term = |ops| LinearTerm {
+        input: layout,
+        ops,
+        factor: 0.5,
     };
+    let map = |terms: Vec<_>| LinearMap::new(terms.into_iter().map(term).collect(), layout, 1.0);
     let maps = vec![map(vec![Vec::new(), vec![conv]]), map(vec![Vec::new()])];
     let convolution = SisoConvolution::of(&maps[0]).expect("the map is a convolution");
     let (parameters, _) = parameters();
     let n = parameters.n();
     let log_q = (parameters.q()[4] as f64).log2();
-    let mut b = Builder {
-        parameters,
-        graph: Graph::new(),
-    };
-    let ty = CiphertextType {
-        log_slots: 4,
-        level: 4,
-        log_scale: 40.0,
-    };
+    let mut b = Builder::new();
+    let ty = IMAGE;
     let x = b.add(Op::Input, &[], ty, "image");
     let mut operands = Vec::new();
     for by in (0..2).flat_map(|term| convolution.rotations(term, n / 2)) {

@@ -1,7 +1,7 @@
 //! What executes the operations of a schedule.
 
 use heddle_ir::ValueId;
-use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId};
+use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule};
 use heddle_params::bootstrap::BootstrapVariant;
 
 use crate::Error;
@@ -24,7 +24,24 @@ pub struct Operation<'a> {
     pub operand: &'a CiphertextType,
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
+    /// The operation of `schedule` whose result is `value`.
+    pub(crate) fn at(schedule: &'a Schedule, value: ValueId) -> Self {
+        let graph = &schedule.graph;
+        let node = graph.node(value);
+        let operand = graph
+            .operands(value)
+            .first()
+            .map_or(&node.ty, |operand| graph.ty(*operand));
+        Self {
+            value,
+            op: &node.op,
+            name: &node.name,
+            ty: &node.ty,
+            operand,
+        }
+    }
+
     /// The error of a schedule that contradicts itself at this operation.
     pub fn contradiction(&self, message: impl Into<String>) -> Error {
         Error::Schedule {

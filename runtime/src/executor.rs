@@ -29,7 +29,7 @@ pub fn execute<B: Backend>(
     let mut values: Vec<Option<B::Value>> = Vec::new();
     values.resize_with(graph.len(), || None);
     for value in graph.values() {
-        let operation = operation_at(schedule, value);
+        let operation = Operation::at(schedule, value);
         let started = Instant::now();
         // The operation may be a rescale that was done together with the one before it.
         if values[value.index()].is_none() {
@@ -78,7 +78,7 @@ fn compute<B: Backend>(
     }
     let operands = operands.as_slice();
     let following = following_rescale(schedule, operation.value);
-    let following = following.map(|rescale| operation_at(schedule, rescale));
+    let following = following.map(|rescale| Operation::at(schedule, rescale));
     if let Some(rescale) = &following {
         let result = match (operation.op, operands) {
             (Op::LinearTransform { map, .. }, [_, ..]) => {
@@ -93,22 +93,6 @@ fn compute<B: Backend>(
         return Ok((rescale.value, result));
     }
     Ok((operation.value, apply(operation, backend, operands)?))
-}
-
-fn operation_at(schedule: &Schedule, value: ValueId) -> Operation<'_> {
-    let graph = &schedule.graph;
-    let node = graph.node(value);
-    let operand = graph
-        .operands(value)
-        .first()
-        .map_or(&node.ty, |operand| graph.ty(*operand));
-    Operation {
-        value,
-        op: &node.op,
-        name: &node.name,
-        ty: &node.ty,
-        operand,
-    }
 }
 
 /// The rescale that comes right after `value` and is its only user.

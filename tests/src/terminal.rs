@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -45,14 +46,22 @@ pub fn assert_tame(printed: &[u8], what: &str) {
     assert!(!forged, "{what}: {text:?}");
 }
 
+/// Makes a named pipe at `path`.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.is_ok_and(|made| made.success()), "mkfifo");
+}
+
 /// Makes a named pipe `pipe`, a folder `dir` and a link `link` to a device, and returns the names
 /// of these and of the device: none of them is a file to read.
 ///
 /// # Panics
 /// If they cannot be made.
 pub fn odd_files(folder: &Folder) -> [&'static str; 4] {
-    let made = Command::new("mkfifo").arg(folder.path("pipe")).status();
-    assert!(made.is_ok_and(|made| made.success()), "mkfifo");
+    make_pipe(&folder.path("pipe"));
     fs::create_dir(folder.path("dir")).expect("folders can be made");
     std::os::unix::fs::symlink("/dev/zero", folder.path("link")).expect("links can be made");
     ["pipe", "/dev/zero", "dir", "link"]

@@ -185,12 +185,7 @@ impl Builder {
 }
 
 fn conv(weight: WeightId, bias: Option<WeightId>, stride: usize) -> LinearOp {
-    let window = Window {
-        kernel: [3, 3],
-        stride: [stride, stride],
-        pads: [1, 1, 1, 1],
-        dilation: [1, 1],
-    };
+    let window = Window::square(3, stride);
     LinearOp::Conv(Conv {
         weight,
         bias,
@@ -205,12 +200,7 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
         ops,
         factor: 1.0,
     };
-    LinearMap {
-        terms: vec![term],
-        output,
-        bias_factor: 1.0,
-        log_shares: 0,
-    }
+    LinearMap::new(vec![term], output, 1.0)
 }
 
 /// The plan of a residual network on `3×8×8` images with four classes.

@@ -6,7 +6,8 @@ use heddle_frontends::onnx;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::text;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
-use heddle_tests::resnet::{self, Shortcut, Spec};
+use heddle_tests::resnet::{self, Shortcut};
+use heddle_tests::small;
 
 fn compiled(model: &[u8], ring: Ring) -> Compilation {
     compiled_with(model, ring, Vec::new())
@@ -63,16 +64,7 @@ fn one_convolution() {
 }
 
 fn one_block(shortcut: Shortcut) -> Vec<u8> {
-    let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
-        image: [3, 8, 8],
-        classes: 4,
-        shortcut,
-        seed: 7,
-    };
-    spec.build()
+    small::network(4, 4, shortcut).build()
 }
 
 #[test]

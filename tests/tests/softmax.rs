@@ -19,6 +19,7 @@ use heddle_runtime::protocol::Protocol;
 use heddle_runtime::server::Server;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
 use heddle_tests::resnet::{Shortcut, Spec};
+use heddle_tests::small;
 
 /// How far a probability may be from the exact one.
 const TOLERANCE: f64 = 1.0 / 1024.0;
@@ -31,13 +32,8 @@ fn image(seed: usize) -> Vec<f32> {
 
 fn network(classes: usize) -> Model {
     let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
-        image: [3, 8, 8],
-        classes,
-        shortcut: Shortcut::A,
         seed: 5,
+        ..small::network(4, classes, Shortcut::A)
     };
     let options = onnx::ImportOptions::default();
     onnx::import_bytes("model", &spec.build(), &options).unwrap()

@@ -132,10 +132,9 @@ fn map(
     factor: f64,
     bias_factor: f64,
 ) -> Op {
-    Op::Linear(LinearMap {
-        terms: vec![LinearTerm { input, ops, factor }],
+    Op::Linear(LinearMap::new(
+        vec![LinearTerm { input, ops, factor }],
         output,
         bias_factor,
-        log_shares: 0,
-    })
+    ))
 }

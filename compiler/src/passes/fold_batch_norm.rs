@@ -88,10 +88,7 @@ impl Folder<'_> {
         let graph = &self.model.graph;
         let node = graph.node(value);
         let before = graph.operands(value);
-        let operands: Vec<ValueId> = before
-            .iter()
-            .map(|operand| self.renumbered[operand.index()])
-            .collect();
+        let operands = graph.renumbered_operands(value, &self.renumbered);
         let mut op = node.op.clone();
         if let Some(affine) = self.affine(value)? {
             let is_single_use =

@@ -37,12 +37,7 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
-        let operands: Vec<ValueId> = model
-            .graph
-            .operands(value)
-            .iter()
-            .map(|operand| renumbered[operand.index()])
-            .collect();
+        let operands = model.graph.renumbered_operands(value, &renumbered);
         renumbered.push(match &node.op {
             Op::MaxPool { window } => lowering.max_pool(window, operands[0], &node.ty, &node.name),
             op => lowering

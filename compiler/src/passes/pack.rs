@@ -230,12 +230,7 @@ impl Packer<'_> {
         value: ValueId,
     ) -> Result<ValueId, Error> {
         let bias_factor = 1.0 / self.bounds[value.index()];
-        let map = LinearMap {
-            terms,
-            output,
-            bias_factor,
-            log_shares: 0,
-        };
+        let map = LinearMap::new(terms, output, bias_factor);
         self.add(Op::Linear(map), operands, output, value)
     }
 

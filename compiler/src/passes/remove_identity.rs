@@ -21,11 +21,7 @@ pub fn run(mut model: Model) -> Result<(Model, Changed), Error> {
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(graph.len());
     for value in graph.values() {
         let node = graph.node(value);
-        let operands: Vec<ValueId> = graph
-            .operands(value)
-            .iter()
-            .map(|operand| renumbered[operand.index()])
-            .collect();
+        let operands = graph.renumbered_operands(value, &renumbered);
         let is_trivial_output = graph.outputs().contains(&value)
             && operands
                 .iter()

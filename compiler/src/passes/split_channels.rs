@@ -372,12 +372,7 @@ impl Splitter<'_> {
             let op = LinearOp::Conv(Conv {
                 weight: self.weights.push(Tensor::new("zero", shape, zeros)),
                 bias: None,
-                window: Window {
-                    kernel: [1; 2],
-                    stride: [1; 2],
-                    pads: [0; 4],
-                    dilation: [1; 2],
-                },
+                window: Window::plain([1; 2]),
                 groups: 1,
             });
             let ty = TensorType::new([run.len(), height, width]);

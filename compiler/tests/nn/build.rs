@@ -77,12 +77,7 @@ impl Builder {
             (3.0 / fan_in).sqrt(),
         );
         let bias = Some(self.weight(&format!("{name}.bias"), &[channels], 0.0, 0.1));
-        let window = Window {
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            pads: [kernel / 2; 4],
-            dilation: [1; 2],
-        };
+        let window = Window::square(kernel, stride);
         let [h, w] = window.output(h, w).expect("the kernel fits");
         let op = LinearOp::Conv(Conv {
             weight,

@@ -101,12 +101,7 @@ fn a_max_pool_takes_one_map_for_every_relu() {
     let mut b = Builder::new([3, 8, 8]);
     let x = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
     let x = b.relu(x, "relu");
-    let window = Window {
-        kernel: [3, 3],
-        stride: [2, 2],
-        pads: [1; 4],
-        dilation: [1; 2],
-    };
+    let window = Window::square(3, 2);
     let x = b.add(Op::MaxPool { window }, &[x], &[4, 4, 4], "pool");
     let x = b.conv(x, [5, 3, 1, 1], "next");
     let x = b.relu(x, "next.relu");

@@ -106,10 +106,8 @@ fn every_window_keeps_its_maxima() {
 fn the_number_of_relus_is_logarithmic() {
     for (kernel, expected) in [(1, 0), (2, 2), (3, 4), (4, 4), (5, 6), (8, 6)] {
         let window = Window {
-            kernel: [kernel; 2],
             stride: [kernel; 2],
-            pads: [0; 4],
-            dilation: [1; 2],
+            ..Window::plain([kernel; 2])
         };
         assert_eq!(check([3, 8, 8], window), expected, "{kernel}");
     }
@@ -159,12 +157,7 @@ fn statistics_reach_through_a_pool() {
     let x = b.conv(ValueId(0), [4, 3, 1, 1], "conv");
     let x = b.batch_norm(x, "bn");
     let x = b.relu(x, "relu");
-    let window = Window {
-        kernel: [3, 3],
-        stride: [2, 2],
-        pads: [1; 4],
-        dilation: [1; 2],
-    };
+    let window = Window::square(3, 2);
     let x = b.add(Op::MaxPool { window }, &[x], &[4, 4, 4], "pool");
     let out = b.head(x, 3);
     let (model, _) = lower_max_pool::run(b.finish(out)).unwrap();

@@ -20,15 +20,6 @@ struct Case {
     slots: usize,
 }
 
-fn window(kernel: usize, stride: usize) -> Window {
-    Window {
-        kernel: [kernel; 2],
-        stride: [stride; 2],
-        pads: [kernel / 2; 4],
-        dilation: [1; 2],
-    }
-}
-
 impl Case {
     fn model(&self) -> Model {
         let MultiplexedLayout {
@@ -69,22 +60,16 @@ impl Case {
         let term = |input, ops, factor| LinearTerm { input, ops, factor };
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], ty(self.input, before), "image");
-        let map = LinearMap {
-            terms: vec![term(self.input, vec![op], before / after)],
+        let map = LinearMap::new(
+            vec![term(self.input, vec![op], before / after)],
             output,
-            bias_factor: 1.0 / after,
-            log_shares: 0,
-        };
+            1.0 / after,
+        );
         let slots = self.slots;
         let op = Op::ParallelConvolution { map, slots };
         let y = graph.add(op, &[x], ty(output, after), "conv");
         let y = graph.add(Op::Add, &[y, y], ty(output, after), "twice");
-        let mask = LinearMap {
-            terms: vec![term(output, Vec::new(), 1.0)],
-            output,
-            bias_factor: 1.0 / after,
-            log_shares: 0,
-        };
+        let mask = LinearMap::new(vec![term(output, Vec::new(), 1.0)], output, 1.0 / after);
         let y = graph.add(Op::Linear(mask), &[y], ty(output, after), "mask");
         graph.set_outputs(vec![y]);
         graph
@@ -140,7 +125,7 @@ fn every_convolution_of_resnet20_agrees_with_the_plain_one() {
             input: image.on_same_grid(gap, inputs, 32 / gap, 32 / gap),
             outputs,
             groups: 1,
-            window: window(kernel, stride),
+            window: Window::square(kernel, stride),
             slots: 1 << 15,
         };
         case.check();
@@ -166,7 +151,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [0; 4],
-            ..window(5, 1)
+            ..Window::square(5, 1)
         },
     )
     .check();
@@ -178,7 +163,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [0, 0, 1, 1],
-            ..window(3, 2)
+            ..Window::square(3, 2)
         },
     )
     .check();
@@ -191,7 +176,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         Window {
             dilation: [2, 3],
             pads: [2, 3, 2, 3],
-            ..window(3, 1)
+            ..Window::square(3, 1)
         },
     )
     .check();
@@ -204,14 +189,14 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         Window {
             kernel: [1, 7],
             pads: [0, 3, 0, 3],
-            ..window(1, 1)
+            ..Window::square(1, 1)
         },
     )
     .check();
     // Depthwise and grouped; channels that do not fill a cell; a gap that is no power of two.
-    case(2, 6, 8, 6, 6, window(3, 1)).check();
-    case(1, 4, 16, 8, 2, window(3, 2)).check();
-    case(3, 11, 5, 20, 1, window(3, 1)).check();
+    case(2, 6, 8, 6, 6, Window::square(3, 1)).check();
+    case(1, 4, 16, 8, 2, Window::square(3, 2)).check();
+    case(3, 11, 5, 20, 1, Window::square(3, 1)).check();
     case(
         1,
         3,
@@ -220,7 +205,7 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         1,
         Window {
             pads: [1; 4],
-            ..window(3, 3)
+            ..Window::square(3, 3)
         },
     )
     .check();
@@ -232,7 +217,7 @@ fn what_the_algorithm_cannot_express_is_refused() {
         input: MultiplexedLayout::dense(4, 8, 8),
         outputs: 4,
         groups: 1,
-        window: window(3, 2),
+        window: Window::square(3, 2),
         slots: 1 << 10,
     };
     let model = case.model();
@@ -280,7 +265,7 @@ fn additions_join_equal_types_only() {
         input: MultiplexedLayout::dense(4, 8, 8),
         outputs: 4,
         groups: 1,
-        window: window(3, 1),
+        window: Window::square(3, 1),
         slots: 1 << 10,
     };
     let model = case.model();

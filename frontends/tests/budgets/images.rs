@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use heddle_frontends::image::{self, Error, MAX_BYTES, MAX_PIXELS};
 use heddle_ir::preprocess::Preprocess;
+use heddle_tests::terminal::make_pipe;
 
 use super::hostile;
 
@@ -178,15 +179,18 @@ hostile!(
     }
 );
 
+/// Writes a batch of images of one byte.
+fn write_sixteen_million_images(folder: &Path) {
+    let mut bytes = vec![0, 0, 8, 3, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+    bytes.resize(16 + (1 << 24), 7);
+    fs::write(folder.join("x"), bytes).unwrap();
+}
+
 hostile!(
     a_batch_of_sixteen_million_images_of_one_byte_takes_its_bytes,
     60,
     20,
-    |folder| {
-        let mut bytes = vec![0, 0, 8, 3, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
-        bytes.resize(16 + (1 << 24), 7);
-        fs::write(folder.join("x"), bytes).unwrap();
-    },
+    write_sixteen_million_images,
     |folder| {
         let spec = folder.join("x").to_str().unwrap().to_owned();
         let sources = image::image_set(&spec).unwrap();
@@ -200,11 +204,7 @@ hostile!(
     reading_sixteen_million_images_at_once_is_refused,
     512,
     60,
-    |folder| {
-        let mut bytes = vec![0, 0, 8, 3, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1];
-        bytes.resize(16 + (1 << 24), 7);
-        fs::write(folder.join("x"), bytes).unwrap();
-    },
+    write_sixteen_million_images,
     |folder| {
         let error = image::read(folder.join("x").to_str().unwrap()).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
@@ -265,13 +265,7 @@ fn a_named_pipe_in_a_folder_is_refused_by_name() {
     let black = ::image::RgbImage::new(1, 1);
     black.save(folder.path().join("a.png")).unwrap();
     let pipe = folder.path().join("x.png");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_pipe(&pipe);
     for spec in [folder.path(), &pipe] {
         let error = image::image_set(spec.to_str().unwrap()).unwrap_err();
         assert!(
@@ -287,13 +281,7 @@ fn a_named_pipe_in_a_folder_is_refused_by_name() {
 fn a_link_to_a_named_pipe_is_refused_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (pipe, link) = (folder.path().join("pipe"), folder.path().join("x.png"));
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_pipe(&pipe);
     std::os::unix::fs::symlink(&pipe, &link).unwrap();
     let sources = image::image_set(folder.path().to_str().unwrap()).unwrap();
     let error = sources.get(0).unwrap().unwrap_err();

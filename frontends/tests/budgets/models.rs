@@ -7,6 +7,7 @@ use heddle_frontends::Error;
 use heddle_frontends::onnx::{ImportOptions, MAX_MODEL_BYTES, import, import_bytes};
 use heddle_ir::nn::Model;
 use heddle_tests::onnx_builder::{Attr, Message, OnnxBuilder, TensorProto, data_type};
+use heddle_tests::terminal::make_pipe;
 
 use super::hostile;
 
@@ -583,12 +584,6 @@ fn devices_and_named_pipes_are_refused() {
     assert_eq!(text, "cannot read `/dev/zero`: is not a regular file");
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("m.onnx");
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(&pipe)
-            .status()
-            .unwrap()
-            .success()
-    );
+    make_pipe(&pipe);
     refused(folder.path(), "is not a regular file");
 }

@@ -112,10 +112,8 @@ impl Term {
         let pixels = |stride: [usize; 2], start: [i64; 2]| Self {
             input,
             window: Window {
-                kernel: [1; 2],
                 stride,
-                pads: [0; 4],
-                dilation: [1; 2],
+                ..Window::plain([1; 2])
             },
             start,
         };
@@ -336,15 +334,6 @@ mod tests {
         })
     }
 
-    fn window(kernel: usize, stride: usize) -> Window {
-        Window {
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            pads: [kernel / 2; 4],
-            dilation: [1; 2],
-        }
-    }
-
     /// The products give what the terms' matrices give, whatever lies in slots without an element.
     #[track_caller]
     fn check(map: &LinearMap, weights: &Weights) -> usize {
@@ -385,29 +374,24 @@ mod tests {
     }
 
     fn map(terms: Vec<LinearTerm>, output: MultiplexedLayout) -> LinearMap {
-        LinearMap {
-            terms,
-            output,
-            bias_factor: 1.0,
-            log_shares: 0,
-        }
+        LinearMap::new(terms, output, 1.0)
     }
 
     #[test]
     fn windows_of_every_kind_agree_with_their_matrix() {
         let grid = MultiplexedLayout::dense(1, 16, 16);
         let windows = [
-            (1, 16, window(3, 1)),
-            (1, 16, window(1, 1)),
-            (1, 16, window(3, 2)),
-            (2, 8, window(1, 2)),
-            (2, 8, window(5, 1)),
+            (1, 16, Window::square(3, 1)),
+            (1, 16, Window::square(1, 1)),
+            (1, 16, Window::square(3, 2)),
+            (2, 8, Window::square(1, 2)),
+            (2, 8, Window::square(5, 1)),
             (
                 1,
                 16,
                 Window {
                     pads: [0, 0, 1, 1],
-                    ..window(2, 2)
+                    ..Window::square(2, 2)
                 },
             ),
             (
@@ -415,7 +399,7 @@ mod tests {
                 13,
                 Window {
                     pads: [0; 4],
-                    ..window(3, 1)
+                    ..Window::square(3, 1)
                 },
             ),
             (
@@ -425,7 +409,7 @@ mod tests {
                     kernel: [1, 5],
                     pads: [0, 4, 0, 4],
                     dilation: [1, 2],
-                    ..window(3, 1)
+                    ..Window::square(3, 1)
                 },
             ),
         ];
@@ -445,7 +429,7 @@ mod tests {
         let mut weights = Weights::default();
         let input = MultiplexedLayout::dense(1, 8, 8);
         let output = input.on_same_grid(2, 1, 4, 4);
-        let convolution = conv(&mut weights, 1, window(3, 1));
+        let convolution = conv(&mut weights, 1, Window::square(3, 1));
         let selection = LinearOp::Slice(Slice {
             start: [0, 1, 0],
             end: [1, 8, 8],
@@ -483,7 +467,7 @@ mod tests {
             let mut weights = Weights::default();
             let input = MultiplexedLayout::dense(channels, 7, 8);
             let output = input.on_same_grid(1, 1, 7, 8);
-            let op = conv(&mut weights, channels, window(3, 1));
+            let op = conv(&mut weights, channels, Window::square(3, 1));
             let found = check(&map(vec![term(input, op)], output), &weights);
             assert_eq!(found, 9 * planes);
         }
@@ -493,7 +477,7 @@ mod tests {
     fn what_is_of_another_kind_is_refused() {
         let mut weights = Weights::default();
         let layout = MultiplexedLayout::dense(1, 8, 8);
-        let op = conv(&mut weights, 1, window(3, 1));
+        let op = conv(&mut weights, 1, Window::square(3, 1));
         let good = map(vec![term(layout, op)], layout);
         let refused = |edit: &dyn Fn(&mut LinearMap)| {
             let mut map = good.clone();

@@ -43,15 +43,17 @@ pub use pad::Pad;
 pub use separable::Separable;
 pub use slice::Slice;
 
+/// Channels, height and width; those of a vector are `[F, 1, 1]`.
+pub type Chw = [usize; 3];
+
 /// Takes a row of a matrix: its entries as column and value, and its offset. Entries may be zero.
 pub type ShowRow<'a> = &'a mut dyn FnMut(&[(usize, f64)], f64);
 
 /// What the compiler and the interpreters ask of an affine operation on one operand.
 ///
-/// Shapes given as `[usize; 3]` are channels, height and width; a vector is `[F, 1, 1]`. All but
-/// [`shape`](Self::shape), [`rows`](Self::rows), what follows from them, and
-/// [`row_entries`](Self::row_entries) take
-/// operations that the verifier has accepted, and panic where weights are missing or do not fit.
+/// All but [`shape`](Self::shape), [`rows`](Self::rows), what follows from them, and
+/// [`row_entries`](Self::row_entries) take operations that the verifier has accepted, and panic
+/// where weights are missing or do not fit.
 pub trait LinearOperation {
     /// The type of the result.
     ///
@@ -64,22 +66,13 @@ pub trait LinearOperation {
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
-    fn rows(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error>;
+    fn rows(&self, operand: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error>;
 
     /// The operation as a matrix on row-major elements, with the shape of its result.
     ///
     /// # Errors
     /// As [`rows`](Self::rows).
-    fn matrix(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-    ) -> Result<(AffineMatrix, [usize; 3]), Error> {
+    fn matrix(&self, operand: Chw, weights: &Weights) -> Result<(AffineMatrix, Chw), Error> {
         let mut matrix = AffineMatrix::with_columns(operand.iter().product());
         let shape = self.rows(operand, weights, &mut |entries, offset| {
             matrix.push_row(entries, offset);
@@ -92,32 +85,33 @@ pub trait LinearOperation {
     ///
     /// # Errors
     /// As [`rows`](Self::rows).
-    fn offset(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-    ) -> Result<(Vec<f64>, [usize; 3]), Error> {
+    fn offset(&self, operand: Chw, weights: &Weights) -> Result<(Vec<f64>, Chw), Error> {
         let mut offsets = Vec::new();
         let shape = self.rows(operand, weights, &mut |_, offset| offsets.push(offset))?;
         Ok((offsets, shape))
     }
 
     /// The result's elements, row-major, for an operand `x` of shape `from`; the result's is `to`.
-    fn evaluate(&self, x: &[f32], from: [usize; 3], to: [usize; 3], weights: &Weights) -> Vec<f32>;
+    fn evaluate(&self, x: &[f32], from: Chw, to: Chw, weights: &Weights) -> Vec<f32>;
 
     /// Mean and deviation of the result's channels from those of an operand of shape `from`, `None`
-    /// where they cannot be told. They count as the same at every position, and a mean over
-    /// positions keeps the deviation of one, which is an upper bound.
+    /// where they cannot be told. They count as the same at every position. By default they are
+    /// the operand's; for a mean over positions that is an upper bound.
     fn moments(
         &self,
         operand: Option<&Moments>,
-        from: [usize; 3],
-        weights: &Weights,
-    ) -> Option<Moments>;
+        _from: Chw,
+        _weights: &Weights,
+    ) -> Option<Moments> {
+        operand.cloned()
+    }
 
     /// How far the result's `channels` channels can go in the worst case; one entry stands for all
-    /// of them where they do not differ.
-    fn gains(&self, channels: usize, weights: &Weights) -> Vec<Gain>;
+    /// of them where they do not differ. The default is right where a row of the matrix has
+    /// magnitudes that sum to 1 at most, and no offset.
+    fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
+        vec![Gain::ONE]
+    }
 
     /// Non-zero entries in a row of the matrix, at most.
     fn row_entries(&self, _weights: &Weights) -> usize {
@@ -150,7 +144,7 @@ pub trait LinearOperation {
     }
 
     /// Whether the operation is the mean over the whole height and width of an operand.
-    fn is_whole_mean(&self, _operand: [usize; 3]) -> bool {
+    fn is_whole_mean(&self, _operand: Chw) -> bool {
         false
     }
 
@@ -242,11 +236,7 @@ fn element(weights: &Weights, id: Option<WeightId>, index: usize, default: f64) 
 }
 
 /// The rows of `y = slope(c)·x + offset(c)`.
-fn channel_rows(
-    shape: [usize; 3],
-    affine: impl Fn(usize) -> (f64, f64),
-    show: ShowRow<'_>,
-) -> [usize; 3] {
+fn channel_rows(shape: Chw, affine: impl Fn(usize) -> (f64, f64), show: ShowRow<'_>) -> Chw {
     let plane = shape[1] * shape[2];
     for channel in 0..shape[0] {
         let (slope, offset) = affine(channel);
@@ -382,7 +372,7 @@ impl LinearOp {
     /// If a weight is missing or its shape does not fit.
     pub fn chain_matrix(
         ops: &[Self],
-        operand: [usize; 3],
+        operand: Chw,
         weights: &Weights,
     ) -> Result<AffineMatrix, Error> {
         let mut chain = AffineMatrix::with_columns(operand.iter().product());
@@ -400,10 +390,10 @@ impl LinearOp {
     /// As [`chain_matrix`](Self::chain_matrix).
     pub fn chain_rows(
         ops: &[Self],
-        operand: [usize; 3],
+        operand: Chw,
         weights: &Weights,
         show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    ) -> Result<Chw, Error> {
         let (last, earlier) = match ops {
             [] => {
                 (0..operand.iter().product()).for_each(|element| show(&[(element, 1.0)], 0.0));
@@ -442,11 +432,7 @@ impl LinearOp {
     ///
     /// # Errors
     /// As [`chain_matrix`](Self::chain_matrix).
-    pub fn chain_offset(
-        ops: &[Self],
-        operand: [usize; 3],
-        weights: &Weights,
-    ) -> Result<Vec<f64>, Error> {
+    pub fn chain_offset(ops: &[Self], operand: Chw, weights: &Weights) -> Result<Vec<f64>, Error> {
         let mut shape = operand;
         let mut offset = vec![0.0; shape.iter().product()];
         for op in ops {

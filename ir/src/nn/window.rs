@@ -16,6 +16,26 @@ pub struct Window {
 }
 
 impl Window {
+    /// A window of extent `kernel` at every position: stride 1, neither padding nor dilation.
+    pub fn plain(kernel: [usize; 2]) -> Self {
+        Self {
+            kernel,
+            stride: [1; 2],
+            pads: [0; 4],
+            dilation: [1; 2],
+        }
+    }
+
+    /// A square window with `kernel / 2` zeros on each side, without dilation.
+    pub fn square(kernel: usize, stride: usize) -> Self {
+        Self {
+            kernel: [kernel; 2],
+            stride: [stride; 2],
+            pads: [kernel / 2; 4],
+            dilation: [1; 2],
+        }
+    }
+
     /// Output height and width for an input of `height`×`width`, or `None` when the window does
     /// not fit even once.
     pub fn output(&self, height: usize, width: usize) -> Option<[usize; 2]> {

@@ -1,9 +1,13 @@
 //! What plans and client plans check alike.
 
+use std::io::Read;
+
 use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
 
 use super::Port;
+use super::wire::WireParameters;
 use crate::error::Error;
+use crate::file::BlockReader;
 use crate::preprocess::Preprocess;
 use crate::printable;
 use crate::slot::SlotType;
@@ -84,18 +88,21 @@ fn check_margins(parameters: &Parameters, input: &Port, output: &Port) -> Result
     Ok(())
 }
 
-/// Refuses parameters that are malformed or weaker than what is accepted, naming the file.
-pub(super) fn check_accepted(
-    parameters: &ParametersLiteral,
-    file: &str,
+/// The parameters of a header; those that are malformed or weaker than what is accepted are
+/// refused, naming the file.
+pub(super) fn accepted<R: Read>(
+    wire: WireParameters,
+    reader: &BlockReader<R>,
     accept: Accept,
-) -> Result<(), Error> {
-    let refused = |source| Error::Refused {
-        file: file.to_owned(),
-        source,
-    };
-    let accepted = Parameters::accepted(parameters.clone(), accept);
-    accepted.map(|_| ()).map_err(refused)
+) -> Result<ParametersLiteral, Error> {
+    let parameters = ParametersLiteral::from(wire);
+    match Parameters::accepted(parameters.clone(), accept) {
+        Ok(_) => Ok(parameters),
+        Err(source) => Err(Error::Refused {
+            file: reader.file().to_owned(),
+            source,
+        }),
+    }
 }
 
 /// Refuses a text that a terminal would not show as one line, or that is absurdly long.

@@ -19,16 +19,16 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::OutputKind;
-use super::checks::{self, check_accepted, check_packing, check_text};
+use super::checks::{self, accepted, check_packing, check_text};
+use super::file::write_at;
 use super::wire::{
     WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutputKind, WireParameters, WirePreprocess,
     WireSlotType, decode_output_kind,
 };
 use crate::ckks::{CiphertextType, Target};
 use crate::error::Error;
-use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
+use crate::file::{BlockReader, BlockWriter, Kind};
 use crate::preprocess::Preprocess;
-use crate::printable;
 use crate::slot::SlotType;
 
 /// An input or output of a plan.
@@ -212,10 +212,7 @@ impl ClientPlan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = printable::path(path);
-        write_atomically(path, Access::Default, |writer| {
-            self.write(writer, &file).map(|_| ())
-        })
+        write_at(path, |writer, file| self.write(writer, file).map(drop))
     }
 
     /// Reads and checks a client plan; `file` names it in errors.
@@ -225,8 +222,7 @@ impl ClientPlan {
     /// [`Error::Refused`] if its parameters are weaker than what is accepted; [`Error::Io`] if
     /// reading fails.
     pub fn read<R: Read>(reader: R, file: &str, accept: Accept) -> Result<Self, Error> {
-        let (reader, header) = BlockReader::new(reader, file, Kind::ClientPlan)?;
-        Self::decode(reader, header, accept)
+        Self::decode(BlockReader::new(reader, file, Kind::ClientPlan)?, accept)
     }
 
     /// Reads and checks the client plan at `path`.
@@ -234,17 +230,14 @@ impl ClientPlan {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_file(path: &Path, accept: Accept) -> Result<Self, Error> {
-        let (reader, header) = BlockReader::open(path, Kind::ClientPlan)?;
-        Self::decode(reader, header, accept)
+        Self::decode(BlockReader::open(path, Kind::ClientPlan)?, accept)
     }
 
     fn decode<R: Read>(
-        mut reader: BlockReader<R>,
-        header: Header,
+        (mut reader, header): (BlockReader<R>, Header),
         accept: Accept,
     ) -> Result<Self, Error> {
-        let parameters = header.parameters.into();
-        check_accepted(&parameters, reader.file(), accept)?;
+        let parameters = accepted(header.parameters, &reader, accept)?;
         let plan_digest = (header.plan_digest.try_into())
             .map_err(|_| reader.damaged("its plan's digest is not 32 bytes"))?;
         let needs: BTreeSet<KeyNeed> = (header.needs.iter())

@@ -6,11 +6,11 @@ use std::path::Path;
 use heddle_params::Accept;
 
 use super::Plan;
-use super::checks::check_accepted;
+use super::checks::accepted;
 use super::wire::{Header, WireAxisOrder, WireOutputKind, WireTensor, decode_output_kind};
 use crate::ckks::Schedule;
 use crate::error::Error;
-use crate::file::{Access, BlockReader, BlockWriter, Kind, write_atomically};
+use crate::file::{Access, BlockReader, BlockWriter, Kind, Staged, write_atomically};
 use crate::nn::LinearOp;
 use crate::printable;
 use crate::text;
@@ -69,10 +69,7 @@ impl Plan {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_file(&self, path: &Path) -> Result<(), Error> {
-        let file = printable::path(path);
-        write_atomically(path, Access::Default, |writer| {
-            self.write(writer, &file).map(|_| ())
-        })
+        write_at(path, |writer, file| self.write(writer, file).map(drop))
     }
 
     /// Reads and checks a plan; `file` names it in errors. Weights are read when all else has
@@ -83,8 +80,7 @@ impl Plan {
     /// [`Error::Refused`] if its parameters are weaker than what is accepted; [`Error::Io`] if
     /// reading fails.
     pub fn read<R: Read>(reader: R, file: &str, accept: Accept) -> Result<Self, Error> {
-        let (reader, header) = BlockReader::new(reader, file, Kind::Plan)?;
-        Self::decode(reader, header, accept)
+        Self::decode(BlockReader::new(reader, file, Kind::Plan)?, accept)
     }
 
     /// Reads and checks the plan at `path`.
@@ -92,17 +88,14 @@ impl Plan {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn read_file(path: &Path, accept: Accept) -> Result<Self, Error> {
-        let (reader, header) = BlockReader::open(path, Kind::Plan)?;
-        Self::decode(reader, header, accept)
+        Self::decode(BlockReader::open(path, Kind::Plan)?, accept)
     }
 
     fn decode<R: Read>(
-        mut reader: BlockReader<R>,
-        header: Header,
+        (mut reader, header): (BlockReader<R>, Header),
         accept: Accept,
     ) -> Result<Self, Error> {
-        let parameters = header.parameters.into();
-        check_accepted(&parameters, reader.file(), accept)?;
+        let parameters = accepted(header.parameters, &reader, accept)?;
         if header.schedule_bytes > MAX_SCHEDULE {
             return Err(reader.damaged("its schedule claims an absurd length"));
         }
@@ -162,6 +155,15 @@ impl Plan {
             .map_err(|error| reader.damaged(&error.to_string()))?;
         Ok(plan)
     }
+}
+
+/// Writes a file at `path`, whole or not at all; `write` is also told the file's name.
+pub(super) fn write_at(
+    path: &Path,
+    write: impl FnOnce(&mut Staged, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let file = printable::path(path);
+    write_atomically(path, Access::Default, |writer| write(writer, &file))
 }
 
 /// The schedule with the weights it refers to numbered in the order in which they are stored, and

@@ -172,23 +172,16 @@ pub(super) struct WireSlotType {
 
 impl From<&SlotType> for WireSlotType {
     fn from(ty: &SlotType) -> Self {
-        let MultiplexedLayout {
-            gap,
-            height,
-            width,
-            channels,
-            grid_height,
-            grid_width,
-        } = ty.layout;
+        let layout = &ty.layout;
         // A layout's extents are at most the slots of a ring.
         let extent = |extent: usize| u32::try_from(extent).unwrap_or(u32::MAX);
         Self {
-            gap: extent(gap),
-            height: extent(height),
-            width: extent(width),
-            channels: extent(channels),
-            grid_height: extent(grid_height),
-            grid_width: extent(grid_width),
+            gap: extent(layout.gap),
+            height: extent(layout.height),
+            width: extent(layout.width),
+            channels: extent(layout.channels),
+            grid_height: extent(layout.grid_height),
+            grid_width: extent(layout.grid_width),
             range: ty.range,
         }
     }

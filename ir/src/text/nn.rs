@@ -188,12 +188,7 @@ mod tests {
         ));
         let bias = weights.push(Tensor::new("odd \"name\"", vec![2], vec![1.0, 2.0]));
         let matrix = weights.push(Tensor::new("taps", vec![3, 1], vec![1.0, -1.0, 0.5]));
-        let window = Window {
-            kernel: [1, 1],
-            stride: [2, 2],
-            pads: [0; 4],
-            dilation: [1, 1],
-        };
+        let window = Window::square(1, 2);
         let mut graph = Graph::new();
         let large = TensorType::new([1, 4, 4]);
         let small = TensorType::new([2, 2, 2]);

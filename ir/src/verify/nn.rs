@@ -176,12 +176,7 @@ mod tests {
     fn model() -> Model {
         let mut weights = Weights::default();
         let weight = weights.push(Tensor::new("w", vec![4, 3, 3, 3], vec![0.5; 108]));
-        let window = Window {
-            kernel: [3, 3],
-            stride: [2, 2],
-            pads: [1, 1, 1, 1],
-            dilation: [1, 1],
-        };
+        let window = Window::square(3, 2);
         let mut graph = Graph::new();
         let x = graph.add(Op::Input, &[], TensorType::new([3, 8, 8]), "x");
         let conv = LinearOp::Conv(Conv {

@@ -20,7 +20,7 @@ use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::record::{Reached, Record, Run};
 use super::runner::{BackendKind, answer, reference};
-use super::{MemoryLimit, PlanFile, Threads};
+use super::{Limits, PlanFile};
 
 pub(super) use report::Report;
 
@@ -49,9 +49,7 @@ pub(super) struct Eval {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    memory: MemoryLimit,
-    #[command(flatten)]
-    threads: Threads,
+    limits: Limits,
 }
 
 /// The first key of a record tells it from other files.
@@ -62,7 +60,7 @@ const MAX_RECORD: u64 = 48 << 20;
 
 impl Eval {
     pub(super) fn execute(self) -> Result<()> {
-        self.threads.apply();
+        self.limits.threads.apply();
         let mut inputs = vec![self.plan.path.clone(), image::path_of(&self.data)];
         inputs.extend(self.reference.clone());
         // A record is read and written again.
@@ -89,7 +87,7 @@ impl Eval {
         }
         if done < images.len() {
             let first = images.get(done).transpose()?;
-            let memory = self.memory.memory();
+            let memory = self.limits.memory();
             let runner = (self.backend).load((&plan, self.plan.accept()), memory, first)?;
             let progress = Progress::new("images", images.len() - done);
             let batch = self.backend.batch();

@@ -16,7 +16,7 @@ use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::progress::Bars;
 use super::runner::{Answered, BackendKind, answer, reference};
-use super::{MemoryLimit, PlanFile, Threads};
+use super::{Limits, PlanFile};
 
 /// Run client and server in one process, on many images.
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,7 @@ pub(super) struct Infer {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    memory: MemoryLimit,
-    #[command(flatten)]
-    threads: Threads,
+    limits: Limits,
 }
 
 /// What `--json` prints.
@@ -56,13 +54,13 @@ struct Report {
 
 impl Infer {
     pub(super) fn execute(self) -> Result<()> {
-        self.threads.apply();
+        self.limits.threads.apply();
         let plan = Arc::new(self.plan.open()?);
         let security = plan.checked_parameters()?.security();
         let images = self.named_images()?;
         let reference = reference(&plan, self.reference.as_deref())?;
         let first = images.get(0).transpose()?;
-        let memory = self.memory.memory();
+        let memory = self.limits.memory();
         let runner = (self.backend).load((&plan, self.plan.accept()), memory, first)?;
         let mut answers = Vec::with_capacity(images.len());
         let mut ranges = Vec::new();

@@ -162,16 +162,18 @@ impl Threads {
     }
 }
 
-/// `--memory SIZE`.
+/// What executing a plan may take: `--memory SIZE` and `--threads N`.
 #[derive(Debug, clap::Args)]
-struct MemoryLimit {
+struct Limits {
     /// Most memory to take, like 4GiB: weights that do not fit are encoded again at each use
     /// [default: what full speed takes].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
+    #[command(flatten)]
+    threads: Threads,
 }
 
-impl MemoryLimit {
+impl Limits {
     fn memory(&self) -> Memory {
         self.memory.map_or(Memory::FullSpeed, Memory::AtMost)
     }

@@ -13,7 +13,7 @@ use heddle_terminal::{print, say};
 
 use super::json::json;
 use super::progress::Bars;
-use super::{MemoryLimit, PlanFile, Threads, overwrite};
+use super::{Limits, PlanFile, overwrite};
 
 /// The first key of a trace tells it from other files.
 const TRACE: Content = Content::Json {
@@ -42,14 +42,12 @@ pub(super) struct Run {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    memory: MemoryLimit,
-    #[command(flatten)]
-    threads: Threads,
+    limits: Limits,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<()> {
-        self.threads.apply();
+        self.limits.threads.apply();
         let overwrite = overwrite(self.force);
         let mut outputs = Outputs::new([&self.plan.path, &self.eval, &self.input]);
         let existing = outputs.check(&self.output, Content::Heddle(Kind::Ciphertext), overwrite)?;
@@ -64,7 +62,7 @@ impl Run {
         let keys = files::keys::read_evaluation(&self.eval, &protocol, &bars)?;
         let names = (printable::path(&self.eval), printable::path(&self.input));
         same_key((&names.0, keys.key), (&names.1, image.key))?;
-        let server = Server::load(plan, &protocol, keys, self.memory.memory(), &bars)?;
+        let server = Server::load(plan, &protocol, keys, self.limits.memory(), &bars)?;
         let (answer, trace) = server.run(image, &bars)?;
         files::ciphertext::write_answer(&self.output, existing, &protocol, &answer)?;
         match (trace_file, &self.trace) {

@@ -1,6 +1,7 @@
 //! The program under test, and a model for it.
 
 use heddle_tests::resnet::{Shortcut, Spec};
+use heddle_tests::small;
 
 pub use heddle_tests::program::Folder;
 
@@ -15,13 +16,8 @@ pub fn folder() -> Folder {
 /// A small residual network as ONNX.
 pub fn network(shortcut: Shortcut) -> Vec<u8> {
     let spec = Spec {
-        blocks_per_stage: 1,
-        stages: 2,
-        width: 4,
-        image: [3, 8, 8],
-        classes: 4,
-        shortcut,
         seed: 3,
+        ..small::network(4, 4, shortcut)
     };
     spec.build()
 }

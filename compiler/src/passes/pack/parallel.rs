@@ -20,12 +20,7 @@ impl Packer<'_> {
         output: MultiplexedLayout,
         value: ValueId,
     ) -> Option<LinearMap> {
-        let map = LinearMap {
-            terms: vec![term.clone()],
-            output,
-            bias_factor: 1.0 / self.bounds[value.index()],
-            log_shares: 0,
-        };
+        let map = LinearMap::new(vec![term.clone()], output, 1.0 / self.bounds[value.index()]);
         let expressible = self.convolution == Convolution::MultiplexedParallel
             && output.is_consistent()
             && ParallelConvolution::of(&map, self.slots).is_ok();

@@ -14,13 +14,8 @@ pub(super) fn global_average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<
 
 pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.feature_map(graph, 0)?;
-    let kernel = call
-        .attributes
-        .extents("kernel_shape", 1)?
-        .ok_or("attribute `kernel_shape` is missing")?;
-    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
     let chw = graph.chw(x);
-    let mut window = window(&call.attributes, kernel, dilation, chw)?;
+    let mut window = pool_window(call, chw)?;
     let padding = if call.attributes.flag("count_include_pad", false)? {
         PaddingInMean::Counted
     } else {
@@ -40,6 +35,16 @@ pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, 
         LinearOp::AveragePool(AveragePool { window, padding })
     };
     graph.standard(Op::Linear(op), &[x], call.name)
+}
+
+/// The window that a pool's attributes describe, before `ceil_mode`.
+fn pool_window(call: &Call<'_>, chw: [usize; 3]) -> Result<Window, String> {
+    let kernel = call
+        .attributes
+        .extents("kernel_shape", 1)?
+        .ok_or("attribute `kernel_shape` is missing")?;
+    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
+    window(&call.attributes, kernel, dilation, chw)
 }
 
 /// Largest extent that a matrix is written out for.
@@ -102,14 +107,9 @@ fn weighted_mean(
 
 pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.feature_map(graph, 0)?;
-    let kernel = call
-        .attributes
-        .extents("kernel_shape", 1)?
-        .ok_or("attribute `kernel_shape` is missing")?;
-    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
     call.attributes.ignore(&["storage_order"]);
     let chw = graph.chw(x);
-    let mut window = window(&call.attributes, kernel, dilation, chw)?;
+    let mut window = pool_window(call, chw)?;
     if call.attributes.flag("ceil_mode", false)? {
         extend(&mut window, chw)?;
     }
@@ -125,12 +125,7 @@ pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Stri
 pub(super) fn global_max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.feature_map(graph, 0)?;
     let [_, height, width] = graph.chw(x);
-    let window = Window {
-        kernel: [height, width],
-        stride: [1, 1],
-        pads: [0; 4],
-        dilation: [1, 1],
-    };
+    let window = Window::plain([height, width]);
     graph.standard(Op::MaxPool { window }, &[x], call.name)
 }
 
@@ -186,12 +181,7 @@ pub(super) fn reduce_mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, S
             Op::Linear(LinearOp::GlobalAveragePool)
         }
         [_, rows, _] => Op::Linear(LinearOp::AveragePool(AveragePool {
-            window: Window {
-                kernel: if rows { [height, 1] } else { [1, width] },
-                stride: [1, 1],
-                pads: [0; 4],
-                dilation: [1, 1],
-            },
+            window: Window::plain(if rows { [height, 1] } else { [1, width] }),
             padding: PaddingInMean::Counted,
         })),
     };

@@ -17,14 +17,9 @@ const TOLERANCE: f64 = 8.0;
 
 /// Centre, half width and Chebyshev coefficients of the fit; those of odd index are zero.
 pub(super) fn fit(interval: &Interval) -> (f64, f64, Vec<f64>) {
-    let Interval {
-        bound,
-        epsilon,
-        factor,
-        degree,
-    } = *interval;
+    let (bound, epsilon) = (interval.bound, interval.epsilon);
     let half_width = bound as f64 + 0.25 + epsilon;
-    let unknowns = degree / 2 + 1;
+    let unknowns = interval.degree / 2 + 1;
 
     let (mut points, mut tolerances) = (Vec::new(), Vec::new());
     for integer in -bound..=bound {
@@ -41,7 +36,8 @@ pub(super) fn fit(interval: &Interval) -> (f64, f64, Vec<f64>) {
             (0..unknowns).map(|k| (angle * k as f64).cos()).collect()
         })
         .collect();
-    let wanted: Vec<f64> = points.iter().map(|u| (factor * u).cos()).collect();
+    let cosine = |u: &f64| (interval.factor * u).cos();
+    let wanted: Vec<f64> = points.iter().map(cosine).collect();
 
     let mut weights = vec![1.0 / points.len() as f64; points.len()];
     let (mut best, mut least) = (vec![0.0; unknowns], f64::INFINITY);

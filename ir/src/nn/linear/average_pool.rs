@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gain, LinearOperation, Moments, OnChannels, ShowRow};
+use super::{Chw, LinearOperation, OnChannels, ShowRow};
 use crate::error::Error;
 use crate::nn::shapes::{check_feature_map, slide};
 use crate::nn::{TensorType, Window};
@@ -53,10 +53,10 @@ impl LinearOperation for AveragePool {
 
     fn rows(
         &self,
-        [channels, height, width]: [usize; 3],
+        [channels, height, width]: Chw,
         _weights: &Weights,
         show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    ) -> Result<Chw, Error> {
         let window = &self.window;
         let Some([out_height, out_width]) = window.output(height, width) else {
             return Err(Error::Shape {
@@ -91,8 +91,8 @@ impl LinearOperation for AveragePool {
     fn evaluate(
         &self,
         x: &[f32],
-        [_, h, w]: [usize; 3],
-        [c, rows, columns]: [usize; 3],
+        [_, h, w]: Chw,
+        [c, rows, columns]: Chw,
         _weights: &Weights,
     ) -> Vec<f32> {
         let window = &self.window;
@@ -122,19 +122,6 @@ impl LinearOperation for AveragePool {
         means
     }
 
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        _from: [usize; 3],
-        _weights: &Weights,
-    ) -> Option<Moments> {
-        operand.cloned()
-    }
-
-    fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
-        vec![Gain::ONE]
-    }
-
     fn row_entries(&self, _weights: &Weights) -> usize {
         self.window.taps()
     }
@@ -147,7 +134,7 @@ impl LinearOperation for AveragePool {
         self.window.stride
     }
 
-    fn is_whole_mean(&self, [_, height, width]: [usize; 3]) -> bool {
+    fn is_whole_mean(&self, [_, height, width]: Chw) -> bool {
         self.window.kernel == [height, width] && self.window.pads == [0; 4]
     }
 

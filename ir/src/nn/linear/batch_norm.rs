@@ -5,8 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, per_channel, vector,
-    with_weights_of,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, per_channel,
+    vector, with_weights_of,
 };
 use crate::error::Error;
 use crate::nn::TensorType;
@@ -54,12 +54,7 @@ impl LinearOperation for BatchNorm {
         Ok(operand.clone())
     }
 
-    fn rows(
-        &self,
-        shape: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, shape: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let read = |id| vector(weights, id, shape[0]);
         let (scale, bias) = (read(self.scale)?, read(self.bias)?);
         let (mean, variance) = (read(self.mean)?, read(self.variance)?);
@@ -70,13 +65,7 @@ impl LinearOperation for BatchNorm {
         Ok(channel_rows(shape, affine, show))
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        from: [usize; 3],
-        _to: [usize; 3],
-        weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {
         per_channel(x, from[0], |channel| {
             let (factor, shift) = self.factor_and_shift(channel, weights);
             (factor as f32, shift as f32)
@@ -87,7 +76,7 @@ impl LinearOperation for BatchNorm {
     fn moments(
         &self,
         _operand: Option<&Moments>,
-        _from: [usize; 3],
+        _from: Chw,
         weights: &Weights,
     ) -> Option<Moments> {
         let data = |id| data(weights, id).iter().copied().map(f64::from);

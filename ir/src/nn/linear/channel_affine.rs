@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, element,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, element,
     optional_vector, per_channel, per_channel_moments, with_weights_of,
 };
 use crate::error::Error;
@@ -30,12 +30,7 @@ impl LinearOperation for ChannelAffine {
         Ok(operand.clone())
     }
 
-    fn rows(
-        &self,
-        shape: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, shape: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let scale = optional_vector(weights, self.scale, shape[0])?;
         let shift = optional_vector(weights, self.shift, shape[0])?;
         let affine = |c: usize| {
@@ -47,13 +42,7 @@ impl LinearOperation for ChannelAffine {
         Ok(channel_rows(shape, affine, show))
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        from: [usize; 3],
-        _to: [usize; 3],
-        weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {
         per_channel(x, from[0], |channel| {
             (
                 self.scale.map_or(1.0, |id| data(weights, id)[channel]),
@@ -62,12 +51,7 @@ impl LinearOperation for ChannelAffine {
         })
     }
 
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        _from: [usize; 3],
-        weights: &Weights,
-    ) -> Option<Moments> {
+    fn moments(&self, operand: Option<&Moments>, _from: Chw, weights: &Weights) -> Option<Moments> {
         Some(per_channel_moments(operand?, |channel, mean, deviation| {
             let scale = element(weights, self.scale, channel, 1.0);
             let shift = element(weights, self.shift, channel, 0.0);

@@ -5,7 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit, optional_vector,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
+    optional_vector,
 };
 use crate::error::Error;
 use crate::nn::shapes::{check_feature_map, check_vector, existing, slide};
@@ -58,12 +59,7 @@ impl LinearOperation for Conv {
         Ok(TensorType::new([m, h, w]))
     }
 
-    fn rows(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, operand: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let shape = self.checked_shape(operand, weights)?;
         let ([channels, height, width], [outputs, out_height, out_width]) = (operand, shape);
         let window = &self.window;
@@ -98,11 +94,7 @@ impl LinearOperation for Conv {
         Ok(shape)
     }
 
-    fn offset(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-    ) -> Result<(Vec<f64>, [usize; 3]), Error> {
+    fn offset(&self, operand: Chw, weights: &Weights) -> Result<(Vec<f64>, Chw), Error> {
         let shape = self.checked_shape(operand, weights)?;
         let [outputs, height, width] = shape;
         let bias = optional_vector(weights, self.bias, outputs)?;
@@ -112,7 +104,7 @@ impl LinearOperation for Conv {
         Ok((offsets.collect(), shape))
     }
 
-    fn evaluate(&self, x: &[f32], from: [usize; 3], to: [usize; 3], weights: &Weights) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], from: Chw, to: Chw, weights: &Weights) -> Vec<f32> {
         let filter = tiled::Filter {
             weight: data(weights, self.weight),
             bias: self.bias.map(|id| data(weights, id)),
@@ -126,7 +118,7 @@ impl LinearOperation for Conv {
     fn moments(
         &self,
         _operand: Option<&Moments>,
-        _from: [usize; 3],
+        _from: Chw,
         _weights: &Weights,
     ) -> Option<Moments> {
         None
@@ -172,9 +164,9 @@ impl Conv {
     /// The result's shape, if the filter fits the operand.
     fn checked_shape(
         &self,
-        [channels, height, width]: [usize; 3],
+        [channels, height, width]: Chw,
         weights: &Weights,
-    ) -> Result<[usize; 3], Error> {
+    ) -> Result<Chw, Error> {
         let Self { window, groups, .. } = self;
         let filter = super::tensor(weights, self.weight)?;
         let expected = || {

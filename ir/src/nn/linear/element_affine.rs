@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::channel_affine::affine_gains;
 use super::moments::reach;
 use super::{
-    Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
     per_channel_moments, tensor, with_weights_of,
 };
 use crate::error::Error;
@@ -39,12 +39,7 @@ impl LinearOperation for ElementAffine {
         Ok(operand.clone())
     }
 
-    fn rows(
-        &self,
-        shape: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, shape: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let elements = shape.iter().product();
         let read = |id: Option<WeightId>| {
             id.map(|id| {
@@ -65,13 +60,7 @@ impl LinearOperation for ElementAffine {
         Ok(shape)
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        _from: [usize; 3],
-        _to: [usize; 3],
-        weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], _from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {
         let [scale, shift] = [self.scale, self.shift].map(|id| id.map(|id| data(weights, id)));
         let factor = |element: usize| scale.map_or(1.0, |scale| scale[element]);
         let offset = |element: usize| shift.map_or(0.0, |shift| shift[element]);
@@ -82,12 +71,7 @@ impl LinearOperation for ElementAffine {
     }
 
     /// Every position counts as the one that reaches furthest.
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        from: [usize; 3],
-        weights: &Weights,
-    ) -> Option<Moments> {
+    fn moments(&self, operand: Option<&Moments>, from: Chw, weights: &Weights) -> Option<Moments> {
         let operand = operand?;
         let elements = from.iter().product::<usize>() / operand.mean.len().max(1);
         Some(per_channel_moments(operand, |channel, mean, deviation| {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::conv::{elements_per_output, row_gains};
 use super::{
-    Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit, optional_vector,
-    tensor,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
+    optional_vector, tensor,
 };
 use crate::error::Error;
 use crate::nn::TensorType;
@@ -37,12 +37,7 @@ impl LinearOperation for Gemm {
         Ok(TensorType::new([out]))
     }
 
-    fn rows(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, operand: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let inputs = operand.iter().product::<usize>();
         let outputs = self.checked_outputs(operand, weights)?;
         let weight = tensor(weights, self.weight)?;
@@ -57,24 +52,14 @@ impl LinearOperation for Gemm {
         Ok([outputs, 1, 1])
     }
 
-    fn offset(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-    ) -> Result<(Vec<f64>, [usize; 3]), Error> {
+    fn offset(&self, operand: Chw, weights: &Weights) -> Result<(Vec<f64>, Chw), Error> {
         let outputs = self.checked_outputs(operand, weights)?;
         let bias = optional_vector(weights, self.bias, outputs)?;
         let of_output = |output| bias.map_or(0.0, |bias| f64::from(bias[output]));
         Ok(((0..outputs).map(of_output).collect(), [outputs, 1, 1]))
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        _from: [usize; 3],
-        _to: [usize; 3],
-        weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], _from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {
         let rows = data(weights, self.weight).chunks_exact(x.len()).enumerate();
         rows.map(|(row, weight)| {
             let products = weight
@@ -87,12 +72,7 @@ impl LinearOperation for Gemm {
     }
 
     /// As if the features were independent.
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        _from: [usize; 3],
-        weights: &Weights,
-    ) -> Option<Moments> {
+    fn moments(&self, operand: Option<&Moments>, _from: Chw, weights: &Weights) -> Option<Moments> {
         let Moments { mean, deviation } = operand?;
         let rows = data(weights, self.weight).chunks(mean.len().max(1));
         let (mean, deviation) = rows
@@ -140,7 +120,7 @@ impl LinearOperation for Gemm {
 
 impl Gemm {
     /// The number of results, if the matrix fits the operand.
-    fn checked_outputs(&self, operand: [usize; 3], weights: &Weights) -> Result<usize, Error> {
+    fn checked_outputs(&self, operand: Chw, weights: &Weights) -> Result<usize, Error> {
         let inputs = operand.iter().product::<usize>();
         let weight = tensor(weights, self.weight)?;
         match weight.shape[..] {

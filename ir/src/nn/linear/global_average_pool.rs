@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use super::{
-    AveragePool, Gain, LinearOp, LinearOperation, Moments, OnChannels, PaddingInMean, ShowRow,
-};
+use super::{AveragePool, Chw, LinearOp, LinearOperation, OnChannels, PaddingInMean, ShowRow};
 use crate::error::Error;
 use crate::nn::shapes::check_feature_map;
 use crate::nn::{TensorType, Window};
@@ -20,32 +18,16 @@ impl LinearOperation for GlobalAveragePool {
         Ok(TensorType::new([operand.chw()[0], 1, 1]))
     }
 
-    fn rows(
-        &self,
-        operand: [usize; 3],
-        weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, operand: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let [_, height, width] = operand;
         let pool = AveragePool {
-            window: Window {
-                kernel: [height, width],
-                stride: [1, 1],
-                pads: [0; 4],
-                dilation: [1, 1],
-            },
+            window: Window::plain([height, width]),
             padding: PaddingInMean::Counted,
         };
         pool.rows(operand, weights, show)
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        [_, h, w]: [usize; 3],
-        _to: [usize; 3],
-        _weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], [_, h, w]: Chw, _to: Chw, _weights: &Weights) -> Vec<f32> {
         let mean = |plane: &[f32]| {
             let sum = plane.iter().map(|x| f64::from(*x)).sum::<f64>();
             (sum / plane.len() as f64) as f32
@@ -53,20 +35,7 @@ impl LinearOperation for GlobalAveragePool {
         x.chunks_exact(h * w).map(mean).collect()
     }
 
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        _from: [usize; 3],
-        _weights: &Weights,
-    ) -> Option<Moments> {
-        operand.cloned()
-    }
-
-    fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
-        vec![Gain::ONE]
-    }
-
-    fn is_whole_mean(&self, _operand: [usize; 3]) -> bool {
+    fn is_whole_mean(&self, _operand: Chw) -> bool {
         true
     }
 

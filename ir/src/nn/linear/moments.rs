@@ -20,6 +20,15 @@ impl Moments {
         let channels = self.mean.iter().zip(&self.deviation);
         channels.fold(0.0_f64, |max, (mean, sigma)| max.max(reach(*mean, *sigma)))
     }
+
+    /// `of` the means and `of` the deviations, for an operation that moves, drops or repeats
+    /// channels.
+    pub(super) fn rearranged(&self, of: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        Self {
+            mean: of(&self.mean),
+            deviation: of(&self.deviation),
+        }
+    }
 }
 
 /// How far a value of this mean and deviation goes.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gain, LinearOperation, Moments, OnChannels, ShowRow};
+use super::{Chw, LinearOperation, Moments, OnChannels, ShowRow};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::with_extents;
@@ -31,12 +31,7 @@ impl LinearOperation for Pad {
         with_extents(operand, shape)
     }
 
-    fn rows(
-        &self,
-        shape: [usize; 3],
-        _weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, shape: Chw, _weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let [_, height, width] = shape;
         let extents = [0, 1, 2].map(|axis| self.before[axis] + shape[axis] + self.after[axis]);
         let inside = |axis: usize, index: usize| {
@@ -59,13 +54,7 @@ impl LinearOperation for Pad {
         Ok(extents)
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        [_, h, w]: [usize; 3],
-        to: [usize; 3],
-        _weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], [_, h, w]: Chw, to: Chw, _weights: &Weights) -> Vec<f32> {
         let [_, rows, columns] = to;
         let mut padded = vec![0.0; to.iter().product()];
         for (index, row) in x.chunks_exact(w).enumerate() {
@@ -79,10 +68,9 @@ impl LinearOperation for Pad {
     fn moments(
         &self,
         operand: Option<&Moments>,
-        _from: [usize; 3],
+        _from: Chw,
         _weights: &Weights,
     ) -> Option<Moments> {
-        let Moments { mean, deviation } = operand?;
         let padded = |values: &[f64]| {
             let zeros = |count| std::iter::repeat_n(0.0, count);
             zeros(self.before[0])
@@ -90,14 +78,7 @@ impl LinearOperation for Pad {
                 .chain(zeros(self.after[0]))
                 .collect()
         };
-        Some(Moments {
-            mean: padded(mean),
-            deviation: padded(deviation),
-        })
-    }
-
-    fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
-        vec![Gain::ONE]
+        Some(operand?.rearranged(padded))
     }
 
     fn on_channels(&self, run: &Range<usize>, _weights: &mut Weights) -> OnChannels {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gain, LinearOperation, Moments, OnChannels, ShowRow, data, misfit, tensor};
+use super::{Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, misfit, tensor};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::{check_feature_map, existing};
@@ -37,10 +37,10 @@ impl LinearOperation for Separable {
 
     fn rows(
         &self,
-        [channels, height, width]: [usize; 3],
+        [channels, height, width]: Chw,
         weights: &Weights,
         show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    ) -> Result<Chw, Error> {
         let rows = axis_rows(weights, self.rows, height)?;
         let columns = axis_rows(weights, self.columns, width)?;
         let mut entries = Vec::new();
@@ -63,8 +63,8 @@ impl LinearOperation for Separable {
     fn evaluate(
         &self,
         x: &[f32],
-        [_, h, w]: [usize; 3],
-        [_, height, width]: [usize; 3],
+        [_, h, w]: Chw,
+        [_, height, width]: Chw,
         weights: &Weights,
     ) -> Vec<f32> {
         let rows = self.rows.map(|id| entries(data(weights, id), h));
@@ -99,12 +99,7 @@ impl LinearOperation for Separable {
 
     /// Neighbours that are added count as fully correlated, as in a mean, and those that are
     /// subtracted as independent of them.
-    fn moments(
-        &self,
-        operand: Option<&Moments>,
-        _from: [usize; 3],
-        weights: &Weights,
-    ) -> Option<Moments> {
+    fn moments(&self, operand: Option<&Moments>, _from: Chw, weights: &Weights) -> Option<Moments> {
         let operand = operand?;
         let (mut gain, mut spread) = (0.0_f64, 0.0_f64);
         let columns = axis_sums(weights, self.columns);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gain, LinearOperation, Moments, OnChannels, ShowRow};
+use super::{Chw, LinearOperation, Moments, OnChannels, ShowRow};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::with_extents;
@@ -43,12 +43,7 @@ impl LinearOperation for Slice {
         with_extents(operand, shape)
     }
 
-    fn rows(
-        &self,
-        shape: [usize; 3],
-        _weights: &Weights,
-        show: ShowRow<'_>,
-    ) -> Result<[usize; 3], Error> {
+    fn rows(&self, shape: Chw, _weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
         let Self { start, end, step } = self;
         let fits = (0..3)
             .all(|axis| step[axis] > 0 && start[axis] < end[axis] && end[axis] <= shape[axis]);
@@ -70,13 +65,7 @@ impl LinearOperation for Slice {
         Ok([0, 1, 2].map(|axis| self.kept(axis).count()))
     }
 
-    fn evaluate(
-        &self,
-        x: &[f32],
-        [_, h, w]: [usize; 3],
-        _to: [usize; 3],
-        _weights: &Weights,
-    ) -> Vec<f32> {
+    fn evaluate(&self, x: &[f32], [_, h, w]: Chw, _to: Chw, _weights: &Weights) -> Vec<f32> {
         let rows = self.kept(1);
         self.kept(0)
             .flat_map(|c| rows.clone().map(move |y| (c * h + y) * w))
@@ -87,10 +76,9 @@ impl LinearOperation for Slice {
     fn moments(
         &self,
         operand: Option<&Moments>,
-        _from: [usize; 3],
+        _from: Chw,
         _weights: &Weights,
     ) -> Option<Moments> {
-        let Moments { mean, deviation } = operand?;
         let picked = |values: &[f64]| {
             let end = self.end[0].min(values.len());
             (self.start[0]..end)
@@ -98,14 +86,7 @@ impl LinearOperation for Slice {
                 .map(|channel| values[channel])
                 .collect()
         };
-        Some(Moments {
-            mean: picked(mean),
-            deviation: picked(deviation),
-        })
-    }
-
-    fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
-        vec![Gain::ONE]
+        Some(operand?.rearranged(picked))
     }
 
     fn strides(&self) -> [usize; 2] {

@@ -20,11 +20,12 @@ use crate::scheme::encode::Encoder;
 use crate::scheme::eval::Evaluator;
 use coeff_to_slot::CoeffToSlot;
 pub use cosine::{Arcsine, Cosine};
+use dft::SlotTransform;
 use eval_mod::eval_mod;
 use heddle_params::bootstrap::{self, BootstrapParameters, BootstrapVariant};
 use heddle_params::keys::KeyUse;
 pub use mod_raise::mod_raise;
-use slot_to_coeff::SlotToCoeff;
+use slot_to_coeff::slot_to_coeff;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ pub struct Bootstrapper {
     log_slots: u32,
     variant: BootstrapVariant,
     cosine: Cosine,
-    slot_to_coeff: SlotToCoeff,
+    slot_to_coeff: SlotTransform,
     coeff_to_slot: CoeffToSlot,
 }
 
@@ -77,7 +78,7 @@ impl Bootstrapper {
         let encoder = Encoder::new(context.log_n() - 1);
         let cosine = Cosine::fit(parameters);
         Ok(Self {
-            slot_to_coeff: SlotToCoeff::new(context, &encoder, parameters, log_slots)?,
+            slot_to_coeff: slot_to_coeff(context, &encoder, parameters, log_slots)?,
             coeff_to_slot: CoeffToSlot::new(
                 context,
                 &encoder,

@@ -98,21 +98,15 @@ pub fn mod_up(
     let table = ctx.conversion((digit.clone(), 0..0), indices);
     let inputs: Vec<&[u64]> = digit.clone().map(|i| coeff.limb(i)).collect();
     let mut out = RnsPoly::<Eval>::stale(&ctx, basis);
-    convert_then(
-        &ctx,
-        &table,
-        &inputs,
-        out.data_mut(),
-        &targets,
-        |i, limb| {
-            if digit.contains(&i) {
-                limb.copy_from_slice(eval.limb(i));
-            } else {
-                ctx.kernel()
-                    .ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
-            }
-        },
-    );
+    let transform = |i: usize, limb: &mut [u64]| {
+        if digit.contains(&i) {
+            limb.copy_from_slice(eval.limb(i));
+        } else {
+            ctx.kernel()
+                .ntt_forward(ctx.table(ctx.modulus_index(basis, i)), limb);
+        }
+    };
+    convert_then(&ctx, &table, &inputs, out.data_mut(), &targets, transform);
     out
 }
 
@@ -160,23 +154,17 @@ fn divide_to(mut poly: RnsPoly<Eval>, level: usize) -> RnsPoly<Eval> {
     });
     let inputs: Vec<&[u64]> = dropped.chunks_exact(n).collect();
     let mut out = RnsPoly::<Eval>::stale(&ctx, to);
-    convert_then(
-        &ctx,
-        &table,
-        &inputs,
-        out.data_mut(),
-        &targets,
-        |i, limb| {
-            let target = &table.targets[i];
-            kernel.ntt_forward(ctx.table(i), limb);
-            kernel.sub_mul_scalar(
-                &target.modulus,
-                limb,
-                &kept[i * n..][..n],
-                target.negated_inverse(),
-            );
-        },
-    );
+    let divide = |i: usize, limb: &mut [u64]| {
+        let target = &table.targets[i];
+        kernel.ntt_forward(ctx.table(i), limb);
+        kernel.sub_mul_scalar(
+            &target.modulus,
+            limb,
+            &kept[i * n..][..n],
+            target.negated_inverse(),
+        );
+    };
+    convert_then(&ctx, &table, &inputs, out.data_mut(), &targets, divide);
     out
 }
 

@@ -118,7 +118,22 @@ pub(crate) struct Switch<'a> {
     pub(crate) rotate: Option<&'a Automorphism>,
 }
 
-impl Switch<'_> {
+impl<'a> Switch<'a> {
+    /// A switch that keeps the level and does not rotate.
+    pub(crate) fn new(
+        poly: &'a RnsPoly<Eval>,
+        key: &'a KeySwitchKey,
+        add: [Option<&'a RnsPoly<Eval>>; 2],
+    ) -> Self {
+        Self {
+            poly,
+            key,
+            add,
+            division: Division::Specials,
+            rotate: None,
+        }
+    }
+
     /// Runs the switch limb by limb, the limbs to be divided away first. The phases are the rows of
     /// the table in `docs/performance.md`.
     ///

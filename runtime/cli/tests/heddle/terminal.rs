@@ -242,6 +242,16 @@ fn names_of_files_that_a_terminal_would_obey_are_printed_escaped() {
         fs::create_dir(folder.path(&dir)).unwrap();
         fs::write(folder.path(&dir).join("broken.png"), "no picture").unwrap();
         let plan = "toy.client.plan";
+        // Run twice: the second time, the output exists.
+        let run = [
+            "run",
+            "toy.plan",
+            "--eval",
+            "eval.keys",
+            &new,
+            "-o",
+            &missing,
+        ];
         for (code, arguments) in [
             (
                 0,
@@ -262,30 +272,8 @@ fn names_of_files_that_a_terminal_would_obey_are_printed_escaped() {
                 &["infer", "toy.plan", &image, "--backend", "clear", "--json"],
             ),
             (0, &["eval", "toy.plan", "--data", &image, "--json"]),
-            (
-                0,
-                &[
-                    "run",
-                    "toy.plan",
-                    "--eval",
-                    "eval.keys",
-                    &new,
-                    "-o",
-                    &missing,
-                ],
-            ),
-            (
-                1,
-                &[
-                    "run",
-                    "toy.plan",
-                    "--eval",
-                    "eval.keys",
-                    &new,
-                    "-o",
-                    &missing,
-                ],
-            ),
+            (0, &run),
+            (1, &run),
             (
                 1,
                 &[

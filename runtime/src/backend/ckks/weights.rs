@@ -9,6 +9,7 @@ use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
 
 use crate::Error;
+use crate::backend::Operation;
 
 /// The encoded linear map of one operation: for every operand, the transform that it goes through.
 #[derive(Clone)]
@@ -23,28 +24,21 @@ impl EncodedMap {
     /// If the map or a weight is missing, a diagonal is reached by none of the operation's
     /// rotations, or an entry cannot be encoded.
     pub fn transform(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
-        let graph = &plan.schedule.graph;
-        let node = graph.node(value);
-        let fail = |message: String| Error::Schedule {
-            value,
-            node: node.name.clone(),
-            message,
+        let operation = Operation::at(&plan.schedule, value);
+        let Op::LinearTransform { map, steps } = operation.op else {
+            return Err(operation.contradiction("it is no linear transform"));
         };
-        let Op::LinearTransform { map, steps } = &node.op else {
-            return Err(fail("it is no linear transform".into()));
-        };
-        let map = linear_map(plan, *map).ok_or_else(|| fail("its linear map is missing".into()))?;
-        let operands = graph.operands(value);
+        let map = linear_map(plan, operation, *map)?;
+        let operands = plan.schedule.graph.operands(value);
         if operands.len() != map.terms.len() || steps.len() != map.terms.len() {
-            return Err(fail(format!(
+            return Err(operation.contradiction(format!(
                 "its map has {} terms, but it has {} operands and {} sets of rotations",
                 map.terms.len(),
                 operands.len(),
                 steps.len()
             )));
         }
-        let operand = graph.ty(operands[0]);
-        let scale = node.ty.scale() / operand.scale();
+        let scale = operation.ty.scale() / operation.operand.scale();
         let ring_slots = evaluator.context().n() / 2;
         let mut terms = Vec::with_capacity(steps.len());
         for (term, steps) in steps.iter().enumerate() {
@@ -53,7 +47,7 @@ impl EncodedMap {
             let bsgs = steps
                 .plan(indices, diagonals.input_period, ring_slots)
                 .map_err(|diagonal| {
-                    fail(format!(
+                    operation.contradiction(format!(
                         "no rotation of term {term} reaches diagonal {diagonal}"
                     ))
                 })?;
@@ -70,11 +64,7 @@ impl EncodedMap {
                         .unwrap_or_default()
                 },
             );
-            terms.push(transform.map_err(|source| Error::Operation {
-                value,
-                node: node.name.clone(),
-                source,
-            })?);
+            terms.push(transform.map_err(|source| operation.refused(source))?);
         }
         Ok(Self { terms })
     }
@@ -85,27 +75,21 @@ impl EncodedMap {
     /// If the map or a weight is missing, the operation does not have one operand for each
     /// plaintext, or an entry cannot be encoded.
     pub fn products(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
-        let graph = &plan.schedule.graph;
-        let node = graph.node(value);
-        let fail = |message: String| Error::Schedule {
-            value,
-            node: node.name.clone(),
-            message,
+        let operation = Operation::at(&plan.schedule, value);
+        let Op::MultiplyAccumulate { map, part, round } = *operation.op else {
+            return Err(operation.contradiction("it is no sum of products"));
         };
-        let Op::MultiplyAccumulate { map, part, round } = node.op else {
-            return Err(fail("it is no sum of products".into()));
-        };
-        let map = linear_map(plan, map).ok_or_else(|| fail("its linear map is missing".into()))?;
-        let convolution = ProductConvolution::new(map, part, node.ty.slots(), &plan.weights)?;
+        let map = linear_map(plan, operation, map)?;
+        let convolution = ProductConvolution::new(map, part, operation.ty.slots(), &plan.weights)?;
         let plaintexts = convolution.plaintexts(part, round);
-        let operands = graph.operands(value);
+        let operands = plan.schedule.graph.operands(value);
         if operands.is_empty() || operands.len() != plaintexts.len() {
             let (plaintexts, operands) = (plaintexts.len(), operands.len());
-            return Err(fail(format!(
+            return Err(operation.contradiction(format!(
                 "it has {operands} operands for {plaintexts} plaintexts"
             )));
         }
-        let scale = node.ty.scale() / graph.ty(operands[0]).scale();
+        let scale = operation.ty.scale() / operation.operand.scale();
         let bsgs = BsgsPlan {
             period: evaluator.context().n() / 2,
             baby: vec![0],
@@ -124,11 +108,7 @@ impl EncodedMap {
             )
         };
         let terms = plaintexts.iter().map(encode).collect::<Result<_, _>>();
-        let terms = terms.map_err(|source| Error::Operation {
-            value,
-            node: node.name.clone(),
-            source,
-        })?;
+        let terms = terms.map_err(|source| operation.refused(source))?;
         Ok(Self { terms })
     }
 
@@ -167,8 +147,14 @@ impl EncodedMap {
     }
 }
 
-fn linear_map(plan: &Plan, id: LinearMapId) -> Option<&LinearMap> {
-    plan.schedule.linear_map(id)
+/// The linear map that an operation refers to.
+fn linear_map<'a>(
+    plan: &'a Plan,
+    operation: Operation<'_>,
+    id: LinearMapId,
+) -> Result<&'a LinearMap, Error> {
+    let map = plan.schedule.linear_map(id);
+    map.ok_or_else(|| operation.contradiction("its linear map is missing"))
 }
 
 /// The encoded bias of one operation.
@@ -187,21 +173,13 @@ impl EncodedBias {
         map: LinearMapId,
         evaluator: &Evaluator,
     ) -> Result<Self, Error> {
-        let node = plan.schedule.graph.node(value);
-        let map = linear_map(plan, map).ok_or_else(|| Error::Schedule {
-            value,
-            node: node.name.clone(),
-            message: "its linear map is missing".into(),
-        })?;
-        let plaintext = map
+        let operation = Operation::at(&plan.schedule, value);
+        let scale = operation.ty.scale();
+        let plaintext = linear_map(plan, operation, map)?
             .bias(&plan.weights)?
-            .map(|bias| Plaintext::encode_real(evaluator.encoder(), &bias, node.ty.scale()))
+            .map(|bias| Plaintext::encode_real(evaluator.encoder(), &bias, scale))
             .transpose()
-            .map_err(|source| Error::Operation {
-                value,
-                node: node.name.clone(),
-                source,
-            })?;
+            .map_err(|source| operation.refused(source))?;
         Ok(Self { plaintext })
     }
 

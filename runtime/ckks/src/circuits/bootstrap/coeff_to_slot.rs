@@ -1,13 +1,13 @@
 //! The homomorphic inverse embedding: coefficients to slots.
 
 use crate::Error;
-use crate::circuits::bootstrap::dft::SlotTransform;
+use crate::circuits::bootstrap::dft::{Placement, SlotTransform};
 use crate::ring::context::Context;
 use crate::scheme::ciphertext::Ciphertext;
 use crate::scheme::encode::Encoder;
 use crate::scheme::eval::Evaluator;
 use heddle_params::bootstrap::{BootstrapParameters, BootstrapVariant};
-use heddle_params::dft::{DftDirection, DftPlan};
+use heddle_params::dft::DftDirection;
 use std::sync::Arc;
 
 /// CoeffToSlot with SubSum: from the highest level to [`BootstrapParameters::eval_mod_level`].
@@ -34,21 +34,18 @@ impl CoeffToSlot {
         half_width: f64,
     ) -> Result<Self, Error> {
         let params = context.parameters();
-        let factors = parameters.coeff_to_slot_levels;
-        let plan = DftPlan::new(
-            DftDirection::CoeffToSlot,
-            log_slots,
-            context.log_n() - 1,
-            factors,
-        )?;
-        // 1/n of the inverse transform, 2n/N of SubSum and 1/2 of adding the conjugate.
-        let constant = 1.0 / (context.n() as f64 * half_width);
         let prime = |level: usize| context.modulus(level).value() as f64;
-        let ratio = prime(parameters.eval_mod_level(params)) / prime(0);
-        let transform =
-            SlotTransform::new(context, encoder, &plan, params.max_level(), constant, ratio)?;
+        let placement = Placement {
+            direction: DftDirection::CoeffToSlot,
+            log_slots,
+            factors: parameters.coeff_to_slot_levels,
+            level: params.max_level(),
+            // 1/n of the inverse transform, 2n/N of SubSum and 1/2 of adding the conjugate.
+            constant: 1.0 / (context.n() as f64 * half_width),
+            scale_ratio: prime(parameters.eval_mod_level(params)) / prime(0),
+        };
         Ok(Self {
-            transform,
+            transform: SlotTransform::new(context, encoder, &placement)?,
             log_slots,
         })
     }

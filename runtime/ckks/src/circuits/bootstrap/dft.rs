@@ -96,27 +96,45 @@ pub(super) fn factor_diagonals(
     product
 }
 
+/// What a slot transform computes, and where in the chain.
+pub(super) struct Placement {
+    pub(super) direction: DftDirection,
+    /// The transform has `2^log_slots` slots.
+    pub(super) log_slots: u32,
+    /// The number of factors, each of which takes a level.
+    pub(super) factors: u32,
+    /// The level of the operand.
+    pub(super) level: usize,
+    /// What multiplies the whole transform, spread evenly over the factors.
+    pub(super) constant: f64,
+    /// The scale of the result relative to that of the operand.
+    pub(super) scale_ratio: f64,
+}
+
 /// A slot transform ready for use, one level a factor.
 pub(super) struct SlotTransform {
     factors: Vec<LinearTransform>,
 }
 
 impl SlotTransform {
-    /// Encodes the factors of `plan` for ciphertexts at `level`.
-    ///
-    /// `constant` multiplies the whole transform, spread evenly over the factors; `scale_ratio` is
-    /// the scale of the result relative to that of the input.
+    /// Encodes the factors.
     ///
     /// # Errors
-    /// When the constants cannot be encoded.
+    /// More slots than the ring has, or constants that cannot be encoded.
     pub(super) fn new(
         context: &Arc<Context>,
         encoder: &Encoder,
-        plan: &DftPlan,
-        level: usize,
-        constant: f64,
-        scale_ratio: f64,
+        placement: &Placement,
     ) -> Result<Self, Error> {
+        let &Placement {
+            direction,
+            log_slots,
+            factors,
+            level,
+            constant,
+            scale_ratio,
+        } = placement;
+        let plan = DftPlan::new(direction, log_slots, context.log_n() - 1, factors)?;
         let fraction = 1.0 / plan.factors.len() as f64;
         let ring = 1i64 << plan.log_ring_slots;
         let factors = plan.factors.iter().enumerate().map(|(i, factor)| {

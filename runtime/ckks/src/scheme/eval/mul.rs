@@ -137,14 +137,8 @@ impl Evaluator {
         const OP: &str = "relinearise";
         self.context().check_same(OP, product.d0.context())?;
         let key = self.key(OP, KeyKind::Relin, product.level())?;
-        let (c0, c1) = Switch {
-            poly: &product.d2,
-            key,
-            add: [Some(&product.d0), Some(&product.d1)],
-            division: Division::Specials,
-            rotate: None,
-        }
-        .run();
+        let add = [Some(&product.d0), Some(&product.d1)];
+        let (c0, c1) = Switch::new(&product.d2, key, add).run();
         Ok(Ciphertext {
             c0,
             c1,
@@ -179,11 +173,8 @@ impl Evaluator {
         }
         let key = self.key(OP, KeyKind::Relin, d2.level())?;
         Ok(Switch {
-            poly: &d2,
-            key,
-            add: [Some(&d0), Some(&d1)],
             division: Division::SpecialsAndLast,
-            rotate: None,
+            ..Switch::new(&d2, key, [Some(&d0), Some(&d1)])
         }
         .run())
     }

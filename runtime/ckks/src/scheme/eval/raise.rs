@@ -7,7 +7,7 @@ use crate::ring::context::Basis;
 use crate::ring::rns::{mod_down, raise};
 use crate::scheme::ciphertext::Ciphertext;
 use crate::scheme::eval::{Evaluator, check_levels};
-use crate::scheme::keyswitch::{Decomposed, Division, Switch};
+use crate::scheme::keyswitch::{Decomposed, Switch};
 
 impl Evaluator {
     /// Switches a level-0 ciphertext to the ephemeral sparse secret of bootstrapping (Bossuat,
@@ -22,14 +22,7 @@ impl Evaluator {
         self.check_context(OP, [ciphertext])?;
         check_levels(OP, ciphertext.level(), 0)?;
         let key = self.key(OP, KeyKind::Encapsulate, 0)?;
-        let (c0, c1) = Switch {
-            poly: &ciphertext.c1,
-            key,
-            add: [Some(&ciphertext.c0), None],
-            division: Division::Specials,
-            rotate: None,
-        }
-        .run();
+        let (c0, c1) = Switch::new(&ciphertext.c1, key, [Some(&ciphertext.c0), None]).run();
         Ok(Ciphertext {
             c0,
             c1,

@@ -9,7 +9,7 @@ use crate::ring::rns::mod_down;
 use crate::scheme::ciphertext::Ciphertext;
 use crate::scheme::eval::Evaluator;
 use crate::scheme::keys::KeySwitchKey;
-use crate::scheme::keyswitch::{Decomposed, Division, Switch, truncate};
+use crate::scheme::keyswitch::{Decomposed, Switch, truncate};
 
 impl Evaluator {
     /// The left rotation by `k`: slot `i` of the result is slot `(i + k) mod N/2`. Level and scale
@@ -48,11 +48,8 @@ impl Evaluator {
         }
         let key = self.key(OP, KeyKind::Galois(galois), ciphertext.level())?;
         let (c0, c1) = Switch {
-            poly: &ciphertext.c1,
-            key,
-            add: [Some(&ciphertext.c0), None],
-            division: Division::Specials,
             rotate: Some(&self.context().automorphism(galois)),
+            ..Switch::new(&ciphertext.c1, key, [Some(&ciphertext.c0), None])
         }
         .run();
         Ok(Ciphertext {
