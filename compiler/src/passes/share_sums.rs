@@ -96,7 +96,9 @@ struct Choice<'a> {
 impl Choice<'_> {
     /// The shares of least cost, the most among equals.
     fn cheapest(&self, map: &LinearMap) -> Result<Chosen, Error> {
+        // Few maps of a network with many branches take most of the time, so terms run in parallel.
         let residues: Vec<DiagonalResidues> = (0..map.terms.len())
+            .into_par_iter()
             .map(|term| map.diagonal_residues(term, self.weights))
             .collect::<Result<_, _>>()?;
         let longest = map.terms.iter().map(|term| term.input.period()).max();

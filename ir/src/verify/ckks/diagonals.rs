@@ -2,8 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::ckks::{LinearMapId, Op, Schedule, TransformSteps};
-use crate::graph::ValueId;
+use crate::ckks::{Op, Schedule, TransformSteps};
 use crate::linear::LinearMap;
 use crate::verify::{Violation, Violations, at};
 use crate::weights::Weights;
@@ -20,18 +19,18 @@ pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Violations {
             _ => None,
         })
         .collect();
-    let check = |(value, id, steps): &(ValueId, LinearMapId, &Vec<TransformSteps>)| {
-        let Some(map) = schedule.linear_map(*id) else {
-            return Vec::new();
-        };
-        (0..map.terms.len().min(steps.len()))
-            .filter_map(|term| match missed(map, term, weights, &steps[term]) {
-                Ok(()) => None,
-                Err(message) => Some(at(graph, *value, &format!("term {term}: {message}"))),
+    // Few maps have most of the entries, so the terms of each run in parallel too.
+    let all: Vec<Violation> = transforms
+        .par_iter()
+        .filter_map(|(value, id, steps)| Some((value, schedule.linear_map(*id)?, *steps)))
+        .flat_map(|(value, map, steps)| {
+            let terms = (0..map.terms.len().min(steps.len())).into_par_iter();
+            terms.filter_map(move |term| {
+                let missed = missed(map, term, weights, &steps[term]).err()?;
+                Some(at(graph, *value, &format!("term {term}: {missed}")))
             })
-            .collect()
-    };
-    let all: Vec<Violation> = transforms.par_iter().flat_map_iter(check).collect();
+        })
+        .collect();
     all.into_iter().collect()
 }
 
