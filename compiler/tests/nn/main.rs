@@ -1,4 +1,5 @@
-//! Passes and analyses of the tensor graph and of what it packs to, checked by running models before and after.
+//! Passes and analyses of the tensor graph and of what it packs to, checked by running models
+//! before and after.
 
 mod build;
 mod fusion;

@@ -73,7 +73,8 @@ fn many_branches_at_once_are_placed_all_the_same() {
     let compilation = compiled(&model, &samples);
     let remarks = remarks(&compilation);
     assert!(is_cut(remarks), "{remarks:?}");
-    // One for every ReLU but the first, whose image comes high enough, and at most as many at the ends of the branches.
+    // One for every ReLU but the first, whose image comes high enough, and at most as many at the
+    // ends of the branches.
     let relus = compilation.plan.ranges.len() - 1;
     let bootstraps = compilation.plan.schedule.bootstraps();
     assert!(

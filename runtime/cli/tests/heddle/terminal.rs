@@ -177,7 +177,7 @@ fn texts_in_plans_that_a_terminal_would_obey_are_refused_by_name() {
                     (Some(1), 0),
                     "{error}"
                 );
-                // The schedule is text, which does not parse with a control character of ASCII in it.
+                // The schedule is text, which does not parse with a control character of ASCII.
                 let expected = match hostile.chars().any(|c| c.is_ascii_control()) {
                     true if what == "node" => "its schedule does not parse",
                     _ => what,
