@@ -10,13 +10,13 @@ use heddle_params::bootstrap::BootstrapParameters;
 
 use crate::analysis::cost::CostModel;
 use crate::analysis::ranges::{self, Ranges};
-use crate::analysis::rotations::Rotations;
 use crate::approx::activation::Approximation;
 use crate::error::Error;
 use crate::observer::Observer;
 use crate::options::{Convolution, Options};
 use crate::parameters;
 use crate::pass::{Changed, PassLog};
+use crate::passes::share_sums::Transforms;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
     append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
@@ -70,8 +70,8 @@ pub(crate) fn run(
     };
     let tensors = Verified::begin("import", model, options.explain, observer)?;
     let (tensors, activations) = pipeline.on_tensors(tensors, observer)?;
-    let (packed, rotations, notes) = pipeline.on_slots(tensors, &activations)?;
-    let (scheduled, log) = pipeline.on_schedule(packed, &rotations)?.finish();
+    let (packed, transforms, notes) = pipeline.on_slots(tensors, &activations)?;
+    let (scheduled, log) = pipeline.on_schedule(packed, transforms)?.finish();
     Ok(Lowered {
         model: scheduled.packed.model,
         ranges: activations.ranges,
@@ -146,13 +146,13 @@ impl Pipeline<'_> {
         Ok((tensors, activations))
     }
 
-    /// The passes of the packed graph, the rotations of its linear maps, and what import and passes
+    /// The passes of the packed graph, what is known of its linear maps, and what import and passes
     /// have to say to the user.
     fn on_slots<'a>(
         &self,
         tensors: Verified<'a, Model>,
         activations: &Activations,
-    ) -> Result<(Verified<'a, Packed>, Rotations, Vec<Note>), Error> {
+    ) -> Result<(Verified<'a, Packed>, Transforms, Vec<Note>), Error> {
         let (ranges, slots) = (&activations.ranges, self.slots);
         let approximations = &activations.approximations;
         let mut packed = tensors.lower(
@@ -196,27 +196,30 @@ impl Pipeline<'_> {
         // Linear maps run where an activation has used up its levels, one above what bootstraps
         // take.
         let level = self.bootstrap.input_level() + 1;
-        let (packed, rotations) = packed.pass_giving(
+        let (packed, transforms) = packed.pass_giving(
             share_sums::NAME,
             |Packed { graph, model }| {
                 let shared = share_sums::run(graph, &model.weights, cost, level, slots)?;
                 let graph = shared.graph;
-                Ok((Packed { graph, model }, shared.changed, shared.rotations))
+                Ok((Packed { graph, model }, shared.changed, shared.transforms))
             },
             |packed, _| share_sums::remarks(&packed.graph),
         )?;
-        Ok((packed, rotations, notes))
+        Ok((packed, transforms, notes))
     }
 
     /// The passes that make the schedule.
     fn on_schedule<'a>(
         &self,
         mut packed: Verified<'a, Packed>,
-        rotations: &Rotations,
+        Transforms {
+            rotations,
+            expanded,
+        }: Transforms,
     ) -> Result<Verified<'a, Scheduled>, Error> {
         let (parameters, bootstrap) = (self.parameters, self.bootstrap);
         let graph = &packed.graph().graph;
-        let placement = place_bootstraps::run(graph, rotations, parameters, bootstrap)?;
+        let placement = place_bootstraps::run(graph, &rotations, parameters, bootstrap)?;
         packed.note(place_bootstraps::NAME, Changed::No, placement.remarks());
         let mut scheduled = packed.lower(
             schedule::NAME,
@@ -228,10 +231,11 @@ impl Pipeline<'_> {
                 let (graph, weights) = (&packed.graph, &packed.model.weights);
                 let variant = self.options.variant;
                 let schedule =
-                    schedule::run(graph, rotations, &placement, weights, target, variant)?;
+                    schedule::run(graph, &rotations, &placement, weights, target, variant)?;
                 Ok(Scheduled {
                     schedule,
                     packed,
+                    expanded,
                     parameters: parameters.clone(),
                     bootstrap: bootstrap.clone(),
                 })

@@ -2,6 +2,7 @@
 //! The graph is verified after every pass, in release builds too, and every pass is logged.
 
 use heddle_ir::ckks::{Schedule, Target};
+use heddle_ir::linear::ExpandedMaps;
 use heddle_ir::nn::Model;
 use heddle_ir::slot::SlotGraph;
 use heddle_ir::weights::Weights;
@@ -71,6 +72,7 @@ impl StageGraph for Packed {
 pub(crate) struct Scheduled {
     pub(crate) schedule: Schedule,
     pub(crate) packed: Packed,
+    pub(crate) expanded: ExpandedMaps,
     pub(crate) parameters: Parameters,
     pub(crate) bootstrap: BootstrapParameters,
 }
@@ -86,7 +88,8 @@ impl StageGraph for Scheduled {
         let weights = &self.packed.model.weights;
         let violations = verify::ckks::verify(&self.schedule, target, Some(weights));
         verify::require("ckks", &violations)?;
-        let violations = verify::ckks::verify_diagonals(&self.schedule, weights);
+        let violations =
+            verify::ckks::verify_expanded_diagonals(&self.schedule, weights, &self.expanded);
         Ok(verify::require("ckks", &violations)?)
     }
 

@@ -110,6 +110,28 @@ impl DiagonalResidues {
     }
 }
 
+/// Linear maps whose terms were expanded before, with what was found, so that none is expanded
+/// twice.
+#[derive(Clone, Debug, Default)]
+pub struct ExpandedMaps(Vec<(LinearMap, Vec<DiagonalResidues>)>);
+
+impl ExpandedMaps {
+    /// Adds a map with the residues of all its terms.
+    pub fn push(&mut self, map: LinearMap, residues: Vec<DiagonalResidues>) {
+        self.0.push((map, residues));
+    }
+
+    /// The residues of a term of `map`, whatever its number of shares; `None` for a map that was
+    /// not expanded.
+    pub fn residues(&self, map: &LinearMap, term: usize) -> Option<&DiagonalResidues> {
+        let same = |known: &&(LinearMap, _)| {
+            let (known, _) = known;
+            known.output == map.output && known.terms == map.terms
+        };
+        self.0.iter().find(same)?.1.get(term)
+    }
+}
+
 /// A distance modulo `result` that is up to half of it ahead or less than half behind, modulo
 /// `period`: an entry goes to the share that it reaches by this rotation.
 fn nearest(distance: usize, result: usize, period: usize) -> usize {

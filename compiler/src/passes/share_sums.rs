@@ -5,10 +5,11 @@
 //! computed anew. With shares, each copy computes a part of every sum, on fewer diagonals.
 //! Rotations and additions complete the sums, one for every halving of the number of shares; see
 //! [`heddle_ir::linear`]. The pass tries every number of shares and keeps the cheapest. It is the
-//! only one that expands matrices: it keeps the rotations of every map for later passes.
+//! only one that expands matrices: it keeps the rotations and diagonals of every map for later
+//! passes and the verifier.
 
 use heddle_ir::ckks::TransformSteps;
-use heddle_ir::linear::{DiagonalResidues, LinearMap};
+use heddle_ir::linear::{DiagonalResidues, ExpandedMaps, LinearMap};
 use heddle_ir::slot::{Op, SlotGraph};
 use heddle_ir::weights::Weights;
 use rayon::prelude::*;
@@ -28,8 +29,17 @@ pub struct SharedSums {
     pub graph: SlotGraph,
     /// Whether any number of shares changed.
     pub changed: Changed,
-    /// The rotations that evaluate the linear maps.
+    /// What was found out about the linear maps.
+    pub transforms: Transforms,
+}
+
+/// What was found out about linear maps by expanding them.
+#[derive(Clone, Debug)]
+pub struct Transforms {
+    /// The rotations that evaluate the maps.
     pub rotations: Rotations,
+    /// The maps with their diagonals.
+    pub expanded: ExpandedMaps,
 }
 
 /// Chooses the shares of every linear map, in ciphertexts of `slots` slots, by its cost at `level`.
@@ -60,30 +70,37 @@ pub fn run(
     let mut graph = graph;
     let mut changed = Changed::No;
     let mut rotations = Vec::with_capacity(values.len());
+    let mut expanded = ExpandedMaps::default();
     for (value, chosen) in values.into_iter().zip(chosen) {
         let Some(chosen) = chosen else {
             rotations.push(Vec::new());
             continue;
         };
         rotations.push(chosen.rotations);
-        if let Op::Linear(map) = &mut graph.node_mut(value).op
-            && map.log_shares != chosen.log_shares
-        {
+        let Op::Linear(map) = &mut graph.node_mut(value).op else {
+            continue;
+        };
+        if map.log_shares != chosen.log_shares {
             map.log_shares = chosen.log_shares;
             changed = Changed::Yes;
         }
+        expanded.push(map.clone(), chosen.residues);
     }
     Ok(SharedSums {
         graph,
         changed,
-        rotations,
+        transforms: Transforms {
+            rotations,
+            expanded,
+        },
     })
 }
 
-/// The shares of one map and the rotations of its terms.
+/// The shares of one map, the rotations and the diagonals of its terms.
 struct Chosen {
     log_shares: u32,
     rotations: Vec<TransformSteps>,
+    residues: Vec<DiagonalResidues>,
 }
 
 struct Choice<'a> {
@@ -103,25 +120,23 @@ impl Choice<'_> {
             .collect::<Result<_, _>>()?;
         let longest = map.terms.iter().map(|term| term.input.period()).max();
         let ratio = longest.unwrap_or(1) / map.output.period();
-        let mut best: Option<(f64, Chosen)> = None;
+        let mut best: Option<(f64, u32, Vec<TransformSteps>)> = None;
         for log_shares in (0..=ratio.max(1).ilog2()).rev() {
-            let bound = best.as_ref().map_or(f64::INFINITY, |(cost, _)| *cost);
+            let bound = best.as_ref().map_or(f64::INFINITY, |(cost, ..)| *cost);
             if let Some((cost, rotations)) = self.below(bound, map, log_shares, &residues)? {
-                let chosen = Chosen {
-                    log_shares,
-                    rotations,
-                };
-                best = Some((cost, chosen));
+                best = Some((cost, log_shares, rotations));
             }
         }
-        match best {
-            Some((_, chosen)) => Ok(chosen),
+        let (log_shares, rotations) = match best {
+            Some((_, log_shares, rotations)) => (log_shares, rotations),
             // At this level nothing can run; placement says so.
-            None => Ok(Chosen {
-                log_shares: 0,
-                rotations: self.rotations(map, diagonals(map, 0, &residues))?,
-            }),
-        }
+            None => (0, self.rotations(map, diagonals(map, 0, &residues))?),
+        };
+        Ok(Chosen {
+            log_shares,
+            rotations,
+            residues,
+        })
     }
 
     /// The cost and the rotations of a map in some shares, if it costs less than `bound`.

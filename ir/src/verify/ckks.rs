@@ -15,7 +15,7 @@ mod diagonals;
 mod parallel;
 mod siso;
 
-pub use diagonals::verify_diagonals;
+pub use diagonals::{verify_diagonals, verify_expanded_diagonals};
 
 /// Everything that is wrong with a schedule: operands, levels and scales by each operation's rule,
 /// unknown maps and polynomials, keys that cannot be made, an output that may hold more than the

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::ckks::{Op, Schedule, TransformSteps};
-use crate::linear::LinearMap;
+use crate::linear::{DiagonalResidues, ExpandedMaps, LinearMap};
 use crate::verify::{Violation, Violations, at};
 use crate::weights::Weights;
 
@@ -11,6 +11,16 @@ use crate::weights::Weights;
 /// it states their number. Expands every linear map, about 50 ms for a convolution of a large
 /// network; `schedule` has passed [`verify`](super::verify) with these weights.
 pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Violations {
+    verify_expanded_diagonals(schedule, weights, &ExpandedMaps::default())
+}
+
+/// [`verify_diagonals`] that expands only the maps that are not in `expanded`; these were expanded
+/// with the same weights.
+pub fn verify_expanded_diagonals(
+    schedule: &Schedule,
+    weights: &Weights,
+    expanded: &ExpandedMaps,
+) -> Violations {
     let graph = &schedule.graph;
     let transforms: Vec<_> = graph
         .values()
@@ -26,7 +36,8 @@ pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Violations {
         .flat_map(|(value, map, steps)| {
             let terms = (0..map.terms.len().min(steps.len())).into_par_iter();
             terms.filter_map(move |term| {
-                let missed = missed(map, term, weights, &steps[term]).err()?;
+                let known = expanded.residues(map, term);
+                let missed = missed(map, term, known, weights, &steps[term]).err()?;
                 Some(at(graph, *value, &format!("term {term}: {missed}")))
             })
         })
@@ -37,13 +48,19 @@ pub fn verify_diagonals(schedule: &Schedule, weights: &Weights) -> Violations {
 fn missed(
     map: &LinearMap,
     term: usize,
+    known: Option<&DiagonalResidues>,
     weights: &Weights,
     steps: &TransformSteps,
 ) -> Result<(), String> {
-    let residues = map
-        .diagonal_residues(term, weights)
-        .map_err(|error| error.to_string())?;
-    let diagonals = map.diagonal_indices(term, &residues);
+    let diagonals = match known {
+        Some(residues) => map.diagonal_indices(term, residues),
+        None => {
+            let residues = map
+                .diagonal_residues(term, weights)
+                .map_err(|error| error.to_string())?;
+            map.diagonal_indices(term, &residues)
+        }
+    };
     let period = map.terms[term].input.period();
     let mut reached = vec![false; period];
     for giant in &steps.giant {
