@@ -1,5 +1,8 @@
 //! Sparse matrices by compressed rows, with an offset.
 
+/// Takes a row of a matrix: its entries as column and value, and its offset. Entries may be zero.
+pub type ShowRow<'a> = &'a mut dyn FnMut(&[(usize, f64)], f64);
+
 /// `y = A·x + b` with a sparse `A`, stored by rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AffineMatrix {
@@ -201,12 +204,7 @@ impl<'a> Selection<'a> {
 
     /// Takes the next row of the inner matrix and shows the row of the product that it becomes, and
     /// the empty ones in front of it.
-    pub(crate) fn row(
-        &mut self,
-        entries: &[(usize, f64)],
-        offset: f64,
-        show: &mut dyn FnMut(&[(usize, f64)], f64),
-    ) {
+    pub(crate) fn row(&mut self, entries: &[(usize, f64)], offset: f64, show: ShowRow<'_>) {
         let next = self.inner_row;
         self.inner_row += 1;
         while self.outer_row < self.outer.rows() {
@@ -228,7 +226,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Shows the empty rows behind the last one.
-    pub(crate) fn end(self, show: &mut dyn FnMut(&[(usize, f64)], f64)) {
+    pub(crate) fn end(self, show: ShowRow<'_>) {
         for row in self.outer_row..self.outer.rows() {
             show(&[], self.outer.bias[row]);
         }

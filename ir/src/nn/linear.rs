@@ -43,11 +43,10 @@ pub use pad::Pad;
 pub use separable::Separable;
 pub use slice::Slice;
 
+pub use crate::matrix::ShowRow;
+
 /// Channels, height and width; those of a vector are `[F, 1, 1]`.
 pub type Chw = [usize; 3];
-
-/// Takes a row of a matrix: its entries as column and value, and its offset. Entries may be zero.
-pub type ShowRow<'a> = &'a mut dyn FnMut(&[(usize, f64)], f64);
 
 /// What the compiler and the interpreters ask of an affine operation on one operand.
 ///

@@ -165,9 +165,9 @@ impl Step<'_> {
         ]
     }
 
-    /// Rotations: baby + giant of a transform, + sums of shares where there are any; kernel + sums
-    /// + selection + replication of a multiplexed parallel convolution; the number alone of a SISO
-    /// convolution or a rotate-and-sum.
+    /// Rotations: those of a transform as `baby + giant`, and `+ sums of shares` where there are
+    /// any; those of a multiplexed parallel convolution as `taps + sums + selection + replication`;
+    /// the number alone of a SISO convolution or a rotate-and-sum.
     fn rotations(&self) -> String {
         let ParallelRotations {
             taps,
@@ -358,7 +358,7 @@ impl<'a> Grouping<'a> {
 
 /// A schedule as a table: for every step the ONNX node, what it is, its levels, the log2 of its
 /// result's scale and slots, the diagonals and rotations (baby + giant + sums of shares) of a
-/// linear map, the plaintext products and rotations (kernel + sums + selection + replication) of a
+/// linear map, the plaintext products and rotations (taps + sums + selection + replication) of a
 /// multiplexed parallel convolution, the products and rotations of a SISO convolution, or the
 /// degrees of an activation's polynomials; then totals, and the evaluation keys by level. Equal
 /// steps of several pieces of a feature map are one line, with their number.
