@@ -27,7 +27,7 @@ fn lone_convolution(taps: &[f32]) -> Vec<u8> {
 #[test]
 fn a_plan_is_written_and_every_stage_is_printed() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::B));
+    folder.write("model.onnx", network(Shortcut::B));
     let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
     let compile = |output: &str| {
         let arguments = [&["model.onnx", "-o", output][..], &ring].concat();
@@ -79,7 +79,7 @@ fn a_plan_is_written_and_every_stage_is_printed() {
 #[test]
 fn eval_mod_and_softmax_are_chosen_and_stated() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::B));
+    folder.write("model.onnx", network(Shortcut::B));
     let run = |more: &[&str]| {
         let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
         let output = folder.run(&[&["model.onnx", "-o", "x.plan"][..], &ring, more].concat());
@@ -150,7 +150,7 @@ fn bad_models_are_refused() {
     folder.refuses(&["absent.onnx", "-o", "x.plan"], &["absent.onnx"]);
     let mut taps = [0.1; 9];
     taps[4] = f32::NAN;
-    folder.write("nan.onnx", &lone_convolution(&taps));
+    folder.write("nan.onnx", lone_convolution(&taps));
     folder.refuses(
         &["nan.onnx", "-o", "x.plan", "--range", "*=4"],
         &["nan.onnx", "kernel"],
@@ -160,7 +160,7 @@ fn bad_models_are_refused() {
     onnx.node("Sin", &["image"], "wave", &[]);
     onnx.node("Cosh", &["wave"], "other", &[]);
     onnx.output("other");
-    folder.write("ops.onnx", &onnx.build());
+    folder.write("ops.onnx", onnx.build());
     folder.refuses(
         &["ops.onnx", "-o", "x.plan"],
         &["Sin", "`wave`", "Cosh", "`other`"],
@@ -170,7 +170,7 @@ fn bad_models_are_refused() {
 #[test]
 fn ranges_must_come_from_somewhere_and_hold() {
     let folder = folder();
-    folder.write("model.onnx", &lone_convolution(&[0.5; 9]));
+    folder.write("model.onnx", lone_convolution(&[0.5; 9]));
     let with = |more: &[&'static str]| {
         let ring = ["--insecure-log-n", "10", "--preprocess", "unit"];
         [&["model.onnx", "-o", "x.plan"][..], &ring, more].concat()
@@ -188,7 +188,7 @@ fn ranges_must_come_from_somewhere_and_hold() {
 #[test]
 fn settings_are_checked() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     let plan = ["model.onnx", "-o", "x.plan"];
     folder.refuses(
         &[&plan[..], &["--preprocess", "nothing"]].concat(),
@@ -209,7 +209,7 @@ fn settings_are_checked() {
 #[test]
 fn the_precision_of_relu_is_a_choice() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     let common = [
         "model.onnx",
         "--insecure-log-n",
@@ -261,7 +261,7 @@ fn the_precision_of_relu_is_a_choice() {
 #[test]
 fn convolutions_can_be_multiplexed_and_parallel() {
     let folder = folder();
-    folder.write("net.onnx", &network(Shortcut::B));
+    folder.write("net.onnx", network(Shortcut::B));
     let schedule = |choice: &str| {
         let output = folder.run(&[
             "net.onnx",

@@ -39,9 +39,9 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let folder = folder();
-        folder.write("model.onnx", &network(Shortcut::A));
+        folder.write("model.onnx", network(Shortcut::A));
         assert!(folder.run(&COMPILE).status.success());
-        folder.write("model.onnx", &network(Shortcut::B));
+        folder.write("model.onnx", network(Shortcut::B));
         let before = files(folder.root());
         let started = Instant::now();
         assert!(folder.run(&COMPILE).status.success());

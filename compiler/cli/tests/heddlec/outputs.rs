@@ -19,7 +19,7 @@ fn compile<'a>(output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_plan_takes_the_place_of_no_input_under_any_name() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     folder.write("labels.txt", b"one\ntwo\nthree\nfour\n");
     folder.write(
         "unit.json",
@@ -56,7 +56,7 @@ fn a_plan_takes_the_place_of_no_input_under_any_name() {
 #[test]
 fn a_plan_takes_the_place_of_plans_alone() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     folder.write("client.key", SECRET);
     folder.write("z.client.plan", SECRET);
     folder.write("thesis.txt", b"years of work");

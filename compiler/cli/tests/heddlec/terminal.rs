@@ -18,7 +18,7 @@ fn compile<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn pipes_devices_and_folders_are_refused_at_once_by_name() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     let odd_files = odd_files(&folder);
     let before = files(folder.root());
     for odd in odd_files {
@@ -52,7 +52,7 @@ fn named(name: &str, relu: &str) -> Vec<u8> {
 fn names_in_a_model_that_a_terminal_would_obey_are_printed_escaped() {
     let folder = folder();
     for hostile in HOSTILE {
-        folder.write("model.onnx", &named(hostile, "Relu"));
+        folder.write("model.onnx", named(hostile, "Relu"));
         let range = ["--range", "*=4"];
         for emit in ["nn", "slot", "ckks", "schedule"] {
             let arguments = compile(&[&range[..], &["--emit", emit, "--explain"]].concat());
@@ -75,7 +75,7 @@ fn names_in_a_model_that_a_terminal_would_obey_are_printed_escaped() {
             assert_eq!(output.status.code(), Some(1));
             assert_tame(&output.stderr, hostile);
         }
-        folder.write("model.onnx", &named("", "Relu"));
+        folder.write("model.onnx", named("", "Relu"));
         folder.write("labels.txt", format!("{hostile}\n").repeat(64).as_bytes());
         let output = folder.run(&compile(
             &[&range[..], &["--labels", "labels.txt"]].concat(),
@@ -87,10 +87,10 @@ fn names_in_a_model_that_a_terminal_would_obey_are_printed_escaped() {
 #[test]
 fn names_of_files_that_a_terminal_would_obey_are_printed_escaped() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     for hostile in HOSTILE {
         let (model, plan) = (format!("{hostile}.onnx"), format!("{hostile}.plan"));
-        folder.write(&model, &network(Shortcut::A));
+        folder.write(&model, network(Shortcut::A));
         let missing = format!("{hostile}missing");
         for (code, arguments) in [
             (0, vec![&*model, "-o", &plan, "--insecure-log-n", "10"]),
@@ -121,7 +121,7 @@ fn names_of_files_that_a_terminal_would_obey_are_printed_escaped() {
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let folder = folder();
-    folder.write("model.onnx", &network(Shortcut::A));
+    folder.write("model.onnx", network(Shortcut::A));
     for arguments in [
         compile(&["--emit", "nn"]),
         compile(&["--emit", "ckks"]),
