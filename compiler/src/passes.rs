@@ -1,4 +1,4 @@
-//! The passes, one file each; [`crate::pipeline`] has their order.
+//! The passes, one file each; `pipeline.rs` has their order.
 
 pub mod append_softmax;
 pub mod approximate_activations;

@@ -156,7 +156,7 @@ impl<'a> Simulator<'a> {
     /// summed over the copies; SlotToCoeff's shrink with the root of N.
     ///
     /// # Errors
-    /// Those of [`eval_mod`].
+    /// Those of the EvalMod of a bootstrap.
     pub fn bootstrap(
         &self,
         slots: &[f64],

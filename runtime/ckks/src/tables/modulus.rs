@@ -143,7 +143,7 @@ impl Modulus {
         self.correct(r)
     }
 
-    /// The sum of at most [`MAX_LAZY_PRODUCTS`] products of residues plus a residue, below 2^104,
+    /// The sum of at most `MAX_LAZY_PRODUCTS` products of residues plus a residue, below 2^104,
     /// reduced.
     #[inline]
     pub fn reduce_wide(&self, x: u128) -> u64 {
