@@ -21,7 +21,10 @@ fn needs(parameters: &Parameters) -> Vec<KeyNeed> {
 #[test]
 fn named_sets_need_what_the_oracle_says() {
     let sets = [
-        (named::n16_qp1684_dense(), named::n16_qp1684_dense_bootstrap()),
+        (
+            named::n16_qp1684_dense(),
+            named::n16_qp1684_dense_bootstrap(),
+        ),
         (named::n16_qp1714_dense(), BootstrapParameters::default()),
         (
             named::toy_with(12, 10).unwrap(),
