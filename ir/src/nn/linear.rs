@@ -6,7 +6,8 @@
 //! the closed list of them.
 //!
 //! To add an operation, write a file with its struct and add one line to the list at the end of
-//! this module. The importer and the tests then make use of it; nothing else has to change.
+//! this module. Verifier, text form, compiler and interpreters then know it. The importer makes it
+//! once an ONNX operator's builder does.
 
 use std::ops::Range;
 
