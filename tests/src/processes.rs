@@ -161,6 +161,25 @@ impl Stepped {
         state.is_some_and(|state| state.stopped())
     }
 
+    /// Starts a command and stops it at the first of `moments`; where that passes unseen, as it can
+    /// on a busy machine, puts the folder's files back and tries the next.
+    ///
+    /// # Panics
+    /// If no moment is met.
+    pub fn at_first_met(folder: &Path, command: impl Fn() -> Command, moments: &[Moment]) -> Self {
+        let before = files(folder);
+        let met = moments.iter().find_map(|moment| {
+            let mut process = Self::start(&mut command());
+            if process.until(folder, *moment) {
+                return Some(process);
+            }
+            process.kill();
+            restore(folder, &before);
+            None
+        });
+        met.unwrap_or_else(|| panic!("{:?} never met one of {moments:?}", command()))
+    }
+
     /// Lets the process run until the moment has come, and stops it there; `false` if it ended
     /// before.
     ///

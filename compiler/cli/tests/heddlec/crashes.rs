@@ -122,16 +122,16 @@ fn a_hundred_kills_at_random_moments_lose_nothing() {
 fn signals_end_a_compilation_with_their_status_and_leave_no_partial_file() {
     let case = Case::new();
     let root = case.folder.root();
+    let stopped_at =
+        |moments: &[Moment]| Stepped::at_first_met(root, || case.folder.command(&COMPILE), moments);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let mut process = Stepped::start(&mut case.folder.command(&COMPILE));
-        assert!(process.until(root, Moment::After(case.takes / 5)));
-        let status = process.signalled(signal).status;
+        let moments = [5, 10, 20].map(|part| Moment::After(case.takes / part));
+        let status = stopped_at(&moments).signalled(signal).status;
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
         assert!(files(root) == case.before);
     }
     // Sent when a plan is on its way, it comes before both are in place or after.
-    let mut process = Stepped::start(&mut case.folder.command(&COMPILE));
-    assert!(process.until(root, Moment::Begun("x.client.plan")));
+    let process = stopped_at(&[Moment::Begun("x.client.plan"); 10]);
     let status = process.signalled(Signal::TERM).status;
     assert!(status.success() || status.signal() == Some(15), "{status}");
     assert_eq!(partial_files(root), []);

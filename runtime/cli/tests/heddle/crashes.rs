@@ -222,6 +222,11 @@ impl Case {
     }
 }
 
+fn stopped_at(folder: &Folder, command: &'static str, moments: &[Moment]) -> Stepped {
+    let command = || folder.command(&words(command));
+    Stepped::at_first_met(folder.root(), command, moments)
+}
+
 #[test]
 fn kill_nine_at_every_stage_of_keygen_loses_nothing() {
     let case = Case::keygen();
@@ -267,9 +272,7 @@ fn a_hundred_kills_at_random_moments_lose_nothing() {
 #[test]
 fn a_partial_file_is_left_by_kill_nine_and_removed_by_the_next_run() {
     let folder = Folder::new();
-    let mut process = Stepped::start(&mut folder.command(&words(KEYGEN)));
-    assert!(process.until(folder.root(), Moment::Begun("eval.keys")));
-    process.kill();
+    stopped_at(&folder, KEYGEN, &[Moment::Begun("eval.keys"); 10]).kill();
     assert!(!partial_files(folder.root()).is_empty());
     folder.keygen();
     assert_eq!(partial_files(folder.root()), []);
@@ -292,8 +295,7 @@ fn signals_end_keygen_and_run_with_their_status_and_leave_no_partial_file() {
     let folder = Folder::new();
     for signal in [Signal::INT, Signal::TERM] {
         let before = files(folder.root());
-        let mut process = Stepped::start(&mut folder.command(&words(KEYGEN)));
-        assert!(process.until(folder.root(), Moment::Begun("eval.keys")));
+        let process = stopped_at(&folder, KEYGEN, &[Moment::Begun("eval.keys"); 10]);
         let status = process.signalled(signal).status;
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
         assert_eq!(files(folder.root()), before);
@@ -306,23 +308,13 @@ fn signals_end_keygen_and_run_with_their_status_and_leave_no_partial_file() {
     let takes = started.elapsed();
     restore(folder.root(), &before);
     for signal in [Signal::INT, Signal::TERM] {
-        // On a machine that is busy now and then, its half can be over.
-        let status = [0.6, 0.4, 0.2, 0.1].into_iter().find_map(|fraction| {
-            let mut process = Stepped::start(&mut folder.command(&words(RUN)));
-            let reached = process.until(folder.root(), Moment::After(takes.mul_f64(fraction)));
-            let status = process.signalled(signal).status;
-            if !reached {
-                restore(folder.root(), &before);
-            }
-            reached.then_some(status)
-        });
-        let status = status.unwrap();
+        let moments = [0.6, 0.4, 0.2, 0.1].map(|part| Moment::After(takes.mul_f64(part)));
+        let status = stopped_at(&folder, RUN, &moments).signalled(signal).status;
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
         assert_eq!(files(folder.root()), before);
     }
     // Sent when the file is already on its way, it comes before or after, and never between.
-    let mut process = Stepped::start(&mut folder.command(&words(RUN)));
-    assert!(process.until(folder.root(), Moment::Begun("logits.ct")));
+    let process = stopped_at(&folder, RUN, &[Moment::Begun("logits.ct"); 10]);
     let status = process.signalled(Signal::TERM).status;
     assert!(status.success() || status.signal() == Some(15), "{status}");
     assert_eq!(partial_files(folder.root()), []);
