@@ -1,24 +1,28 @@
-//! Channel splitting: a feature map that one ciphertext cannot hold becomes several pieces, each
-//! with a run of its channels.
+//! Splitting: a feature map that one ciphertext cannot hold becomes several pieces, each with a run
+//! of its channels and, where a ciphertext cannot hold even a plane, a band of its rows.
 //!
 //! The pass rewrites the tensor graph, so that later passes see ordinary operations. A convolution
-//! becomes one sum per run of its output channels: the convolutions of all pieces of its operand,
-//! which linear-map fusion turns into one map of several operands. Channel-wise operations and
-//! activations act on each piece. The layouts that [`pack`](super::pack) assigns say which maps are
-//! too large.
+//! becomes one sum for every piece of its result: the convolutions of all pieces of its operand
+//! that the piece reads, which linear-map fusion turns into one map of several operands.
+//! Channel-wise operations and activations act on each piece. The layouts that
+//! [`pack`](super::pack) assigns say which maps are too large, and the [`Grid`] says how they are
+//! cut.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use heddle_ir::layout::MultiplexedLayout;
-use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    Conv, Gemm, LinearOp, Model, Op, Pad, Slice, TensorType, Window, referenced_weights,
+    Conv, LinearOp, Model, Op, Pad, Region, Slice, TensorType, Window, referenced_weights,
 };
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 
 use super::pack::output_layout;
+use crate::analysis::grid::Grid;
+use crate::error::Error;
 use crate::pass::Changed;
+
+mod linear;
 
 /// The pass's name.
 pub const NAME: &str = "split-channels";
@@ -33,28 +37,33 @@ pub enum Splitting {
     EveryChannel,
 }
 
-/// Splits feature maps so that each piece fits `slots` slots. The image and single channels cannot
-/// be split; [`pack`](super::pack) refuses those that are too large.
-pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed) {
+/// Splits feature maps so that each piece fits a ciphertext of the grid.
+///
+/// # Errors
+/// [`Error::Unsplit`] if an operation on a map of several pieces cannot be had piece by piece.
+pub fn run(model: Model, splitting: Splitting, grid: &Grid) -> Result<(Model, Changed), Error> {
     let mut splitter = Splitter {
         model: &model,
         splitting,
-        slots,
+        grid: *grid,
         zeros: BTreeSet::new(),
         graph: Graph::new(),
         weights: model.weights.clone(),
+        input_regions: Vec::new(),
         maps: Vec::with_capacity(model.graph.len()),
     };
     for value in model.graph.values() {
-        let map = splitter.value(value);
+        let map = splitter.value(value)?;
         splitter.maps.push(map);
     }
-    let outputs = model.graph.outputs().to_vec();
-    let outputs = outputs.iter().map(|output| splitter.whole(*output));
-    let outputs = outputs.collect();
+    let outputs = model.graph.outputs().iter();
+    let outputs = outputs
+        .map(|output| splitter.whole(*output))
+        .collect::<Result<_, _>>()?;
     let Splitter {
         mut graph,
         mut weights,
+        input_regions,
         ..
     } = splitter;
     graph.set_outputs(outputs);
@@ -69,82 +78,83 @@ pub fn run(model: Model, splitting: Splitting, slots: usize) -> (Model, Changed)
     let split = Model {
         graph,
         weights,
+        input_regions,
         ..model
     };
-    (split, changed)
+    Ok((split, changed))
 }
-
-/// A run of channels.
-type Run = Range<usize>;
 
 /// A feature map and the values that hold it.
 #[derive(Clone)]
 struct SplitMap {
-    /// Where the map would lie if a ciphertext had as many slots.
+    /// Where the map would lie if a ciphertext had as many slots. A flattened map keeps the layout
+    /// and the shape that it had.
     layout: MultiplexedLayout,
-    /// By ascending channels.
+    /// By ascending channels, then rows.
     pieces: Vec<Piece>,
 }
 
-/// A value that holds a run of the channels of a feature map.
+impl SplitMap {
+    /// Channels, height and width.
+    fn shape(&self) -> [usize; 3] {
+        [self.layout.channels, self.layout.height, self.layout.width]
+    }
+}
+
+/// A value that holds a region of a feature map.
 #[derive(Clone)]
 struct Piece {
-    run: Run,
+    region: Region,
     value: ValueId,
+}
+
+/// What two ranges have in common.
+fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
+    a.start.max(b.start)..a.end.min(b.end)
 }
 
 struct Splitter<'a> {
     model: &'a Model,
     splitting: Splitting,
-    slots: usize,
+    grid: Grid,
     /// Values of the result that are zero throughout.
     zeros: BTreeSet<ValueId>,
     graph: Graph<Op, TensorType>,
     weights: Weights,
+    /// What the inputs of the result hold of the image.
+    input_regions: Vec<Region>,
     /// By value of the model.
     maps: Vec<SplitMap>,
 }
 
 impl Splitter<'_> {
-    /// The runs of channels that fit a ciphertext each; a single one where splitting does not help.
-    fn runs(&self, layout: &MultiplexedLayout) -> Vec<Run> {
-        let planes = self.slots / layout.plane();
-        if layout.period() <= self.slots || planes == 0 {
-            let all = 0..layout.channels;
-            return vec![all];
-        }
-        let size = planes * layout.gap * layout.gap;
-        (0..layout.channels)
-            .step_by(size)
-            .map(|start| start..layout.channels.min(start + size))
-            .collect()
-    }
-
-    fn value(&mut self, value: ValueId) -> SplitMap {
+    fn value(&mut self, value: ValueId) -> Result<SplitMap, Error> {
         let node = self.model.graph.node(value);
         let operands = self.model.graph.operands(value);
         let layout = self.layout(value, &operands);
         let is_whole = operands
             .iter()
             .all(|operand| self.maps[operand.index()].pieces.len() == 1);
-        let runs = self.runs_of_result(&node.op, &layout, is_whole);
+        let regions = self.regions_of_result(&node.op, &layout, is_whole);
         let pieces = match &node.op {
-            op if is_whole && runs.len() == 1 => vec![self.copied(op, &operands, value, &layout)],
-            Op::Input => unreachable!("an input has one run and no operands"),
+            Op::Input => self.input(value, regions),
+            op if is_whole && regions.len() == 1 => {
+                vec![self.copied(op, &operands, value, &layout)]
+            }
             Op::MaxPool { .. } => unreachable!("an earlier pass turns max pools into ReLUs"),
-            Op::Linear(op) => self.linear(op, operands[0], value, runs),
-            Op::Add => self.add_runs([operands[0], operands[1]], value, runs),
+            Op::Linear(op) => self.linear(op, operands[0], value, regions)?,
+            Op::Add => self.add_regions([operands[0], operands[1]], value, regions)?,
             op @ (Op::Activation { .. } | Op::Identity) => {
-                let apply = |Piece { run, value: piece }: Piece| {
+                let apply = |Piece { region, value: piece }: Piece| {
                     let ty = self.graph.ty(piece).clone();
                     let value = self.graph.add(op.clone(), &[piece], ty, &node.name);
-                    Piece { run, value }
+                    Piece { region, value }
                 };
                 let operand = self.maps[operands[0].index()].pieces.clone();
                 operand.into_iter().map(apply).collect()
             }
         };
-        SplitMap { layout, pieces }
+        Ok(SplitMap { layout, pieces })
     }
 
     /// Where a result would lie if a ciphertext had as many slots.
@@ -155,28 +165,56 @@ impl Splitter<'_> {
             .map(|operand| self.maps[operand.index()].layout);
         match (&node.op, operand) {
             (Op::Linear(op), Some(operand)) if *op != LinearOp::Flatten => {
-                output_layout(op, &operand, node.ty.chw())
+                output_layout(op, &operand, node.ty.chw(), &self.grid)
             }
             (_, Some(operand)) => operand,
-            (_, None) => {
-                let [channels, height, width] = node.ty.chw();
-                MultiplexedLayout::dense(channels, height, width)
-            }
+            (_, None) => self.grid.dense(node.ty.chw()),
         }
     }
 
-    /// The runs of channels that an operation's result is to have; `is_whole` says whether its
-    /// operands are of one piece each.
-    fn runs_of_result(&self, op: &Op, layout: &MultiplexedLayout, is_whole: bool) -> Vec<Run> {
-        let all = 0..layout.channels;
-        let each = |channels: usize| (0..channels).map(|channel| channel..channel + 1).collect();
+    /// The regions that an operation's result is to have; `is_whole` says whether its operands are
+    /// of one piece each.
+    fn regions_of_result(
+        &self,
+        op: &Op,
+        layout: &MultiplexedLayout,
+        is_whole: bool,
+    ) -> Vec<Region> {
+        let each_channel = || {
+            let one = MultiplexedLayout {
+                channels: 1,
+                ..*layout
+            };
+            let of_channel = |channel: usize| {
+                let regions = self.grid.regions(&one).into_iter();
+                regions.map(move |region| Region {
+                    channels: channel..channel + 1,
+                    ..region
+                })
+            };
+            (0..layout.channels).flat_map(of_channel).collect()
+        };
         match (op, self.splitting) {
-            (Op::Input, _) => vec![all],
-            (Op::Linear(LinearOp::Gemm(_)), _) => self.runs(layout),
-            (Op::Linear(LinearOp::Conv(_)), Splitting::EveryChannel) => each(layout.channels),
-            (_, Splitting::EveryChannel) if !is_whole => each(layout.channels),
-            _ => self.runs(layout),
+            (Op::Input | Op::Linear(LinearOp::Gemm(_)), _) => self.grid.regions(layout),
+            (Op::Linear(LinearOp::Conv(_)), Splitting::EveryChannel) => each_channel(),
+            (_, Splitting::EveryChannel) if !is_whole => each_channel(),
+            _ => self.grid.regions(layout),
         }
+    }
+
+    /// One input for every region.
+    fn input(&mut self, value: ValueId, regions: Vec<Region>) -> Vec<Piece> {
+        let node = self.model.graph.node(value);
+        let input = |region: Region| {
+            let ty = match node.ty.shape[..] {
+                [_, _, width] => TensorType::new(region.shape(width)),
+                _ => TensorType::new([region.channels.len()]),
+            };
+            self.input_regions.push(region.clone());
+            let value = self.graph.add(Op::Input, &[], ty, &node.name);
+            Piece { region, value }
+        };
+        regions.into_iter().map(input).collect()
     }
 
     /// The operation as it is, on operands of one piece each.
@@ -196,200 +234,152 @@ impl Splitter<'_> {
             .graph
             .add(op.clone(), &operands, node.ty.clone(), &node.name);
         Piece {
-            run: 0..layout.channels,
+            region: Region {
+                channels: 0..layout.channels,
+                rows: 0..layout.height,
+            },
             value: copied,
         }
     }
 
-    /// A sum, run by run; what is zero is not added.
-    fn add_runs(&mut self, operands: [ValueId; 2], value: ValueId, runs: Vec<Run>) -> Vec<Piece> {
-        let add = |run: Run| {
-            let operands = operands.map(|operand| {
-                let pieces = self.pieces(operand);
-                self.assemble(&run, &pieces, value)
-            });
-            let ty = self.ty_of(operands[0]);
-            let value = match operands.map(|operand| self.zeros.contains(&operand)) {
-                [true, false] => operands[1],
-                [false, true] => operands[0],
+    /// A sum, region by region; what is zero is not added.
+    fn add_regions(
+        &mut self,
+        operands: [ValueId; 2],
+        value: ValueId,
+        regions: Vec<Region>,
+    ) -> Result<Vec<Piece>, Error> {
+        let mut sums = Vec::with_capacity(regions.len());
+        for region in regions {
+            let mut held = [ValueId(0); 2];
+            for (held, operand) in held.iter_mut().zip(operands) {
+                *held = self.assemble(&region, &self.pieces(operand), value)?;
+            }
+            let ty = self.ty_of(held[0]);
+            let value = match held.map(|operand| self.zeros.contains(&operand)) {
+                [true, false] => held[1],
+                [false, true] => held[0],
                 _ => {
                     let name = &self.model.graph.node(value).name;
-                    self.graph.add(Op::Add, &operands, ty, name)
+                    self.graph.add(Op::Add, &held, ty, name)
                 }
             };
-            Piece { run, value }
-        };
-        runs.into_iter().map(add).collect()
+            sums.push(Piece { region, value });
+        }
+        Ok(sums)
     }
 
-    fn linear(
+    /// A region of a result that lies in pieces; what no piece has is zero.
+    fn assemble(
         &mut self,
-        op: &LinearOp,
-        operand: ValueId,
+        region: &Region,
+        pieces: &[Piece],
         value: ValueId,
-        runs: Vec<Run>,
-    ) -> Vec<Piece> {
-        match op {
-            LinearOp::Conv(conv) => runs
-                .into_iter()
-                .map(|run| {
-                    let value = self.conv(conv, operand, &run, value);
-                    Piece { run, value }
-                })
-                .collect(),
-            LinearOp::Gemm(gemm) => vec![Piece {
-                run: 0..runs[0].end,
-                value: self.gemm(gemm, operand, value),
-            }],
-            // Nothing is gained by bringing the runs together here.
-            LinearOp::Flatten | LinearOp::GlobalAveragePool => {
-                let pieces = self.pieces(operand);
-                let apply = |Piece { run, value: piece }: Piece| {
-                    let [_, height, width] = self.graph.ty(piece).chw();
-                    let ty = match op {
-                        LinearOp::Flatten => TensorType::new([run.len() * height * width]),
-                        _ => TensorType::new([run.len(), 1, 1]),
-                    };
-                    let value = self.add(op.clone(), piece, ty, value);
-                    Piece { run, value }
-                };
-                pieces.into_iter().map(apply).collect()
-            }
-            _ => {
-                let pieces = self.restricted(op, operand, value);
-                runs.into_iter()
-                    .map(|run| {
-                        let value = self.assemble(&run, &pieces, value);
-                        Piece { run, value }
-                    })
-                    .collect()
-            }
+    ) -> Result<ValueId, Error> {
+        if let Some(piece) = pieces.iter().find(|piece| piece.region == *region) {
+            return Ok(piece.value);
         }
-    }
-
-    /// What an operation that keeps channels apart makes of every piece of its operand.
-    fn restricted(&mut self, op: &LinearOp, operand: ValueId, value: ValueId) -> Vec<Piece> {
-        let [_, height, width] = self.model.graph.ty(value).chw();
-        let mut pieces = Vec::new();
-        for Piece { run, value: piece } in self.pieces(operand) {
-            match op.as_operation().on_channels(&run, &mut self.weights) {
-                OnChannels::Dropped => {}
-                OnChannels::Moved(run) => pieces.push(Piece { run, value: piece }),
-                OnChannels::Applied(op, run) => {
-                    let ty = TensorType::new([run.len(), height, width]);
-                    let value = self.add(op, piece, ty, value);
-                    pieces.push(Piece { run, value });
-                }
-                OnChannels::Mixed => {
-                    unreachable!("convolutions and matrix products have methods of their own")
-                }
+        let width = match self.graph.ty(pieces[0].value).shape[..] {
+            [_, _, width] => width,
+            // A run of a vector's features, or what was flattened piece by piece.
+            _ if pieces.iter().all(|piece| piece.region.rows == (0..1)) => 1,
+            _ => return Err(self.unsplit(value)),
+        };
+        let shape = |region: &Region| region.shape(width);
+        let typed = |this: &Self, piece: ValueId, region: &Region| {
+            match this.graph.ty(piece).shape.len() {
+                1 => TensorType::new([region.channels.len()]),
+                _ => TensorType::new(shape(region)),
             }
-        }
-        pieces
-    }
-
-    /// The output channels `run` of a convolution: the sum over the operand's pieces.
-    fn conv(&mut self, conv: &Conv, operand: ValueId, run: &Run, value: ValueId) -> ValueId {
-        let bias = conv.bias.map(|id| {
-            let tensor = self.weights.get(id);
-            let (name, data) = (tensor.name.clone(), tensor.data[run.clone()].to_vec());
-            self.weights.push(Tensor::new(name, vec![run.len()], data))
-        });
-        let [_, height, width] = self.model.graph.ty(value).chw();
-        let ty = TensorType::new([run.len(), height, width]);
-        let mut sum: Option<ValueId> = None;
-        let pieces = self.pieces(operand);
-        for (i, piece) in pieces.iter().enumerate() {
-            let filter = conv.filter_between(&piece.run, run, &self.weights);
-            let is_last = i + 1 == pieces.len();
-            if filter.data.iter().all(|tap| *tap == 0.0) && !(is_last && sum.is_none()) {
-                continue;
-            }
-            let op = LinearOp::Conv(Conv {
-                weight: self.weights.push(filter),
-                bias: bias.filter(|_| sum.is_none()),
-                window: conv.window,
-                groups: 1,
-            });
-            let term = self.add(op, piece.value, ty.clone(), value);
-            sum = Some(self.sum(sum, term, value));
-        }
-        sum.expect("an operand has at least one piece")
-    }
-
-    /// A matrix product: the sum over the operand's pieces.
-    fn gemm(&mut self, gemm: &Gemm, operand: ValueId, value: ValueId) -> ValueId {
-        let columns = self.weights.get(gemm.weight).shape[1];
-        let ty = self.model.graph.ty(value).clone();
-        let channels = self.maps[operand.index()].layout.channels;
-        let per_channel = columns / channels.max(1);
-        let mut sum: Option<ValueId> = None;
-        for piece in self.pieces(operand) {
-            let features = piece.run.start * per_channel..piece.run.end * per_channel;
-            let matrix = gemm.columns(&features, &self.weights);
-            let op = LinearOp::Gemm(Gemm {
-                weight: self.weights.push(matrix),
-                bias: gemm.bias.filter(|_| sum.is_none()),
-            });
-            let term = self.add(op, piece.value, ty.clone(), value);
-            sum = Some(self.sum(sum, term, value));
-        }
-        sum.expect("an operand has at least one piece")
-    }
-
-    /// The channels `run` of a result that lies in pieces; channels that no piece has are zero.
-    fn assemble(&mut self, run: &Run, pieces: &[Piece], value: ValueId) -> ValueId {
-        let [_, height, width] = self.graph.ty(pieces[0].value).chw();
+        };
         let mut sum = None;
         for piece in pieces {
-            let common = run.start.max(piece.run.start)..run.end.min(piece.run.end);
-            if common.is_empty() {
+            let held = Region {
+                channels: common(&region.channels, &piece.region.channels),
+                rows: common(&region.rows, &piece.region.rows),
+            };
+            if held.channels.is_empty() || held.rows.is_empty() {
                 continue;
             }
-            let mut held = piece.value;
-            if common != piece.run {
+            let mut part = piece.value;
+            if held != piece.region {
+                let from = &piece.region;
+                let start = [
+                    held.channels.start - from.channels.start,
+                    held.rows.start - from.rows.start,
+                    0,
+                ];
+                let [channels, rows, columns] = shape(&held);
                 let op = LinearOp::Slice(Slice {
-                    start: [common.start - piece.run.start, 0, 0],
-                    end: [common.end - piece.run.start, height, width],
+                    start,
+                    end: [start[0] + channels, start[1] + rows, columns],
                     step: [1; 3],
                 });
-                let ty = TensorType::new([common.len(), height, width]);
-                held = self.add(op, held, ty, value);
+                let ty = typed(self, part, &held);
+                part = self.add(op, part, ty, value);
             }
-            if common != *run {
+            if held != *region {
                 let op = LinearOp::Pad(Pad {
-                    before: [common.start - run.start, 0, 0],
-                    after: [run.end - common.end, 0, 0],
+                    before: [
+                        held.channels.start - region.channels.start,
+                        held.rows.start - region.rows.start,
+                        0,
+                    ],
+                    after: [
+                        region.channels.end - held.channels.end,
+                        region.rows.end - held.rows.end,
+                        0,
+                    ],
                 });
-                let ty = TensorType::new([run.len(), height, width]);
-                held = self.add(op, held, ty, value);
+                let ty = typed(self, part, region);
+                part = self.add(op, part, ty, value);
             }
-            sum = Some(self.sum(sum, held, value));
+            sum = Some(self.sum(sum, part, value));
         }
-        sum.unwrap_or_else(|| {
-            let shape = vec![run.len(), pieces[0].run.len(), 1, 1];
-            let zeros = vec![0.0; shape.iter().product()];
-            let op = LinearOp::Conv(Conv {
-                weight: self.weights.push(Tensor::new("zero", shape, zeros)),
-                bias: None,
-                window: Window::plain([1; 2]),
-                groups: 1,
-            });
-            let ty = TensorType::new([run.len(), height, width]);
-            let zero = self.add(op, pieces[0].value, ty, value);
-            if self.splitting == Splitting::EveryChannel {
-                self.zeros.insert(zero);
-            }
-            zero
-        })
+        Ok(sum.unwrap_or_else(|| {
+            let [_, rows, _] = shape(&pieces[0].region);
+            self.zero(pieces[0].value, rows, region, value)
+        }))
+    }
+
+    /// A region of zeros, made of some piece of `rows` rows.
+    fn zero(&mut self, piece: ValueId, rows: usize, region: &Region, value: ValueId) -> ValueId {
+        let [channels, _, width] = self.graph.ty(piece).chw();
+        let wanted = region.rows.len();
+        // A row of padding for every row that the piece lacks; a stride of one keeps the rest.
+        let window = Window {
+            kernel: [rows.saturating_sub(wanted) + 1, 1],
+            pads: [0, 0, wanted.saturating_sub(rows), 0],
+            ..Window::plain([1; 2])
+        };
+        let shape = vec![region.channels.len(), channels, window.kernel[0], 1];
+        let zeros = vec![0.0; shape.iter().product()];
+        let op = LinearOp::Conv(Conv {
+            weight: self.weights.push(Tensor::new("zero", shape, zeros)),
+            bias: None,
+            window,
+            groups: 1,
+        });
+        let ty = TensorType::new(region.shape(width));
+        let zero = self.add(op, piece, ty, value);
+        if self.splitting == Splitting::EveryChannel {
+            self.zeros.insert(zero);
+        }
+        zero
     }
 
     /// A value of the model in one piece.
-    fn whole(&mut self, value: ValueId) -> ValueId {
-        let SplitMap { layout, pieces } = self.maps[value.index()].clone();
-        match &pieces[..] {
-            [piece] => piece.value,
-            _ => self.assemble(&(0..layout.channels), &pieces, value),
+    fn whole(&mut self, value: ValueId) -> Result<ValueId, Error> {
+        let map = self.maps[value.index()].clone();
+        let [channels, height, _] = map.shape();
+        let region = Region {
+            channels: 0..channels,
+            rows: 0..height,
+        };
+        match &map.pieces[..] {
+            [piece] => Ok(piece.value),
+            _ if map.layout.period() > self.grid.slots => Err(self.unsplit(value)),
+            _ => self.assemble(&region, &map.pieces, value),
         }
     }
 
@@ -412,5 +402,14 @@ impl Splitter<'_> {
     fn add(&mut self, op: LinearOp, operand: ValueId, ty: TensorType, value: ValueId) -> ValueId {
         let name = &self.model.graph.node(value).name;
         self.graph.add(Op::Linear(op), &[operand], ty, name)
+    }
+
+    fn unsplit(&self, value: ValueId) -> Error {
+        let node = self.model.graph.node(value);
+        Error::Unsplit {
+            node: node.name.clone(),
+            shape: node.ty.to_string(),
+            slots: self.grid.slots,
+        }
     }
 }
