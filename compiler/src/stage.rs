@@ -223,7 +223,7 @@ mod tests {
     use super::*;
     use crate::pass::PassRecord;
     use heddle_ir::Graph;
-    use heddle_ir::nn::{Activation, AxisOrder, Op, TensorType};
+    use heddle_ir::nn::{Activation, AxisOrder, Op, Region, TensorType};
 
     #[derive(Default)]
     struct Names(Mutex<Vec<&'static str>>);
@@ -245,6 +245,7 @@ mod tests {
             digest: [0; 32],
             graph,
             weights: Weights::default(),
+            input_regions: vec![Region::whole([1, 2, 2])],
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
         }

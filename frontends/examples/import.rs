@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 
 use heddle_frontends::onnx::{ImportOptions, import};
-use heddle_ir::nn::Op;
+use heddle_ir::nn::{Op, TensorType};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(path) = std::env::args_os().nth(1) else {
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "{}: {} to {}, {} operations, {} activations, {} weights",
         model.name,
-        graph.ty(model.input()),
+        TensorType::new(model.image_shape()),
         graph.ty(model.output()),
         graph.len(),
         activations.count(),

@@ -12,7 +12,7 @@
 //! # let bytes = builder.build();
 //! // let bytes = std::fs::read("model.onnx")?;
 //! let model = onnx::import_bytes("model", &bytes, &ImportOptions::default())?;
-//! assert_eq!(model.graph.ty(model.input()).chw(), [3, 8, 8]);
+//! assert_eq!(model.image_shape(), [3, 8, 8]);
 //! assert_eq!(
 //!     model.notes[0].to_string(),
 //!     "the final Softmax `p` is cut off: results are logits"

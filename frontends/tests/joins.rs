@@ -10,7 +10,7 @@ fn run(opset: i64, image: &[i64], nodes: impl FnOnce(&mut OnnxBuilder)) -> Vec<f
     builder.input("x", image).output("y");
     nodes(&mut builder);
     let model = import_bytes("test.onnx", &builder.build(), &ImportOptions::default()).unwrap();
-    let elements = model.graph.ty(model.input()).elements();
+    let elements: usize = model.image_shape().iter().product();
     let image: Vec<f32> = (0..elements).map(|element| element as f32).collect();
     eval::nn::run(&model, &image).unwrap()
 }

@@ -8,7 +8,7 @@ use heddle_tests::small;
 fn check(bytes: &[u8], values: usize, expected: &[f32]) {
     let model = import_bytes("resnet.onnx", bytes, &ImportOptions::default()).unwrap();
     assert_eq!(model.graph.len(), values);
-    let elements = model.graph.ty(model.input()).elements();
+    let elements: usize = model.image_shape().iter().product();
     let image: Vec<f32> = (0..elements)
         .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
         .collect();

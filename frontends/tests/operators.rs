@@ -38,7 +38,7 @@ fn import(bytes: &[u8]) -> Model {
 /// The output for the ramp image, given in the axis order of the model's file.
 fn run(bytes: &[u8]) -> Vec<f32> {
     let model = import(bytes);
-    let [c, h, w] = model.graph.ty(model.input()).chw();
+    let [c, h, w] = model.image_shape();
     let image = ramp(c * h * w);
     let image = match model.input_order {
         heddle_ir::nn::AxisOrder::Chw => image,

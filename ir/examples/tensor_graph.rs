@@ -1,6 +1,6 @@
 //! Builds a tensor graph, verifies it, prints it and parses the text back.
 
-use heddle_ir::nn::{Activation, AxisOrder, LinearOp, Model, Op, TensorType};
+use heddle_ir::nn::{Activation, AxisOrder, LinearOp, Model, Op, Region, TensorType};
 use heddle_ir::{Graph, Weights, text, verify};
 
 fn main() -> Result<(), heddle_ir::Error> {
@@ -23,6 +23,7 @@ fn main() -> Result<(), heddle_ir::Error> {
         digest: [0; 32],
         graph,
         weights: Weights::default(),
+        input_regions: vec![Region::whole([3, 8, 8])],
         input_order: AxisOrder::Chw,
         notes: Vec::new(),
     };

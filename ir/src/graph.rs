@@ -164,6 +164,12 @@ impl<O, T> Graph<O, T> {
         (0..self.len() as u32).map(ValueId)
     }
 
+    /// The values whose operation satisfies `holds`, in topological order.
+    pub fn select(&self, holds: impl Fn(&O) -> bool) -> impl Iterator<Item = ValueId> {
+        self.values()
+            .filter(move |value| holds(&self.node(*value).op))
+    }
+
     /// The results of the whole graph.
     pub fn outputs(&self) -> &[ValueId] {
         &self.outputs

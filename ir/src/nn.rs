@@ -13,6 +13,7 @@ use crate::weights::Weights;
 
 mod activation;
 pub mod linear;
+mod region;
 pub(crate) mod shapes;
 mod window;
 
@@ -21,6 +22,8 @@ pub use linear::{
     AveragePool, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, LinearOperation,
     Pad, PaddingInMean, Separable, Slice,
 };
+pub(crate) use region::check_tiling;
+pub use region::{MAX_PIECES, Region};
 pub use window::Window;
 
 /// The shape of a value, without the batch axis.
@@ -63,7 +66,7 @@ impl fmt::Display for TensorType {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// The image.
+    /// A region of the image, see [`Model::input_regions`].
     Input,
     /// An affine operation on one operand.
     Linear(LinearOp),
@@ -100,10 +103,13 @@ pub struct Model {
     pub name: String,
     /// SHA-256 of the model file and its external data, in the order read.
     pub digest: [u8; 32],
-    /// The operations. One input, one output.
+    /// The operations. One input for every region of the image, one output.
     pub graph: Graph<Op, TensorType>,
     /// The tensors that the operations refer to.
     pub weights: Weights,
+    /// The region of the image that each input takes, in the order of the graph. Together they are
+    /// the image, every element once. An imported model has one, the whole.
+    pub input_regions: Vec<Region>,
     /// Axis order in which the file's input takes an image.
     pub input_order: AxisOrder,
     /// What import changed or cut, for the user.
@@ -158,15 +164,18 @@ impl Model {
         }
     }
 
-    /// The image's value.
-    ///
-    /// # Panics
-    /// If the graph has no input, which the verifier rules out.
-    pub fn input(&self) -> ValueId {
-        self.graph
-            .values()
-            .find(|value| matches!(self.graph.node(*value).op, Op::Input))
-            .expect("a verified model has an input")
+    /// The values that hold the image, one for each of [`input_regions`](Self::input_regions).
+    pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
+        self.graph.select(|op| matches!(op, Op::Input))
+    }
+
+    /// Channels, height and width of the whole image.
+    pub fn image_shape(&self) -> [usize; 3] {
+        let regions = &self.input_regions;
+        let channels = regions.iter().map(|region| region.channels.end).max();
+        let height = regions.iter().map(|region| region.rows.end).max();
+        let width = self.inputs().next().map(|input| self.graph.ty(input).chw()[2]);
+        [channels, height, width].map(Option::unwrap_or_default)
     }
 
     /// Escapes every name and note that a terminal would not show as one line. Passes and their

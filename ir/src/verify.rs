@@ -126,42 +126,47 @@ pub fn require(stage: &'static str, violations: &Violations) -> Result<(), Error
     })
 }
 
-/// Reports a graph without exactly one input and one output that exists.
+/// Reports a graph without inputs, or without exactly one output that exists. How many inputs there
+/// may be is for others to say: an image may take several.
 fn check_ends<O, T>(
     graph: &Graph<O, T>,
     is_input: impl Fn(&O) -> bool,
     violations: &mut Violations,
 ) {
-    let inputs = graph
-        .values()
-        .filter(|value| is_input(&graph.node(*value).op))
-        .count();
-    for (what, count) in [("input", inputs), ("output", graph.outputs().len())] {
-        if count != 1 {
-            let message = format!("expected one {what}, found {count}");
-            violations.push(Violation {
-                value: None,
-                message,
-            });
-        }
+    let inputs = graph.select(is_input).count();
+    let mut complain = |message: String| {
+        violations.push(Violation {
+            value: None,
+            message,
+        })
+    };
+    if inputs == 0 {
+        complain("expected an input, found none".to_owned());
+    }
+    let outputs = graph.outputs().len();
+    if outputs != 1 {
+        complain(format!("expected one output, found {outputs}"));
     }
     for output in graph
         .outputs()
         .iter()
         .filter(|output| output.index() >= graph.len())
     {
-        let message = format!("output {output} does not exist");
-        violations.push(Violation {
-            value: None,
-            message,
-        });
+        complain(format!("output {output} does not exist"));
     }
 }
 
-/// Reports values that nobody uses.
-fn check_dead<O, T>(graph: &Graph<O, T>, violations: &mut Violations) {
+/// Reports values that nobody uses. Of several inputs, some may go unused: a network need not look
+/// at all of the image.
+fn check_dead<O, T>(
+    graph: &Graph<O, T>,
+    is_input: impl Fn(&O) -> bool,
+    violations: &mut Violations,
+) {
+    let has_several = graph.select(&is_input).nth(1).is_some();
     for value in graph.values() {
-        if graph.users(value).is_empty() && !graph.outputs().contains(&value) {
+        let may_be = has_several && is_input(&graph.node(value).op);
+        if !may_be && graph.users(value).is_empty() && !graph.outputs().contains(&value) {
             violations.push_at(graph, value, "nobody uses this value");
         }
     }

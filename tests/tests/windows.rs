@@ -86,7 +86,7 @@ impl Net {
         self.onnx.output(output);
         let bytes = self.onnx.build();
         let model = onnx::import_bytes("net", &bytes, &onnx::ImportOptions::default()).unwrap();
-        let elements = model.graph.ty(model.input()).elements();
+        let elements: usize = model.image_shape().iter().product();
         let mut image = || -> Vec<f32> {
             (0..elements)
                 .map(|_| self.rng.random_range(-1.0..1.0))

@@ -26,7 +26,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let spinner = Spinner::new();
     spinner.say("reading the model");
     let model = onnx::import(&args.model, &onnx::ImportOptions::default())?;
-    let shape = model.graph.ty(model.input()).chw();
+    let shape = model.image_shape();
     let preprocess = match &args.preprocess {
         Some(name) => Preprocess::named_or_file(name)?,
         None => assumed_preprocess(shape),

@@ -45,8 +45,11 @@ pub fn run(
         convolution,
         slots,
     };
-    let mut packed: Vec<Option<ValueId>> = Vec::with_capacity(model.graph.len());
-    for value in model.graph.values() {
+    let mut packed: Vec<Option<ValueId>> = vec![None; model.graph.len()];
+    // The pieces of the image come first, so that they are neighbours like those of other maps.
+    let is_input = |value: &ValueId| matches!(model.graph.node(*value).op, NnOp::Input);
+    let others = model.graph.values().filter(|value| !is_input(value));
+    for value in model.inputs().chain(others) {
         let node = model.graph.node(value);
         let operands: Vec<ValueId> = model
             .graph
@@ -54,7 +57,7 @@ pub fn run(
             .iter()
             .filter_map(|operand| packed[operand.index()])
             .collect();
-        packed.push(Some(match &node.op {
+        packed[value.index()] = Some(match &node.op {
             NnOp::Input => {
                 let [channels, height, width] = node.ty.chw();
                 let layout = MultiplexedLayout::dense(channels, height, width);
@@ -69,7 +72,7 @@ pub fn run(
             NnOp::Activation { id, .. } => {
                 packer.activation(of_activation(approximations, *id), operands[0], value)?
             }
-        }));
+        });
     }
     let mut outputs = Vec::new();
     for output in model.graph.outputs() {
@@ -126,7 +129,9 @@ fn bounds(
     let graph = &model.graph;
     let mut bounds = vec![None; graph.len()];
     bounds[model.output().index()] = Some(ranges.logits().bound);
-    bounds[model.input().index()] = Some(ranges.input());
+    for input in model.inputs() {
+        bounds[input.index()] = Some(ranges.input());
+    }
     for value in graph.values() {
         if let NnOp::Activation { id, .. } = graph.node(value).op {
             let approximation = of_activation(approximations, id);

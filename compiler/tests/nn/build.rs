@@ -2,7 +2,7 @@
 
 use heddle_ir::nn::{
     Activation, AxisOrder, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, Model,
-    Op, Pad, Slice, TensorType, Window,
+    Op, Pad, Region, Slice, TensorType, Window,
 };
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
@@ -29,6 +29,7 @@ impl Builder {
             digest: [0; 32],
             graph,
             weights: Weights::default(),
+            input_regions: vec![Region::whole(shape)],
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
         };

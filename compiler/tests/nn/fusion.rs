@@ -20,7 +20,7 @@ fn maps(graph: &SlotGraph) -> usize {
 fn fused(model: Model) -> SlotGraph {
     let (mut model, _) = lower_max_pool::run(model).unwrap();
     model.number_activations();
-    let [c, h, w] = model.graph.ty(model.input()).chw();
+    let [c, h, w] = model.image_shape();
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();

@@ -5,7 +5,7 @@ mod order;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
+use heddle_ir::nn::{AxisOrder, Model, Op, Region, TensorType};
 use heddle_ir::{Note, ValueId, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
@@ -53,7 +53,11 @@ pub(super) fn import(
         digest.update(file);
     }
     let graph_name = proto.graph.name.as_str();
+    let graph = importer.graph.inner.pruned(|op| matches!(op, Op::Input));
+    let inputs = graph.select(|op| matches!(op, Op::Input));
+    let input_regions = inputs.map(|input| Region::whole(graph.ty(input).chw()));
     let mut model = Model {
+        input_regions: input_regions.collect(),
         name: if graph_name.is_empty() {
             name
         } else {
@@ -61,7 +65,7 @@ pub(super) fn import(
         }
         .to_string(),
         digest: digest.finalize().into(),
-        graph: importer.graph.inner.pruned(|op| matches!(op, Op::Input)),
+        graph,
         weights: importer.graph.weights,
         input_order: importer.input_order,
         notes: importer.notes,

@@ -121,7 +121,7 @@ fn images_without_channels_and_vectors() {
     ] {
         let bytes = network(image);
         let model = import(&bytes);
-        assert_eq!(model.graph.ty(model.input()).shape, shape);
+        assert_eq!(model.image_shape(), shape);
         check(&bytes, &[1.2696, -0.2012]);
     }
     // A grey image gets its channel from an operator.

@@ -5,17 +5,17 @@
 
 use crate::Error;
 use crate::graph::ValueId;
-use crate::nn::{Model, Op};
+use crate::nn::{Model, Op, TensorType};
 
 mod max_pool;
 
 /// The model's output for one image.
 ///
-/// `input` is preprocessed and row-major in the order of the graph's input, channels, height and
-/// width, whatever axis order the model's file uses.
+/// `input` is the whole image, preprocessed and row-major in the order channels, height and width,
+/// whatever axis order the model's file uses. The inputs of the graph take their regions of it.
 ///
 /// # Errors
-/// [`Error::Shape`] if `input` does not have the input's number of elements.
+/// [`Error::Shape`] if `input` does not have the image's number of elements.
 ///
 /// # Panics
 /// If `model` does not pass [`crate::verify::nn::verify`].
@@ -43,6 +43,9 @@ pub fn run_with(
     mut observe: impl FnMut(ValueId, &[f32]),
 ) -> Result<Vec<f32>, Error> {
     let graph = &model.graph;
+    let shape = model.image_shape();
+    check_image(model, input, shape)?;
+    let mut regions = model.input_regions.iter();
     let last_uses = graph.last_uses();
     let mut values: Vec<Vec<f32>> = vec![Vec::new(); graph.len()];
     for value in graph.values() {
@@ -51,14 +54,8 @@ pub fn run_with(
         let operand = |position: usize| values[operands[position].index()].as_slice();
         let result = match &node.op {
             Op::Input => {
-                if input.len() != node.ty.elements() {
-                    return Err(Error::Shape {
-                        what: format!("input `{}`", node.name),
-                        expected: node.ty.to_string(),
-                        found: format!("{} elements", input.len()),
-                    });
-                }
-                input.to_vec()
+                let region = regions.next().expect("every input has a region");
+                region.cut(input, shape)
             }
             Op::Linear(linear) => linear.as_operation().evaluate(
                 operand(0),
@@ -95,4 +92,18 @@ pub fn run_with(
         }
     }
     Ok(std::mem::take(&mut values[model.output().index()]))
+}
+
+fn check_image(model: &Model, image: &[f32], shape: [usize; 3]) -> Result<(), Error> {
+    let expected = TensorType::new(shape);
+    if image.len() == expected.elements() {
+        return Ok(());
+    }
+    let first = model.inputs().next();
+    let name = first.map_or("", |input| &model.graph.node(input).name);
+    Err(Error::Shape {
+        what: format!("input `{name}`"),
+        expected: expected.to_string(),
+        found: format!("{} elements", image.len()),
+    })
 }

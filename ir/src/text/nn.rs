@@ -9,7 +9,7 @@ use super::line::{Call, lines, parse_operation, parse_outputs, print_graph};
 use super::tables::{linear_call, linear_op};
 use crate::error::Error;
 use crate::graph::Graph;
-use crate::nn::{Activation, AxisOrder, Model, Op, TensorType};
+use crate::nn::{Activation, AxisOrder, Model, Op, Region, TensorType};
 use crate::note::Note;
 use crate::printable::hex;
 use crate::weights::{Tensor, WeightId, Weights};
@@ -24,7 +24,17 @@ fn print_weight(index: usize, tensor: &Tensor) -> String {
     )
 }
 
-/// A model as text: its notes, weights by name, shape and hash, and operations.
+/// The regions of a model whose text names none: one input that takes the whole image.
+fn implied_regions(graph: &Graph<Op, TensorType>) -> Vec<Region> {
+    let mut inputs = graph.select(|op| matches!(op, Op::Input));
+    match (inputs.next(), inputs.next()) {
+        (Some(input), None) => vec![Region::whole(graph.ty(input).chw())],
+        _ => Vec::new(),
+    }
+}
+
+/// A model as text: its notes, the regions of its inputs unless one takes the whole image, weights
+/// by name, shape and hash, and operations.
 pub fn print_nn(model: &Model) -> String {
     let mut out = format!(
         "nn graph {} {{digest={}, input_order={}}}\n",
@@ -34,6 +44,11 @@ pub fn print_nn(model: &Model) -> String {
     );
     for note in &model.notes {
         let _ = writeln!(out, "note {}", quoted(&note.to_string()));
+    }
+    if model.input_regions != implied_regions(&model.graph) {
+        for region in &model.input_regions {
+            let _ = writeln!(out, "region {region}");
+        }
     }
     for (id, tensor) in model.weights.iter() {
         let _ = writeln!(out, "{}", print_weight(id.0 as usize, tensor));
@@ -124,11 +139,14 @@ pub fn parse_nn(text: &str, weights: Weights) -> Result<Model, Error> {
     let digest = parse_digest(&header, &attributes.digest)?;
     let mut graph = Graph::new();
     let mut notes = Vec::new();
+    let mut input_regions = Vec::new();
     let mut stored = 0..weights.len();
     for mut cursor in lines {
         if cursor.keyword("note").is_ok() {
             notes.push(Note::Sentence(cursor.string()?));
             cursor.end()?;
+        } else if cursor.keyword("region").is_ok() {
+            input_regions.push(parse_region(&mut cursor)?);
         } else if cursor.keyword("weight").is_ok() {
             let id = stored.next().map(|index| WeightId(index as u32));
             parse_weight(&mut cursor, id.map(|id| weights.get(id)))?;
@@ -141,15 +159,32 @@ pub fn parse_nn(text: &str, weights: Weights) -> Result<Model, Error> {
     if let Some(index) = stored.next() {
         return Err(header.error(format!("the text lacks weight w{index}")));
     }
+    if input_regions.is_empty() {
+        input_regions = implied_regions(&graph);
+    }
     let input_order = attributes.input_order;
     Ok(Model {
         name,
         digest,
         graph,
         weights,
+        input_regions,
         input_order,
         notes,
     })
+}
+
+fn parse_region(cursor: &mut Cursor<'_>) -> Result<Region, Error> {
+    let range = |cursor: &mut Cursor<'_>, what: &str| {
+        cursor.keyword(what)?;
+        let start = cursor.unsigned()?;
+        cursor.expect("..")?;
+        Ok::<_, Error>(start..cursor.unsigned()?)
+    };
+    let channels = range(cursor, "channels")?;
+    let rows = range(cursor, "rows")?;
+    cursor.end()?;
+    Ok(Region { channels, rows })
 }
 
 fn parse_weight(cursor: &mut Cursor<'_>, stored: Option<&Tensor>) -> Result<(), Error> {
@@ -255,6 +290,7 @@ mod tests {
             digest: [7; 32],
             graph,
             weights,
+            input_regions: vec![Region::whole([1, 4, 4])],
             input_order,
             notes,
         }
@@ -271,6 +307,38 @@ mod tests {
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
         assert!(text.contains("= max_pool %7 {window={dilation="), "{text}");
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
+    }
+
+    #[test]
+    fn regions_round_trip_where_one_input_does_not_take_all() {
+        let whole = model();
+        assert!(!print_nn(&whole).contains("region"));
+        let ty = TensorType::new([2, 3, 4]);
+        let mut graph = Graph::new();
+        let upper = graph.add(Op::Input, &[], ty.clone(), "x");
+        let lower = graph.add(Op::Input, &[], ty.clone(), "x");
+        let sum = graph.add(Op::Add, &[upper, lower], ty, "sum");
+        graph.set_outputs(vec![sum]);
+        let region = |rows| Region {
+            channels: 0..2,
+            rows,
+        };
+        let halves = Model {
+            graph,
+            weights: Weights::default(),
+            input_regions: vec![region(0..3), region(3..6)],
+            ..whole
+        };
+        let text = print_nn(&halves);
+        assert!(
+            text.contains("region channels 0..2 rows 0..3\nregion channels 0..2 rows 3..6\n"),
+            "{text}"
+        );
+        assert_eq!(parse_nn(&text, Weights::default()).unwrap(), halves);
+        for (odd, said) in [("rows 3..6", "rows 3"), ("channels 0", "rows 0")] {
+            let odd = text.replacen(odd, said, 1);
+            assert!(parse_nn(&odd, Weights::default()).is_err());
+        }
     }
 
     #[test]
@@ -326,6 +394,7 @@ mod tests {
             digest: [0; 32],
             graph,
             weights: Weights::default(),
+            input_regions: vec![Region::whole([2, 4, 4])],
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
         };

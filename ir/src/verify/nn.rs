@@ -3,7 +3,7 @@
 use crate::graph::{Graph, ValueId};
 pub use crate::nn::shapes::MAX_ELEMENTS;
 use crate::nn::shapes::{check_feature_map, check_type, slide};
-use crate::nn::{LinearOp, Model, Op, TensorType, Window};
+use crate::nn::{LinearOp, Model, Op, Region, TensorType, Window, check_tiling};
 use crate::verify::{Violation, Violations, check_ends};
 use crate::weights::Weights;
 
@@ -124,7 +124,8 @@ fn violation(graph: &Graph<Op, TensorType>, value: ValueId, message: String) -> 
 }
 
 /// Everything that is wrong with a model: types that do not follow from the operands, weights that
-/// are missing or not finite, more or fewer than one input or output. Empty for a valid model.
+/// are missing or not finite, inputs that are not the image's regions, more or fewer than one
+/// output. Empty for a valid model.
 pub fn verify(model: &Model) -> Violations {
     let graph = &model.graph;
     let mut violations = Violations::new();
@@ -152,6 +153,12 @@ pub fn verify(model: &Model) -> Violations {
         }
     }
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
+    if let Err(message) = check_regions(model) {
+        violations.push(Violation {
+            value: None,
+            message,
+        });
+    }
     for (id, tensor) in model.weights.iter() {
         if tensor.data.iter().any(|element| !element.is_finite()) {
             let message = format!("weight {id} `{}` holds NaN or an infinity", tensor.name);
@@ -162,6 +169,34 @@ pub fn verify(model: &Model) -> Violations {
         }
     }
     violations
+}
+
+/// Whether every input has the type of its region, and the regions cover the image once.
+fn check_regions(model: &Model) -> Result<(), String> {
+    let graph = &model.graph;
+    let (inputs, regions) = (model.inputs().count(), model.input_regions.len());
+    if inputs == 0 {
+        // Reported already.
+        return Ok(());
+    }
+    if inputs != regions {
+        return Err(format!(
+            "expected a region of the image for each input, found {regions} for {inputs}"
+        ));
+    }
+    let shape = model.image_shape();
+    for (input, region) in model.inputs().zip(&model.input_regions) {
+        let ty = graph.ty(input);
+        if ty.shape != region.shape(shape[2]) {
+            let name = &graph.node(input).name;
+            return Err(format!(
+                "`{name}` has type {ty}, but takes {region} of {} columns",
+                shape[2]
+            ));
+        }
+    }
+    let regions: Vec<&Region> = model.input_regions.iter().collect();
+    check_tiling(&regions, shape)
 }
 
 #[cfg(test)]
@@ -194,6 +229,7 @@ mod tests {
             digest: [0; 32],
             graph,
             weights,
+            input_regions: vec![Region::whole([3, 8, 8])],
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
         }
@@ -226,6 +262,50 @@ mod tests {
         assert!(messages[1].contains("tensor<4x4x5>"));
         assert!(messages[2].contains("expected one output"));
         assert!(messages[3].contains("`poisoned`"));
+    }
+
+    #[test]
+    fn inputs_take_the_regions_of_the_image() {
+        let half = TensorType::new([2, 3, 4]);
+        let mut graph = Graph::new();
+        let upper = graph.add(Op::Input, &[], half.clone(), "x");
+        let lower = graph.add(Op::Input, &[], half.clone(), "x");
+        let sum = graph.add(Op::Add, &[upper, lower], half, "sum");
+        graph.set_outputs(vec![sum]);
+        let region = |rows| Region {
+            channels: 0..2,
+            rows,
+        };
+        let halves = Model {
+            graph,
+            weights: Weights::default(),
+            // The order is that of the graph, not that of the rows.
+            input_regions: vec![region(3..6), region(0..3)],
+            ..model()
+        };
+        assert!(verify(&halves).is_empty());
+        assert_eq!(halves.image_shape(), [2, 6, 4]);
+        let image: Vec<f32> = (0..48).map(|i| i as f32).collect();
+        let sums = crate::eval::nn::run(&halves, &image).unwrap();
+        let naive = |i: usize| {
+            let (channel, rest) = (i / 12, i % 12);
+            image[channel * 24 + rest] + image[channel * 24 + 12 + rest]
+        };
+        assert_eq!(sums, (0..24).map(naive).collect::<Vec<f32>>());
+        assert!(crate::eval::nn::run(&halves, &image[..47]).is_err());
+        let refused = |regions: Vec<Region>, said: &str| {
+            let mut odd = halves.clone();
+            odd.input_regions = regions;
+            let messages: Vec<String> = verify(&odd).into_iter().map(|v| v.message).collect();
+            assert!(
+                messages.len() == 1 && messages[0].contains(said),
+                "{messages:?}"
+            );
+        };
+        refused(vec![region(0..6)], "found 1 for 2");
+        refused(vec![region(0..3), region(3..7)], "takes channels 0..2 rows 3..7");
+        refused(vec![region(0..3), region(2..5)], "do not cover");
+        refused(vec![region(0..3), region(6..9)], "do not cover");
     }
 
     #[test]

@@ -23,7 +23,7 @@ const MAX_ITERATIONS: usize = 16;
 pub fn verify(graph: &SlotGraph, weights: &Weights) -> Violations {
     let mut violations = Violations::new();
     check_ends(graph, |op| matches!(op, Op::Input), &mut violations);
-    check_dead(graph, &mut violations);
+    check_dead(graph, |op| matches!(op, Op::Input), &mut violations);
     let sound: Vec<bool> = graph
         .values()
         .map(|value| {
@@ -374,10 +374,8 @@ mod tests {
             let ty = g.ty(ValueId(0)).clone();
             g.add(Op::Input, &[], ty, "second");
         });
-        assert!(
-            messages[0].contains("expected one input, found 2"),
-            "{messages:#?}"
-        );
+        // A network need not look at every piece of the image.
+        assert_eq!(messages, [""; 0]);
         let messages = after(|g| g.set_outputs(vec![ValueId(99)]));
         assert!(
             messages

@@ -136,10 +136,12 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
         return Ok(None);
     };
     let model = onnx::import(path, &onnx::ImportOptions::default())?;
-    let elements = |value| model.graph.ty(value).elements();
+    let elements = |shape: [usize; 3]| shape.iter().product::<usize>();
     let (input, output) = (&plan.input.layout, &plan.output.layout);
-    let fits = elements(model.input()) == input.channels * input.height * input.width
-        && elements(model.output()) == output.channels * output.height * output.width;
+    let fits = elements(model.image_shape())
+        == elements([input.channels, input.height, input.width])
+        && model.graph.ty(model.output()).elements()
+            == output.channels * output.height * output.width;
     if !fits {
         bail!(
             "`{}`: its input or output has another size than the plan's\nhelp: give the model that the plan was \

@@ -194,7 +194,7 @@ fn check_all(cases: Vec<Case>, samples: usize, tested: usize) {
     for case in cases {
         let path = data.join("models").join(format!("{}.onnx", case.model));
         let model = onnx::import(&path, &onnx::ImportOptions::default()).unwrap();
-        let shape = model.graph.ty(model.input()).chw();
+        let shape = model.image_shape();
         // Where training and test images come from one file, they are not the same ones.
         let start = if case.train == case.test { 1000 } else { 0 };
         let train = images(

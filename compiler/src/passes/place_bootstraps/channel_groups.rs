@@ -12,7 +12,8 @@ use heddle_ir::{Graph, ValueId};
 pub(super) struct ChannelGroups {
     /// One value for every group, in order; its operands are those of all members, once each.
     pub(super) graph: Graph<Range<u32>, ()>,
-    /// By value: the last operation that uses it; the end of the graph for an output.
+    /// By value: the last operation that uses it; the end of the graph for an output, and itself
+    /// for a piece of the image that nobody uses.
     last_uses: Vec<u32>,
     /// By value: its group.
     of: Vec<ValueId>,
@@ -43,12 +44,14 @@ impl ChannelGroups {
         }
         let outputs = graph.outputs().iter().map(|output| of[output.index()]);
         quotient.set_outputs(outputs.collect());
-        let last_uses = graph.last_uses().into_iter();
+        let last_use = |(value, last): (ValueId, Option<ValueId>)| match last {
+            Some(last) => last.0,
+            None if graph.outputs().contains(&value) => u32::MAX,
+            None => value.0,
+        };
         Self {
             graph: quotient,
-            last_uses: last_uses
-                .map(|last| last.map_or(u32::MAX, |last| last.0))
-                .collect(),
+            last_uses: graph.values().zip(graph.last_uses()).map(last_use).collect(),
             of,
         }
     }
@@ -142,6 +145,7 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
         (layout.gap, layout.height, layout.width)
     };
     match (&graph.node(before).op, &graph.node(value).op) {
+        (Op::Input, Op::Input) => true,
         (Op::Linear(left), Op::Linear(right)) => {
             grid(left) == grid(right) && (operands[0] == operands[1] || follow())
         }
