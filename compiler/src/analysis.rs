@@ -1,5 +1,6 @@
 //! Facts that passes base their choices on.
 
 pub mod cost;
+pub mod grid;
 pub mod ranges;
 pub mod rotations;

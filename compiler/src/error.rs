@@ -25,17 +25,33 @@ pub enum Error {
     /// No polynomial fits what was asked for.
     #[error("no approximation: {0}")]
     Approximation(String),
-    /// A feature map does not fit one ciphertext.
+    /// A row of a feature map has more elements than a ciphertext has slots.
     #[error(
-        "`{node}` needs a layout of {layout}, which does not fit the {slots} slots of a ciphertext\n\
-         help: use a model with smaller feature maps"
+        "a row of `{node}` does not fit a ciphertext: the network's largest maps have {extents} elements a \
+         channel, and a ciphertext has {slots} slots\n\
+         help: export the network for smaller images; a row of a map, with the gaps that strides leave, may \
+         have {slots} elements"
     )]
     TooLarge {
         /// The node's name.
         node: String,
-        /// The layout that it needs.
-        layout: String,
+        /// Height and width of the largest maps.
+        extents: String,
         /// The slots that there are.
+        slots: usize,
+    },
+    /// An operation on a map of several ciphertexts cannot be had piece by piece.
+    #[error(
+        "`{node}` makes or takes a map of several ciphertexts ({shape} of {slots} slots each), which this \
+         operation does not support\n\
+         help: export the network for smaller images, or with fewer channels at this point"
+    )]
+    Unsplit {
+        /// The node's name.
+        node: String,
+        /// The type of its result.
+        shape: String,
+        /// The slots of a ciphertext.
         slots: usize,
     },
     /// An operation consumes more levels than lie between two bootstraps.

@@ -9,6 +9,7 @@ use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
 
 use crate::analysis::cost::CostModel;
+use crate::analysis::grid::Grid;
 use crate::analysis::ranges::{self, Ranges};
 use crate::approx::activation::Approximation;
 use crate::error::Error;
@@ -49,6 +50,8 @@ pub(crate) struct Lowered {
 
 /// What was found out about the activations of the tensor graph.
 struct Activations {
+    /// The grid of all maps.
+    grid: Grid,
     /// The calibrated ranges.
     ranges: Ranges,
     /// The polynomials.
@@ -120,6 +123,8 @@ impl Pipeline<'_> {
             model.number_activations();
             model
         })?;
+        // Before what takes long: a network whose maps do not fit is refused.
+        let grid = Grid::of(tensors.graph(), self.slots)?;
         let ranges = ranges::calibrate(
             tensors.graph(),
             &options.samples,
@@ -137,9 +142,10 @@ impl Pipeline<'_> {
             false => Splitting::WhereNeeded,
         };
         let tensors = tensors.pass(split_channels::NAME, |model| {
-            Ok(split_channels::run(model, splitting, self.slots))
+            split_channels::run(model, splitting, &grid)
         })?;
         let activations = Activations {
+            grid,
             ranges,
             approximations,
         };
@@ -159,7 +165,13 @@ impl Pipeline<'_> {
             pack::NAME,
             |model| {
                 let convolution = self.options.convolution;
-                let graph = pack::run(&model, ranges, approximations, convolution, slots)?;
+                let graph = pack::run(
+                    &model,
+                    ranges,
+                    approximations,
+                    convolution,
+                    &activations.grid,
+                )?;
                 Ok(Packed { graph, model })
             },
             |packed| pack::remarks(&packed.graph),

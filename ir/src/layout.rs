@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The slots of a feature map of `channels×height×width`.
 ///
-/// A *plane* is a grid of `grid_height×grid_width` slots, row-major. With gap `g`, neighbouring
+/// A *plane* is a grid of `grid_height×grid_width` slots, row-major, not necessarily powers of two.
+/// With gap `g`, neighbouring
 /// pixels of one channel are `g` slots apart on either axis, and the `g×g` slots of a cell hold
 /// `g²` different channels: channel `c` lies in plane `c / g²`, at row `(c mod g²) / g` and column
 /// `c mod g` of every cell. Planes follow one another; the whole repeats with [`period`].
@@ -123,8 +124,6 @@ impl MultiplexedLayout {
     /// Whether every element has a slot of its own.
     pub fn is_consistent(&self) -> bool {
         self.gap > 0
-            && self.grid_height.is_power_of_two()
-            && self.grid_width.is_power_of_two()
             && self.height * self.gap <= self.grid_height
             && self.width * self.gap <= self.grid_width
             && self.channels > 0

@@ -204,7 +204,9 @@ impl Maps {
         let of_map = |(shape, gap): &([usize; 3], usize)| {
             let dense = grid.dense(*shape);
             let [channels, height, width] = *shape;
-            let room = (grid.height / height).min(grid.width / width).min(grid.band);
+            let room = (grid.height / height)
+                .min(grid.width / width)
+                .min(grid.band);
             let gap = (*gap).min(room).max(1);
             let layout = match height * width {
                 1 => dense,

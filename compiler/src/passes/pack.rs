@@ -1,6 +1,6 @@
 //! Layout assignment and convolution lowering: from tensors to packed slots.
 //!
-//! Every feature map keeps the grid of the image. A stride multiplies the gap, and the channels
+//! Every feature map lies on the network's grid. A stride multiplies the gap, and the channels
 //! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes one
 //! sparse linear map with a multiplexed result, or a multiplexed parallel convolution if the
 //! options ask for it. An addition becomes a linear map of two identity terms, and a mean over the
@@ -13,6 +13,7 @@ use heddle_ir::nn::{ActivationId, ActivationMap, LinearOp, Model, Op as NnOp};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId};
 
+use crate::analysis::grid::Grid;
 use crate::analysis::ranges::Ranges;
 use crate::approx::activation::Approximation;
 use crate::error::Error;
@@ -24,7 +25,7 @@ mod parallel;
 pub const NAME: &str = "pack";
 
 /// Lowers a tensor graph; `approximations` are those of its activations, `convolution` says how
-/// convolutions are evaluated, and `slots` is the number of slots of a ciphertext.
+/// convolutions are evaluated, and the maps lie on `grid`.
 ///
 /// # Errors
 /// If a feature map does not fit one ciphertext.
@@ -36,14 +37,15 @@ pub fn run(
     ranges: &Ranges,
     approximations: &ActivationMap<Approximation>,
     convolution: Convolution,
-    slots: usize,
+    grid: &Grid,
 ) -> Result<SlotGraph, Error> {
     let mut packer = Packer {
         model,
         bounds: bounds(model, ranges, approximations),
         graph: Graph::new(),
         convolution,
-        slots,
+        grid: *grid,
+        slots: grid.slots,
     };
     let mut packed: Vec<Option<ValueId>> = vec![None; model.graph.len()];
     // The pieces of the image come first, so that they are neighbours like those of other maps.
@@ -59,8 +61,7 @@ pub fn run(
             .collect();
         packed[value.index()] = Some(match &node.op {
             NnOp::Input => {
-                let [channels, height, width] = node.ty.chw();
-                let layout = MultiplexedLayout::dense(channels, height, width);
+                let layout = packer.grid.image(node.ty.chw());
                 packer.add(Op::Input, &[], layout, value)?
             }
             NnOp::Identity | NnOp::Linear(LinearOp::Flatten) => operands[0],
@@ -157,6 +158,7 @@ struct Packer<'a> {
     bounds: Vec<f64>,
     graph: SlotGraph,
     convolution: Convolution,
+    grid: Grid,
     slots: usize,
 }
 
@@ -173,9 +175,9 @@ impl Packer<'_> {
         value: ValueId,
     ) -> Result<ValueId, Error> {
         if layout.period() > self.slots || !layout.is_consistent() {
-            return Err(Error::TooLarge {
+            return Err(Error::Unsplit {
                 node: self.name(value).to_owned(),
-                layout: layout.to_string(),
+                shape: self.model.graph.ty(value).to_string(),
                 slots: self.slots,
             });
         }
@@ -203,7 +205,7 @@ impl Packer<'_> {
         {
             return Ok(pooled);
         }
-        let output = output_layout(op, &layout, [channels, height, width]);
+        let output = output_layout(op, &layout, [channels, height, width], &self.grid);
         let mut ops = Vec::new();
         if shape != chw(&layout) {
             ops.push(LinearOp::Flatten);
@@ -326,12 +328,22 @@ pub(super) fn output_layout(
     op: &LinearOp,
     layout: &MultiplexedLayout,
     [channels, height, width]: [usize; 3],
+    grid: &Grid,
 ) -> MultiplexedLayout {
     match op {
         // A vector leaves the grid: the shorter its period, the fewer diagonals lead to it.
         LinearOp::Gemm(_) => MultiplexedLayout::dense(channels, 1, 1),
+        // Features of a flattened map stay where its elements are.
+        _ if height * width == 1
+            && layout.height * layout.width > 1
+            && channels == chw(layout).iter().product::<usize>() =>
+        {
+            *layout
+        }
+        _ if layout.plane() == 1 && height * width > 1 => grid.image([channels, height, width]),
         _ => {
             let largest = (layout.grid_height / height).min(layout.grid_width / width);
+            let largest = largest.min(grid.band);
             let [down, right] = op.as_operation().strides();
             let gap = (layout.gap * down.min(right)).min(largest.max(1));
             layout.on_same_grid(gap, channels, height, width)

@@ -145,7 +145,10 @@ impl Splitter<'_> {
             Op::Linear(op) => self.linear(op, operands[0], value, regions)?,
             Op::Add => self.add_regions([operands[0], operands[1]], value, regions)?,
             op @ (Op::Activation { .. } | Op::Identity) => {
-                let apply = |Piece { region, value: piece }: Piece| {
+                let apply = |Piece {
+                                 region,
+                                 value: piece,
+                             }: Piece| {
                     let ty = self.graph.ty(piece).clone();
                     let value = self.graph.add(op.clone(), &[piece], ty, &node.name);
                     Piece { region, value }
@@ -286,12 +289,11 @@ impl Splitter<'_> {
             _ => return Err(self.unsplit(value)),
         };
         let shape = |region: &Region| region.shape(width);
-        let typed = |this: &Self, piece: ValueId, region: &Region| {
-            match this.graph.ty(piece).shape.len() {
+        let typed =
+            |this: &Self, piece: ValueId, region: &Region| match this.graph.ty(piece).shape.len() {
                 1 => TensorType::new([region.channels.len()]),
                 _ => TensorType::new(shape(region)),
-            }
-        };
+            };
         let mut sum = None;
         for piece in pieces {
             let held = Region {

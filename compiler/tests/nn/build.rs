@@ -144,14 +144,16 @@ impl Builder {
             "pool",
         );
         let flat = self.add(Op::Linear(LinearOp::Flatten), &[pooled], &[c], "flatten");
-        let weight = self.weight("fc.weight", &[classes, c], 0.0, 1.0);
-        let bias = Some(self.weight("fc.bias", &[classes], 0.0, 0.3));
-        self.add(
-            Op::Linear(LinearOp::Gemm(Gemm { weight, bias })),
-            &[flat],
-            &[classes],
-            "fc",
-        )
+        self.dense(flat, classes, "fc")
+    }
+
+    /// A matrix product with a bias.
+    pub fn dense(&mut self, from: ValueId, results: usize, name: &str) -> ValueId {
+        let features = self.model.graph.ty(from).elements();
+        let weight = self.weight(&format!("{name}.weight"), &[results, features], 0.0, 1.0);
+        let bias = Some(self.weight(&format!("{name}.bias"), &[results], 0.0, 0.3));
+        let op = LinearOp::Gemm(Gemm { weight, bias });
+        self.add(Op::Linear(op), &[from], &[results], name)
     }
 
     /// The model with `output` as its logits.

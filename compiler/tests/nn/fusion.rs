@@ -1,5 +1,6 @@
 //! Linear-map fusion keeps what a packed graph computes, shared maps and their offsets included.
 
+use heddle_compiler::analysis::grid::Grid;
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
@@ -25,14 +26,9 @@ fn fused(model: Model) -> SlotGraph {
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
     let approximations = approximate_activations::run(&model, &ranges, &sign);
-    let packed = pack::run(
-        &model,
-        &ranges,
-        &approximations,
-        Convolution::default(),
-        1 << 12,
-    )
-    .unwrap();
+    let grid = Grid::of(&model, 1 << 12).unwrap();
+    let convolution = Convolution::default();
+    let packed = pack::run(&model, &ranges, &approximations, convolution, &grid).unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone(), fuse_linear_maps::MAX_TERMS);
     assert_eq!(changed == Changed::No, fused == packed);
     assert!(verify::slot::verify(&fused, &model.weights).is_empty());

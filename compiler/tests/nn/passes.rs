@@ -13,7 +13,8 @@ use heddle_ir::{ValueId, verify};
 use crate::build::{Builder, images, residual};
 
 pub fn assert_same(before: &Model, after: &Model) {
-    assert!(verify::nn::verify(after).is_empty());
+    let violations = verify::nn::verify(after);
+    assert!(violations.is_empty(), "{violations:?}");
     for image in images(3, before.image_shape().iter().product()) {
         let (expected, found) = (run(before, &image).unwrap(), run(after, &image).unwrap());
         assert_eq!(expected.len(), found.len());

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use heddle_compiler::analysis::grid::Grid;
 use heddle_compiler::passes::split_channels::{self, Splitting};
-use heddle_compiler::{Changed, Options, Ring, compile};
+use heddle_compiler::{Changed, Error, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{
     ActivationId, AveragePool, LinearOp, Model, Op, Pad, PaddingInMean, Slice, Window,
@@ -60,17 +61,74 @@ fn activations(model: &Model) -> usize {
     model.graph.values().filter(is).count()
 }
 
+/// The model in pieces that fit `slots` slots, as few as possible.
+fn split_at(model: &Model, slots: usize) -> (Model, Changed) {
+    let grid = Grid::of(model, slots).unwrap();
+    split_channels::run(model.clone(), Splitting::WhereNeeded, &grid).unwrap()
+}
+
+/// What may stand around bands of rows: windows with strides, dilation and uneven pads, maps larger
+/// than the image, crops, and vectors that were flattened in bands.
+fn tall() -> Model {
+    let mut b = Builder::new([2, 12, 5]);
+    let x = b.conv(ValueId(0), [4, 3, 1, 1], "stem");
+    let x = b.relu(x, "stem.relu");
+    let pad = LinearOp::Pad(Pad {
+        before: [1, 2, 0],
+        after: [0, 1, 1],
+    });
+    let x = b.add(Op::Linear(pad), &[x], &[5, 15, 6], "pad");
+    let x = b.relu(x, "pad.relu");
+    let window = Window {
+        kernel: [3, 2],
+        stride: [2, 1],
+        pads: [1, 0, 2, 1],
+        dilation: [1, 1],
+    };
+    let pool = LinearOp::AveragePool(AveragePool {
+        window,
+        padding: PaddingInMean::Excluded,
+    });
+    let p = b.add(Op::Linear(pool), &[x], &[5, 8, 6], "pool");
+    let p = b.relu(p, "pool.relu");
+    let p = b.affine(p, "affine");
+    let p = b.elements(p, "elements");
+    let p = b.relu(p, "elements.relu");
+    let crop = LinearOp::Slice(Slice {
+        start: [0, 1, 2],
+        end: [5, 8, 6],
+        step: [2, 3, 1],
+    });
+    let c = b.add(Op::Linear(crop), &[p], &[3, 3, 4], "crop");
+    let c = b.relu(c, "crop.relu");
+    let d = b.conv(p, [6, 3, 1, 1], "last");
+    let d = b.relu(d, "last.relu");
+    let flat = b.add(Op::Linear(LinearOp::Flatten), &[d], &[6 * 8 * 6], "flat");
+    let flat = b.elements(flat, "flat.elements");
+    let flat = b.relu(flat, "flat.relu");
+    let left = b.dense(flat, 4, "left");
+    let right = b.head(c, 4);
+    let out = b.keep(Op::Add, &[left, right], "sum");
+    b.finish(out)
+}
+
 #[test]
 fn a_split_model_computes_the_same() {
     for (model, slots) in [
         (wide(), 256),
         (wide(), 128),
         (wide(), 64),
+        (wide(), 32),
+        (wide(), 16),
         (residual(), 128),
+        (residual(), 32),
+        (tall(), 64),
+        (tall(), 32),
+        (tall(), 16),
     ] {
         let mut model = model;
         model.number_activations();
-        let (split, changed) = split_channels::run(model.clone(), Splitting::WhereNeeded, slots);
+        let (split, changed) = split_at(&model, slots);
         assert_eq!(changed, Changed::Yes);
         assert_same(&model, &split);
         // Every activation of the model is there, some several times, and nothing else is.
@@ -99,26 +157,35 @@ fn a_split_model_computes_the_same() {
 #[test]
 fn what_fits_stays_as_it_is() {
     for slots in [1024, 1 << 15] {
-        let (split, changed) = split_channels::run(wide(), Splitting::WhereNeeded, slots);
+        let (split, changed) = split_at(&wide(), slots);
         assert_eq!((changed, split), (Changed::No, wide()));
     }
-    // A channel, or an image, that no ciphertext holds is left for packing to refuse.
-    let (_, changed) = split_channels::run(wide(), Splitting::WhereNeeded, 32);
-    assert_eq!(changed, Changed::No);
+}
+
+#[test]
+fn a_row_that_no_ciphertext_holds_is_refused() {
+    let refused = Grid::of(&wide(), 4).unwrap_err();
+    assert!(
+        matches!(refused, Error::TooLarge { slots: 4, .. }),
+        "{refused}"
+    );
 }
 
 #[test]
 fn a_split_model_compiles_and_runs() {
-    let model = wide();
-    let samples = images(20, 3 * 64);
-    let options = Options {
-        samples: samples.clone(),
-        ring: Ring::Insecure { log_n: 9 },
-        ..Options::new(Preprocess::named("unit").unwrap())
-    };
-    let compilation = compile(model.clone(), &options, &()).unwrap();
-    let plan = &compilation.plan;
-    // One range for every activation of the model, whatever became of it.
-    assert_eq!(plan.ranges.len(), activations(&model) + 1);
-    assert_computes(plan, &model, &samples[..4], 0.02);
+    // 256 slots hold all maps of the first in a few pieces; those of the second need bands.
+    for (model, log_n) in [(wide(), 9), (wide(), 6), (tall(), 6)] {
+        let [channels, height, width] = model.image_shape();
+        let samples = images(20, channels * height * width);
+        let options = Options {
+            samples: samples.clone(),
+            ring: Ring::Insecure { log_n },
+            ..Options::new(Preprocess::named("unit").unwrap())
+        };
+        let compilation = compile(model.clone(), &options, &()).unwrap();
+        let plan = &compilation.plan;
+        // One range for every activation of the model, whatever became of it.
+        assert_eq!(plan.ranges.len(), activations(&model) + 1);
+        assert_computes(plan, &model, &samples[..4], 0.02);
+    }
 }

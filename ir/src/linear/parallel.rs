@@ -96,8 +96,8 @@ impl ParallelConvolution {
     ///
     /// # Errors
     /// [`Error::Shape`] if the map is not one convolution alone, its strides differ, its result's
-    /// gap is not the operand's times the stride, the grids differ, the filter has more taps than
-    /// there are slots, or `slots` is no power of two that holds both.
+    /// gap is not the operand's times the stride, the grids differ or are not of powers of two, the
+    /// filter has more taps than there are slots, or `slots` is no power of two that holds both.
     pub fn of(map: &LinearMap, slots: usize) -> Result<Self, Error> {
         let misfit = |expected: &str, found: String| {
             Err(Error::Shape {
@@ -126,6 +126,9 @@ impl ParallelConvolution {
         }
         if [input.grid_height, input.grid_width] != [output.grid_height, output.grid_width] {
             return misfit("one grid", format!("{input} and {output}"));
+        }
+        if !input.grid_height.is_power_of_two() || !input.grid_width.is_power_of_two() {
+            return misfit("a grid of powers of two", input.to_string());
         }
         let [rows, columns] = window.kernel;
         if rows.saturating_mul(columns) > slots {

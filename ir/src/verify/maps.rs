@@ -45,7 +45,7 @@ pub(super) fn check_layout(layout: &MultiplexedLayout, max_slots: usize) -> Resu
         return Err(format!("{layout} has an extent of 0 or above {MAX_EXTENT}"));
     }
     if !layout.is_consistent() {
-        return Err(format!("{layout} does not fit its grid of powers of two"));
+        return Err(format!("{layout} does not fit its grid"));
     }
     if layout.period() > max_slots {
         return Err(format!(

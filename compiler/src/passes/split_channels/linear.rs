@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    AveragePool, Conv, Gemm, LinearOp, Op, Pad, PaddingInMean, Region, Separable, Slice,
-    TensorType, Window,
+    AveragePool, Conv, Gemm, LinearOp, Pad, PaddingInMean, Region, Separable, Slice, TensorType,
+    Window,
 };
 use heddle_ir::{Tensor, ValueId, WeightId};
 
@@ -39,24 +39,35 @@ impl Splitter<'_> {
             }
             // Nothing is gained by bringing the pieces together here.
             LinearOp::Flatten => {
-                let flatten = |Piece { region, value: piece }: Piece| {
+                let pieces = self.pieces(operand);
+                let flatten = |Piece {
+                                   region,
+                                   value: piece,
+                               }: Piece| {
                     let ty = TensorType::new([self.ty_of(piece).elements()]);
                     let value = self.add(LinearOp::Flatten, piece, ty, value);
                     Piece { region, value }
                 };
-                Ok(self.pieces(operand).into_iter().map(flatten).collect())
+                Ok(pieces.into_iter().map(flatten).collect())
             }
             LinearOp::GlobalAveragePool if !self.is_banded(operand) => {
-                let pool = |Piece { region, value: piece }: Piece| {
+                let pieces = self.pieces(operand);
+                let pool = |Piece {
+                                region,
+                                value: piece,
+                            }: Piece| {
                     let ty = TensorType::new([region.channels.len(), 1, 1]);
                     let value = self.add(LinearOp::GlobalAveragePool, piece, ty, value);
                     let channels = region.channels;
                     Piece {
-                        region: Region { channels, rows: 0..1 },
+                        region: Region {
+                            channels,
+                            rows: 0..1,
+                        },
                         value,
                     }
                 };
-                Ok(self.pieces(operand).into_iter().map(pool).collect())
+                Ok(pieces.into_iter().map(pool).collect())
             }
             _ => {
                 let bands = bands(&regions);
@@ -80,7 +91,9 @@ impl Splitter<'_> {
     fn is_banded(&self, value: ValueId) -> bool {
         let map = &self.maps[value.index()];
         let height = map.layout.height;
-        map.pieces.iter().any(|piece| piece.region.rows.len() < height)
+        map.pieces
+            .iter()
+            .any(|piece| piece.region.rows.len() < height)
     }
 
     /// Whether a map of several pieces is a vector that was flattened piece by piece.
@@ -150,17 +163,23 @@ impl Splitter<'_> {
     ) -> Result<Vec<Piece>, Error> {
         let [_, height, width] = self.model.graph.ty(value).chw();
         let mut pieces = Vec::new();
-        for Piece { region, value: piece } in self.pieces(operand) {
-            let (channels, value) =
-                match op.as_operation().on_channels(&region.channels, &mut self.weights) {
-                    OnChannels::Dropped => continue,
-                    OnChannels::Moved(channels) => (channels, piece),
-                    OnChannels::Applied(op, channels) => {
-                        let ty = TensorType::new([channels.len(), height, width]);
-                        (channels, self.add(op, piece, ty, value))
-                    }
-                    OnChannels::Mixed => return Err(self.unsplit(value)),
-                };
+        for Piece {
+            region,
+            value: piece,
+        } in self.pieces(operand)
+        {
+            let (channels, value) = match op
+                .as_operation()
+                .on_channels(&region.channels, &mut self.weights)
+            {
+                OnChannels::Dropped => continue,
+                OnChannels::Moved(channels) => (channels, piece),
+                OnChannels::Applied(op, channels) => {
+                    let ty = TensorType::new([channels.len(), height, width]);
+                    (channels, self.add(op, piece, ty, value))
+                }
+                OnChannels::Mixed => return Err(self.unsplit(value)),
+            };
             let region = Region {
                 channels,
                 rows: 0..height,
@@ -195,7 +214,11 @@ impl Splitter<'_> {
         let mut sums: BTreeMap<(usize, usize), Piece> = BTreeMap::new();
         let columns = axes.columns.as_ref().filter(|matrix| !matrix.is_identity());
         let columns = columns.map(|matrix| self.store(matrix, value));
-        for Piece { region, value: piece } in pieces {
+        for Piece {
+            region,
+            value: piece,
+        } in pieces
+        {
             let Some((channels, piece)) = self.moved_channels(&axes, &region, piece, value)? else {
                 continue;
             };
@@ -290,7 +313,10 @@ impl Splitter<'_> {
                 step: [*step, 1, 1],
             }),
         };
-        match op.as_operation().on_channels(&region.channels, &mut self.weights) {
+        match op
+            .as_operation()
+            .on_channels(&region.channels, &mut self.weights)
+        {
             OnChannels::Dropped => Ok(None),
             OnChannels::Moved(channels) => Ok(Some((channels, piece))),
             OnChannels::Applied(op, channels) => {
@@ -538,8 +564,14 @@ struct AlongAxes {
 /// What becomes of the channels.
 enum Channels {
     Kept,
-    Padded { before: usize },
-    Sliced { start: usize, end: usize, step: usize },
+    Padded {
+        before: usize,
+    },
+    Sliced {
+        start: usize,
+        end: usize,
+        step: usize,
+    },
 }
 
 /// A sparse matrix along one axis: for every result its operands with their factors.
@@ -608,7 +640,10 @@ impl Matrix {
     }
 
     fn picked(range: Range<usize>, step: usize, operands: usize) -> Self {
-        Self::new(range.step_by(step).map(|index| vec![(index, 1.0)]), operands)
+        Self::new(
+            range.step_by(step).map(|index| vec![(index, 1.0)]),
+            operands,
+        )
     }
 
     /// Some results from some operands.

@@ -129,15 +129,16 @@ impl Gemm {
         }
     }
 
-    /// The columns `features` of the matrix; its name is the whole matrix's.
-    pub fn columns(&self, features: &Range<usize>, weights: &Weights) -> Tensor {
+    /// The columns `features` of the matrix, run by run; its name is the whole matrix's.
+    pub fn columns(&self, features: &[Range<usize>], weights: &Weights) -> Tensor {
         let matrix = weights.get(self.weight);
         let [outputs, columns] = [matrix.shape[0], matrix.shape[1]];
+        let count = features.iter().map(Range::len).sum();
         let rows = matrix.data.chunks_exact(columns);
         let data: Vec<f32> = rows
-            .flat_map(|row| &row[features.clone()])
+            .flat_map(|row| features.iter().flat_map(|run| &row[run.clone()]))
             .copied()
             .collect();
-        Tensor::new(&matrix.name, vec![outputs, features.len()], data)
+        Tensor::new(&matrix.name, vec![outputs, count], data)
     }
 }
