@@ -1,5 +1,6 @@
 //! The passes, one file each; `pipeline.rs` has their order.
 
+pub mod add_checkpoints;
 pub mod append_softmax;
 pub mod approximate_activations;
 pub mod fold_batch_norm;

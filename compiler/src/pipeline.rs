@@ -20,9 +20,9 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::share_sums::Transforms;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
-    append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, share_sums,
-    split_channels,
+    add_checkpoints, append_softmax, approximate_activations, fold_batch_norm, fold_padding,
+    fuse_linear_maps, lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity,
+    schedule, share_sums, split_channels,
 };
 use crate::stage::{Packed, Scheduled, Verified};
 
@@ -119,12 +119,17 @@ impl Pipeline<'_> {
         if self.with_softmax() {
             tensors = tensors.prepare(append_softmax::centred)?;
         }
+        // Before what takes long: a network whose maps do not fit is refused.
+        let grid = Grid::of(tensors.graph(), self.slots)?;
+        if !self.is_siso() {
+            tensors = tensors.pass(add_checkpoints::NAME, |model| {
+                add_checkpoints::run(model, &grid)
+            })?;
+        }
         tensors = tensors.prepare(|mut model| {
             model.number_activations();
             model
         })?;
-        // Before what takes long: a network whose maps do not fit is refused.
-        let grid = Grid::of(tensors.graph(), self.slots)?;
         let ranges = ranges::calibrate(
             tensors.graph(),
             &options.samples,

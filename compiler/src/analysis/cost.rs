@@ -131,7 +131,9 @@ impl<'a> CostModel<'a> {
             }
             cost += self.multiply(product_level);
         }
-        if let Some(free) = &activation.free {
+        if let Some(free) = &activation.free
+            && !free.is_identity()
+        {
             cost += self.polynomial(product_level.saturating_sub(1) + free.depth(), free);
         }
         cost

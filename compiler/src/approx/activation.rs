@@ -41,6 +41,7 @@ pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Appr
             };
             (terms, if vanishes { Some(zero) } else { free })
         }
+        None if function == Activation::Checkpoint => (Vec::new(), Some(Chebyshev::identity())),
         None => {
             let in_slots = |x: f64| function.apply(bound * x) / result_bound;
             let error = |bits: i32| f64::from(-bits).exp2();

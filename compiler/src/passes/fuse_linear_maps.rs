@@ -11,7 +11,7 @@ use crate::pass::Changed;
 pub const NAME: &str = "fuse-linear-maps";
 
 /// Most terms of a fused map; keeps maps that share others from growing without bound.
-pub const MAX_TERMS: usize = 64;
+pub const MAX_TERMS: usize = 128;
 
 /// [`MAX_TERMS`] where every channel is an operand of its own.
 pub const MAX_SISO_TERMS: usize = 1024;

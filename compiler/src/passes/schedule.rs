@@ -269,6 +269,9 @@ impl Scheduler<'_> {
             .reduce(|sum, term| self.sum(sum, term, name))
             .map(|sum| self.rescale(sum, name));
         let free = activation.free.as_ref().map(|free| {
+            if free.is_identity() {
+                return self.drop_to(x, end, name);
+            }
             let x = self.drop_to(x, end + free.depth(), name);
             self.polynomial(free.clone(), x, end, self.log_scale, name)
         });

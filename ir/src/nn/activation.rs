@@ -106,6 +106,8 @@ pub enum Activation {
     },
     /// `x²`.
     Square,
+    /// `x` itself, with a calibrated range: a place where a value can be refreshed.
+    Checkpoint,
 }
 
 /// How GELU's normal distribution is written.
@@ -141,6 +143,7 @@ impl Activation {
             Self::HardSwish => x * hard_sigmoid(x, 1.0 / 6.0, 0.5),
             Self::Gelu { form } => x * normal_distribution(x, form),
             Self::Square => x * x,
+            Self::Checkpoint => x,
         }
     }
 
@@ -178,7 +181,8 @@ impl Activation {
             | Self::Silu
             | Self::HardSwish
             | Self::Gelu { .. }
-            | Self::Square => Ok(()),
+            | Self::Square
+            | Self::Checkpoint => Ok(()),
         }
     }
 }
@@ -209,6 +213,7 @@ impl fmt::Display for Activation {
                 form: GeluForm::Tanh,
             } => write!(f, "gelu(tanh)"),
             Self::Square => write!(f, "square"),
+            Self::Checkpoint => write!(f, "checkpoint"),
         }
     }
 }
@@ -279,6 +284,7 @@ mod tests {
             (GELU, -2.0, -0.045_500_263_896_358_42),
             (GELU_TANH, 1.0, 0.841_191_990_608_276_8),
             (Activation::Square, -3.0, 9.0),
+            (Activation::Checkpoint, -3.0, -3.0),
         ];
         for (function, x, expected) in cases {
             let found = function.apply(x);

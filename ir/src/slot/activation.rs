@@ -50,7 +50,7 @@ pub struct ApproximatedActivation {
     pub function: Activation,
     /// The summands that switch at a threshold.
     pub terms: Vec<GatedTerm>,
-    /// The summand that does not.
+    /// The summand that does not; `T_1` is the operand itself and takes no evaluation.
     pub free: Option<Chebyshev>,
     /// The largest error on [−1, 1], in units of the result's bound.
     pub error: f64,
@@ -66,7 +66,8 @@ impl ApproximatedActivation {
     /// Levels that an evaluation consumes: those of the deepest summand.
     pub fn depth(&self) -> usize {
         let terms = self.terms.iter().map(GatedTerm::depth);
-        let free = self.free.iter().map(Chebyshev::depth);
+        let evaluated = self.free.iter().filter(|free| !free.is_identity());
+        let free = evaluated.map(Chebyshev::depth);
         terms.chain(free).max().unwrap_or(0)
     }
 

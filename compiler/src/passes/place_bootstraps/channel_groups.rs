@@ -140,19 +140,31 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
         return false;
     }
     let follow = || groups[0] == groups[1];
+    let sets = || {
+        groups
+            .each_ref()
+            .map(|groups| groups.iter().copied().collect::<BTreeSet<ValueId>>())
+    };
     let overlap = || {
-        let left: BTreeSet<ValueId> = groups[0].iter().copied().collect();
-        groups[1].iter().any(|group| left.contains(group))
+        let [left, right] = sets();
+        !left.is_disjoint(&right)
     };
     let grid = |map: &LinearMap| {
         let layout = map.output;
         (layout.gap, layout.height, layout.width)
     };
+    // Bands at a map's edges have fewer rows than others, and fewer neighbours to read.
+    let are_bands = |left: &LinearMap, right: &LinearMap| {
+        let [a, b] = [left, right].map(|map| (map.output.gap, map.output.width));
+        let [left, right] = sets();
+        a == b && (left.is_subset(&right) || right.is_subset(&left))
+    };
     match (&graph.node(before).op, &graph.node(value).op) {
         (Op::Input, Op::Input) => true,
-        (Op::Linear(left), Op::Linear(right)) => {
-            grid(left) == grid(right) && (operands[0] == operands[1] || follow())
-        }
+        (Op::Linear(left), Op::Linear(right)) => match left.output.height == right.output.height {
+            true => grid(left) == grid(right) && (operands[0] == operands[1] || follow()),
+            false => are_bands(left, right),
+        },
         (Op::SisoConvolution(left), Op::SisoConvolution(right)) => {
             grid(left) == grid(right) && overlap()
         }
