@@ -174,7 +174,10 @@ impl Model {
         let regions = &self.input_regions;
         let channels = regions.iter().map(|region| region.channels.end).max();
         let height = regions.iter().map(|region| region.rows.end).max();
-        let width = self.inputs().next().map(|input| self.graph.ty(input).chw()[2]);
+        let width = self
+            .inputs()
+            .next()
+            .map(|input| self.graph.ty(input).chw()[2]);
         [channels, height, width].map(Option::unwrap_or_default)
     }
 

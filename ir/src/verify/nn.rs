@@ -303,7 +303,10 @@ mod tests {
             );
         };
         refused(vec![region(0..6)], "found 1 for 2");
-        refused(vec![region(0..3), region(3..7)], "takes channels 0..2 rows 3..7");
+        refused(
+            vec![region(0..3), region(3..7)],
+            "takes channels 0..2 rows 3..7",
+        );
         refused(vec![region(0..3), region(2..5)], "do not cover");
         refused(vec![region(0..3), region(6..9)], "do not cover");
     }

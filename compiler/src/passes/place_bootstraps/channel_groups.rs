@@ -51,7 +51,11 @@ impl ChannelGroups {
         };
         Self {
             graph: quotient,
-            last_uses: graph.values().zip(graph.last_uses()).map(last_use).collect(),
+            last_uses: graph
+                .values()
+                .zip(graph.last_uses())
+                .map(last_use)
+                .collect(),
             of,
         }
     }
