@@ -1,9 +1,8 @@
 //! Compiling a model: options in, plan out.
 
-use heddle_ir::ValueId;
 use heddle_ir::nn::Model;
-use heddle_ir::plan::Plan;
-use heddle_ir::slot::SlotGraph;
+use heddle_ir::plan::{InputPacking, InputPiece, Plan};
+use heddle_ir::slot::{Op, SlotGraph};
 
 use crate::error::Error;
 use crate::observer::Observer;
@@ -59,7 +58,7 @@ pub fn compile(
         bootstrap,
         schedule,
         weights: model.weights.clone(),
-        input: packed.ty(ValueId(0)).clone(),
+        input: input_packing(&model, &packed, ranges.input()),
         output: packed.ty(packed.outputs()[0]).clone(),
         output_kind: options.output_kind,
         input_order: model.input_order,
@@ -80,4 +79,21 @@ pub fn compile(
         packed,
         log,
     })
+}
+
+/// Where the image's elements lie: the regions of the tensor graph's inputs with the layouts of the
+/// packed graph's, which come in the same order.
+fn input_packing(model: &Model, packed: &SlotGraph, range: f64) -> InputPacking {
+    let inputs = packed.select(|op| matches!(op, Op::Input));
+    let pieces = model.input_regions.iter().zip(inputs);
+    InputPacking {
+        shape: model.image_shape(),
+        range,
+        pieces: pieces
+            .map(|(region, input)| InputPiece {
+                region: region.clone(),
+                layout: packed.ty(input).layout,
+            })
+            .collect(),
+    }
 }

@@ -10,7 +10,8 @@ use heddle_frontends::onnx::{ImportOptions, import_bytes};
 use heddle_ir::MultiplexedLayout;
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::Existing;
-use heddle_ir::plan::{ClientPlan, OutputKind, Plan, Port};
+use heddle_ir::nn::Region;
+use heddle_ir::plan::{ClientPlan, InputPacking, InputPiece, InputPort, OutputKind, Plan, Port};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::SlotType;
 use heddle_ir::text::{print_ckks, print_nn, print_slot};
@@ -22,6 +23,7 @@ use heddle_runtime::files::{ciphertext, keys};
 use heddle_runtime::message::{EncryptedAnswer, FreshCiphertext};
 use heddle_runtime::protocol::Protocol;
 use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+use heddle_tests::toy;
 
 use crate::files::scratch;
 use crate::mutate::gzip;
@@ -184,17 +186,34 @@ pub static COMPILED: LazyLock<Vec<(&str, Compilation)>> = LazyLock::new(|| {
 });
 
 /// A client plan of the smallest ring, so that its keys and ciphertexts take a few hundred bytes.
+/// An image takes two ciphertexts.
 pub fn tiny() -> ClientPlan {
-    let port = |channels| Port {
+    let ciphertext = |log_slots| CiphertextType {
+        log_slots,
+        level: 2,
+        log_scale: 20.0,
+    };
+    let piece = |channels: std::ops::Range<usize>| InputPiece {
+        layout: MultiplexedLayout::dense(channels.len(), 1, 1),
+        region: Region {
+            channels,
+            rows: 0..1,
+        },
+    };
+    let input = InputPort {
+        packing: InputPacking {
+            shape: [4, 1, 1],
+            range: 4.0,
+            pieces: vec![piece(0..3), piece(3..4)],
+        },
+        ciphertexts: vec![ciphertext(2), ciphertext(0)],
+    };
+    let output = Port {
         packing: SlotType {
-            layout: MultiplexedLayout::dense(channels, 1, 1),
+            layout: MultiplexedLayout::dense(3, 1, 1),
             range: 4.0,
         },
-        ciphertext: CiphertextType {
-            log_slots: 2,
-            level: 2,
-            log_scale: 20.0,
-        },
+        ciphertext: ciphertext(2),
     };
     ClientPlan {
         name: "tiny".into(),
@@ -221,8 +240,8 @@ pub fn tiny() -> ClientPlan {
             KeyNeed::Product { level: 2 },
         ]
         .into(),
-        input: port(4),
-        output: port(3),
+        input,
+        output,
         output_kind: OutputKind::Logits,
         preprocess: Preprocess::named("unit").expect("a known set"),
         labels: Vec::new(),
@@ -254,10 +273,10 @@ fn client_plans() -> Vec<Named> {
 
 fn plans() -> Vec<Named> {
     let written = |plan: &Plan| plan.write(Vec::new(), "plan").expect("it is small");
-    COMPILED
-        .iter()
-        .map(|(name, compiled)| (*name, written(&compiled.plan)))
-        .collect()
+    let compiled = COMPILED.iter();
+    let compiled = compiled.map(|(name, compiled)| (*name, written(&compiled.plan)));
+    let pieces = ("pieces", written(&toy::plan_in_pieces()));
+    compiled.chain([pieces]).collect()
 }
 
 /// What a writer of files leaves at a path.
@@ -309,7 +328,8 @@ fn ciphertexts(client: &Client) -> Vec<Named> {
             ciphertext::write_image(path, Existing::Replace, &TINY, image).expect("it is written");
         })
     };
-    let FreshCiphertext::Whole(fresh) = whole.ciphertext.clone() else {
+    // The first piece has the type of an answer.
+    let FreshCiphertext::Whole(fresh) = whole.ciphertexts[0].clone() else {
         unreachable!("a public key gives a whole ciphertext");
     };
     let answer = EncryptedAnswer {

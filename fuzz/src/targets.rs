@@ -133,7 +133,7 @@ pub fn plan(data: &[u8]) -> bool {
     let _ = plan.schedule.frees();
     let client = plan
         .client_plan()
-        .expect("a checked plan has one input and one output");
+        .expect("a checked plan has its inputs and one output");
     client
         .check()
         .expect("the client plan of a checked plan holds");
@@ -148,8 +148,11 @@ pub fn plan(data: &[u8]) -> bool {
     if plan.parameters.log_n <= SMALL_RING {
         let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap);
         if let (Ok(machine), true) = (machine, sound) {
-            let input = vec![0.25; plan.input.layout.period()];
-            let _ = machine.run(&input, |_, _| {});
+            let pieces = plan.input.pieces.iter();
+            let image: Vec<Vec<f64>> = pieces
+                .map(|piece| vec![0.25; piece.layout.period()])
+                .collect();
+            let _ = machine.run(&image, |_, _| {});
         }
     }
     true
@@ -213,8 +216,7 @@ fn follow(client: ClientPlan) {
     assert_eq!(made.keys.len(), protocol.keys().len());
     let refused = client.server_keys(KeyLimit(bytes.saturating_sub(1)), &());
     assert!(refused.is_err() || bytes == 0);
-    let layout = protocol.plan().input.packing.layout;
-    let tensor = vec![0.0; layout.channels * layout.height * layout.width];
+    let tensor = vec![0.0; protocol.plan().input.packing.elements()];
     // A scale may leave no room for a number.
     let _ = client.encrypt("zeros", &tensor);
 }
@@ -277,9 +279,12 @@ pub fn ciphertext(data: &[u8]) -> bool {
             (Ok(image), Err(_)) => {
                 ciphertexts::write_image(&out, Existing::Replace, &TINY, &image)
                     .expect("what was read is written");
-                let whole = image.expand();
-                assert_eq!(whole.level(), plan.input.ciphertext.level);
-                assert_eq!(whole.log_slots(), plan.input.ciphertext.log_slots);
+                let pieces = image.expand();
+                let found = pieces
+                    .iter()
+                    .map(|piece| (piece.level(), piece.log_slots()));
+                let expected = plan.input.ciphertexts.iter();
+                assert!(found.eq(expected.map(|ty| (ty.level, ty.log_slots))));
             }
             (Err(_), Ok(answer)) => {
                 ciphertexts::write_answer(&out, Existing::Replace, &TINY, &answer)

@@ -54,8 +54,7 @@ pub fn reference(
 /// # Errors
 /// [`Error::Image`] if one of them cannot be read or does not have the shape of the plan's input.
 pub fn read_images(spec: &str, plan: &ClientPlan) -> Result<Vec<InputTensor>, Error> {
-    let layout = &plan.input.packing.layout;
-    let shape = [layout.channels, layout.height, layout.width];
+    let shape = plan.input.packing.shape;
     let mut tensors = Vec::new();
     for picture in image::image_set(spec)?.iter() {
         let picture = picture?;

@@ -140,13 +140,13 @@ fn clear(c: &mut Criterion) {
     let (schedule, weights) = resnet20();
     let machine = ClearInterpreter::new(&schedule, &weights, &BootstrapParameters::default())
         .expect("the maps fit their weights");
-    let images: Vec<Vec<f64>> = (0..16)
-        .map(|image| {
-            (0..4096)
-                .map(|i| f64::from((i * 7 + image) % 200) / 100.0 - 1.0)
-                .collect()
-        })
-        .collect();
+    let image = |image: i32| -> Vec<f64> {
+        let slots = 0..4096;
+        slots
+            .map(|i| f64::from((i * 7 + image) % 200) / 100.0 - 1.0)
+            .collect()
+    };
+    let images: Vec<Vec<Vec<f64>>> = (0..16).map(|index| vec![image(index)]).collect();
     let mut group = c.benchmark_group("clear");
     group.sample_size(10);
     group.throughput(Throughput::Elements(1));

@@ -124,7 +124,7 @@ impl TransformSteps {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    /// The encrypted image.
+    /// An encrypted piece of the image.
     Input,
     /// A linear map by its diagonals, not rescaled; one operand per term, all at one level and
     /// scale. The result holds the shares of the map's sums, see [`LinearMap::log_shares`]. The
@@ -237,6 +237,11 @@ impl Schedule {
                 && graph.operands(rotation) == [of]
         };
         matches!(graph.node(value).op, Op::Add) && (rotated(x, y) || rotated(y, x))
+    }
+
+    /// The values that hold the image, one for each of its pieces, in order.
+    pub fn inputs(&self) -> impl Iterator<Item = ValueId> {
+        self.graph.select(|op| matches!(op, Op::Input))
     }
 
     /// The linear map behind an id, if there is one.

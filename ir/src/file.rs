@@ -41,7 +41,7 @@ pub use staged::{Access, Existing, Staged, commit_together, write_atomically};
 const MAGIC: [u8; 8] = *b"\x8aHeddle\n";
 
 /// Version of the framing and of all headers.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Most bytes of a header or a block.
 pub const MAX_BLOCK: usize = 64 << 20;

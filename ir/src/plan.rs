@@ -13,7 +13,7 @@ use heddle_params::keys::KeyUse;
 use heddle_params::{Parameters, ParametersLiteral};
 use sha2::{Digest, Sha256};
 
-use crate::ckks::{Op, Schedule, Target};
+use crate::ckks::{Schedule, Target};
 use crate::error::Error;
 use crate::nn::AxisOrder;
 use crate::preprocess::Preprocess;
@@ -25,6 +25,7 @@ use crate::weights::Weights;
 mod checks;
 mod client;
 mod file;
+mod input;
 mod output_kind;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +33,7 @@ mod wire;
 
 use checks::{MAX_TEXT, check_packing, check_text};
 pub use client::{ClientPlan, Port};
+pub use input::{InputPacking, InputPiece, InputPort};
 pub use output_kind::OutputKind;
 
 /// The range of one activation's operand, or of the logits.
@@ -83,7 +85,7 @@ pub struct Plan {
     /// The tensors that the schedule's linear maps refer to.
     pub weights: Weights,
     /// Where the image's elements lie, and their range.
-    pub input: SlotType,
+    pub input: InputPacking,
     /// Where the results lie, and their range.
     pub output: SlotType,
     /// What the results are.
@@ -122,9 +124,10 @@ impl Plan {
     /// and output.
     ///
     /// # Errors
-    /// If the schedule does not have one input and one output, or as [`digest`](Self::digest).
+    /// If the schedule does not have an input for every piece of the image and one output, or as
+    /// [`digest`](Self::digest).
     pub fn client_plan(&self) -> Result<ClientPlan, Error> {
-        let [input, output] = self.ports()?;
+        let (input, output) = self.ports()?;
         Ok(ClientPlan {
             name: self.name.clone(),
             plan_digest: self.digest()?,
@@ -141,21 +144,32 @@ impl Plan {
     }
 
     /// The input and the output.
-    fn ports(&self) -> Result<[Port; 2], Error> {
+    fn ports(&self) -> Result<(InputPort, Port), Error> {
         let graph = &self.schedule.graph;
-        let input = graph
-            .values()
-            .find(|value| matches!(graph.node(*value).op, Op::Input));
-        let (Some(input), [output]) = (input, graph.outputs()) else {
-            return Err(Error::Inconsistent(
-                "the schedule does not have one input and one output".to_owned(),
-            ));
+        let ciphertexts: Vec<_> = (self.schedule.inputs())
+            .map(|input| *graph.ty(input))
+            .collect();
+        let (inputs, pieces) = (ciphertexts.len(), self.input.pieces.len());
+        let [output] = graph.outputs() else {
+            let outputs = graph.outputs().len();
+            return Err(Error::Inconsistent(format!(
+                "the schedule has {outputs} outputs, expected one"
+            )));
         };
-        let port = |packing: &SlotType, value| Port {
-            packing: packing.clone(),
-            ciphertext: *graph.ty(value),
+        if inputs == 0 || inputs != pieces {
+            return Err(Error::Inconsistent(format!(
+                "the schedule has {inputs} inputs for {pieces} pieces of the image"
+            )));
+        }
+        let input = InputPort {
+            packing: self.input.clone(),
+            ciphertexts,
         };
-        Ok([port(&self.input, input), port(&self.output, *output)])
+        let output = Port {
+            packing: self.output.clone(),
+            ciphertext: *graph.ty(*output),
+        };
+        Ok((input, output))
     }
 
     /// The evaluation keys that an execution uses, ascending and without repetition.
@@ -247,19 +261,14 @@ impl Plan {
         };
         let violations = verify::ckks::verify(&self.schedule, target, Some(&self.weights));
         verify::require("ckks", &violations)?;
-        for (what, ty) in [("input", &self.input), ("output", &self.output)] {
-            if let Err(message) = check_packing(ty) {
-                return fail(format!("{what}: {message}"));
-            }
+        if let Err(message) = check_packing(&self.output) {
+            return fail(format!("output: {message}"));
+        }
+        let (input, output) = self.ports()?;
+        if let Err(message) = input.check() {
+            return fail(format!("input: {message}"));
         }
         let graph = &self.schedule.graph;
-        let fits = |slots: usize, ty: &SlotType| slots >= ty.layout.period();
-        let input = graph
-            .values()
-            .find(|value| matches!(graph.node(*value).op, Op::Input));
-        if !input.is_some_and(|input| fits(graph.ty(input).slots(), &self.input)) {
-            return fail(format!("the schedule's input does not hold {}", self.input));
-        }
         let map = graph
             .outputs()
             .first()
@@ -267,10 +276,9 @@ impl Plan {
         if map.is_none_or(|map| map.output != self.output.layout) {
             return fail(format!("the schedule's output is not {}", self.output));
         }
-        let [input, output] = self.ports()?;
         checks::check_ends(
             &parameters,
-            [&input, &output],
+            (&input, &output),
             &self.preprocess,
             &self.labels,
         )

@@ -76,7 +76,7 @@ impl Chebyshev {
 /// An operation of the packed graph.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    /// The packed image.
+    /// A packed piece of the image.
     Input,
     /// A linear map; one operand for every term, in order.
     Linear(LinearMap),

@@ -61,7 +61,7 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// Refuses an input of plain slots that is not one period of the schedule's input.
+/// Refuses an input of plain slots that is not one period of the schedule's.
 ///
 /// # Errors
 /// [`Error::Input`] if there are more or fewer slots.
@@ -87,10 +87,10 @@ pub trait Backend {
     /// A value of the schedule.
     type Value;
 
-    /// The schedule's input, as the caller gives it.
+    /// An input of the schedule, as the caller gives it.
     ///
     /// # Errors
-    /// If it does not have the type of the schedule's input: level, scale and slots, as far as a
+    /// If it does not have the type that the schedule says: level, scale and slots, as far as a
     /// value of this backend has them.
     fn input(&self, operation: &Operation<'_>, input: Self::Value) -> Result<Self::Value, Error>;
 

@@ -56,7 +56,7 @@ impl ImageKey {
     /// # Errors
     /// If the key does not reach the level of the plan's input.
     pub fn new(protocol: &Arc<Protocol>, public: PublicKey) -> Result<Self, Error> {
-        let level = protocol.plan().input.ciphertext.level;
+        let level = protocol.plan().input.level();
         if public.level() != level {
             return Err(Error::Input {
                 what: "the public key".into(),
@@ -89,22 +89,32 @@ impl ImageKey {
     /// # Errors
     /// If the tensor does not fit the plan.
     pub fn encrypt(&self, name: &str, tensor: &[f32]) -> Result<EncryptedImage, Error> {
-        let plaintext = encode(&self.protocol, name, tensor)?;
-        let level = self.protocol.plan().input.ciphertext.level;
+        let plaintexts = encode(&self.protocol, name, tensor)?;
+        let level = self.protocol.plan().input.level();
         let encryptor = Encryptor::new(self.protocol.context(), Arc::clone(&self.public));
+        let encrypt = |plaintext: &Plaintext| {
+            let ciphertext = encryptor.encrypt(plaintext, level)?;
+            Ok(FreshCiphertext::Whole(ciphertext))
+        };
         Ok(EncryptedImage {
             key: self.id,
-            ciphertext: FreshCiphertext::Whole(encryptor.encrypt(&plaintext, level)?),
+            ciphertexts: plaintexts
+                .iter()
+                .map(encrypt)
+                .collect::<Result<_, Error>>()?,
         })
     }
 }
 
-fn encode(protocol: &Protocol, name: &str, tensor: &[f32]) -> Result<Plaintext, Error> {
+/// A plaintext for each piece of the input.
+fn encode(protocol: &Protocol, name: &str, tensor: &[f32]) -> Result<Vec<Plaintext>, Error> {
     let input = &protocol.plan().input;
-    let slots = Zeroizing::new(pack(&input.packing, name, tensor)?);
+    let pieces = Zeroizing::new(pack(&input.packing, name, tensor)?);
     let encoder = Encoder::new(protocol.context().log_n() - 1);
-    let plaintext = Plaintext::encode_real(&encoder, &slots, input.ciphertext.scale())?;
-    Ok(plaintext)
+    let pieces = pieces.iter().zip(&input.ciphertexts);
+    pieces
+        .map(|(slots, ty)| Ok(Plaintext::encode_real(&encoder, slots, ty.scale())?))
+        .collect()
 }
 
 /// A holder of a secret key for one plan.
@@ -132,7 +142,7 @@ impl Client {
     pub fn generate(protocol: &Arc<Protocol>) -> Result<Self, Error> {
         let context = protocol.context();
         let secret = SecretKey::generate(context)?;
-        let level = protocol.plan().input.ciphertext.level;
+        let level = protocol.plan().input.level();
         let public = PublicKey::generate(context, &secret, level)?;
         Ok(Self {
             protocol: Arc::clone(protocol),
@@ -254,12 +264,20 @@ impl Client {
     /// # Errors
     /// If the tensor does not fit the plan.
     pub fn encrypt(&self, name: &str, tensor: &[f32]) -> Result<EncryptedImage, Error> {
-        let plaintext = encode(&self.protocol, name, tensor)?;
-        let level = self.protocol.plan().input.ciphertext.level;
+        let plaintexts = encode(&self.protocol, name, tensor)?;
+        let level = self.protocol.plan().input.level();
         let encryptor = SecretEncryptor::new(self.protocol.context(), &self.secret);
+        // Each encryption draws its own seed and error.
+        let encrypt = |plaintext: &Plaintext| {
+            let ciphertext = encryptor.encrypt(plaintext, level)?;
+            Ok(FreshCiphertext::Seeded(ciphertext))
+        };
         Ok(EncryptedImage {
             key: self.id,
-            ciphertext: FreshCiphertext::Seeded(encryptor.encrypt(&plaintext, level)?),
+            ciphertexts: plaintexts
+                .iter()
+                .map(encrypt)
+                .collect::<Result<_, Error>>()?,
         })
     }
 

@@ -8,24 +8,34 @@ use heddle_ir::ckks::{Op, Schedule};
 use crate::Error;
 use crate::backend::{Backend, Operation};
 
-/// Runs a schedule on one input and returns its outputs.
+/// Runs a schedule on its inputs, in order, and returns its outputs.
 ///
 /// `observe` is called after each operation with the time that it took. A rescale that the backend
 /// does together with the operation before it takes no time of its own. A value is dropped after
 /// its last use.
 ///
 /// # Errors
-/// If the input does not have the type of the schedule's input, the backend refuses an operation,
-/// or an operation of the schedule lacks operands.
+/// If there are more or fewer inputs than the schedule has, one does not have its type, the backend
+/// refuses an operation, or an operation of the schedule lacks operands.
 pub fn execute<B: Backend>(
     schedule: &Schedule,
     backend: &B,
-    input: B::Value,
+    inputs: Vec<B::Value>,
     observe: &mut dyn FnMut(&Operation<'_>, Duration),
 ) -> Result<Vec<B::Value>, Error> {
     let graph = &schedule.graph;
     let frees = schedule.frees();
-    let mut input = Some(input);
+    let expected = schedule.inputs().count();
+    if inputs.len() != expected {
+        return Err(Error::Input {
+            what: "the image".into(),
+            message: format!(
+                "it has {} pieces, but the plan takes {expected}\nhelp: pack the tensor with the plan's input",
+                inputs.len()
+            ),
+        });
+    }
+    let mut inputs = inputs.into_iter();
     let mut values: Vec<Option<B::Value>> = Vec::new();
     values.resize_with(graph.len(), || None);
     for value in graph.values() {
@@ -35,9 +45,8 @@ pub fn execute<B: Backend>(
         if values[value.index()].is_none() {
             let (holder, result) = match operation.op {
                 Op::Input if graph.operands(value).is_empty() => {
-                    let input = input.take();
-                    let input =
-                        input.ok_or_else(|| operation.contradiction("there is a second input"))?;
+                    let input = inputs.next();
+                    let input = input.ok_or_else(|| operation.contradiction("it has no piece"))?;
                     (value, backend.input(&operation, input)?)
                 }
                 _ => compute(schedule, backend, &operation, &values)?,

@@ -7,6 +7,8 @@
 use heddle_ckks::Context;
 use heddle_ckks::buffer::POOL_LIMIT;
 use heddle_ckks::circuits::linear::GROUP_BYTES;
+use heddle_ir::ValueId;
+use heddle_ir::ckks::{Op, Schedule};
 
 use crate::Error;
 
@@ -21,11 +23,43 @@ pub enum Memory {
 }
 
 /// Polynomials over the whole chain, special primes included, that the largest operation works on:
-/// CoeffToSlot with the partial sums of its giant rotations. Unused buffers count too.
+/// CoeffToSlot with the partial sums of its giant rotations. Unused buffers count too, and two
+/// ciphertexts that are alive beside it.
 const WORKING: u64 = 50;
 
 /// Bytes of the program, its tables, the plan, and the rounding of buffer sizes; measured.
 const FIXED: u64 = 700 << 20;
+
+/// What must be in memory, in bytes, or is made again at each use.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// Of the evaluation keys.
+    pub(crate) keys: u64,
+    /// Of the transforms of bootstraps.
+    pub(crate) transforms: u64,
+    /// Of the largest linear map, encoded.
+    pub(crate) largest_map: u64,
+    /// Of the ciphertexts that are alive at once.
+    pub(crate) live: u64,
+}
+
+/// Bytes of the most ciphertexts that are alive at once while a schedule runs in a ring of degree
+/// `n`: where an image or a feature map takes several, they add up.
+pub(crate) fn live_bytes(schedule: &Schedule, n: usize) -> u64 {
+    let graph = &schedule.graph;
+    let bytes = |value: ValueId| 16 * n as u64 * (graph.ty(value).level as u64 + 1);
+    // The whole image is there before the first operation.
+    let mut live: u64 = schedule.inputs().map(bytes).sum();
+    let mut most = live;
+    for (value, freed) in graph.values().zip(schedule.frees()) {
+        if !matches!(graph.node(value).op, Op::Input) {
+            live += bytes(value);
+        }
+        most = most.max(live);
+        live -= freed.into_iter().map(bytes).sum::<u64>();
+    }
+    most
+}
 
 /// How a server's memory is divided: what encoded weights may take, and what the engine's pool of
 /// unused buffers may hold.
@@ -35,18 +69,17 @@ pub(crate) struct Budget {
 }
 
 impl Memory {
-    /// Divides the memory among what must be there, `keys` and `transforms` bytes of it, and the
-    /// encoded weights. The largest linear map takes `largest_map` bytes encoded.
+    /// Divides the memory among what must be there and the encoded weights.
     ///
     /// # Errors
     /// [`Error::Memory`] when the limit is below what must be there.
-    pub(crate) fn budget(
-        self,
-        context: &Context,
-        keys: u64,
-        transforms: u64,
-        largest_map: u64,
-    ) -> Result<Budget, Error> {
+    pub(crate) fn budget(self, context: &Context, needs: Needs) -> Result<Budget, Error> {
+        let Needs {
+            keys,
+            transforms,
+            largest_map,
+            live,
+        } = needs;
         let Self::AtMost(limit) = self else {
             return Ok(Budget {
                 left: None,
@@ -62,7 +95,8 @@ impl Memory {
         let transformed = (2 * largest_map).min(GROUP_BYTES as u64);
         let map = largest_map + transformed * rayon::current_num_threads() as u64;
         let working = (WORKING * polynomial).max(WORKING / 2 * polynomial + map);
-        let needed = FIXED + keys + transforms + working;
+        let alive = live.saturating_sub(4 * polynomial);
+        let needed = FIXED + keys + transforms + working + alive;
         let Some(left) = limit.checked_sub(needed) else {
             return Err(Error::Memory {
                 limit,
@@ -101,15 +135,27 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use heddle_ir::Graph;
+    use heddle_ir::ckks::CiphertextType;
     use heddle_params::named;
 
     #[test]
     fn a_limit_leaves_bytes_to_weights_or_says_what_is_needed() {
         let context = Context::new(named::toy(6).unwrap()).unwrap();
         let budget = |limit, keys, transforms, largest_map| {
-            Memory::AtMost(limit).budget(&context, keys, transforms, largest_map)
+            let needs = Needs {
+                keys,
+                transforms,
+                largest_map,
+                live: 0,
+            };
+            Memory::AtMost(limit).budget(&context, needs)
         };
-        let mut free = Memory::FullSpeed.budget(&context, 1 << 40, 0, 0).unwrap();
+        let large = Needs {
+            keys: 1 << 40,
+            ..Needs::default()
+        };
+        let mut free = Memory::FullSpeed.budget(&context, large).unwrap();
         assert!(free.take(1 << 50));
         assert_eq!(free.pool, POOL_LIMIT);
         let mut bounded = budget(1 << 30, 100 << 20, 0, 0).unwrap();
@@ -121,5 +167,31 @@ mod tests {
         ] {
             assert!(matches!(refused, Err(Error::Memory { needed, .. }) if needed > 1 << 30));
         }
+        let many = Needs {
+            live: 1 << 30,
+            ..Needs::default()
+        };
+        assert!(Memory::AtMost(1 << 30).budget(&context, many).is_err());
+    }
+
+    #[test]
+    fn all_pieces_of_an_image_are_alive_at_the_start() {
+        let ty = |level| CiphertextType {
+            log_slots: 2,
+            level,
+            log_scale: 20.0,
+        };
+        let mut graph = Graph::new();
+        let inputs = [0; 3].map(|_| graph.add(Op::Input, &[], ty(1), ""));
+        let first = graph.add(Op::Add, &inputs[..2], ty(1), "");
+        let last = graph.add(Op::Add, &[first, inputs[2]], ty(1), "");
+        graph.set_outputs(vec![last]);
+        let schedule = Schedule {
+            graph,
+            linear_maps: Vec::new(),
+            polynomials: Vec::new(),
+        };
+        // Three pieces and their first sum, two polynomials of two limbs each.
+        assert_eq!(live_bytes(&schedule, 64), 4 * 2 * 2 * 64 * 8);
     }
 }

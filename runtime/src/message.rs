@@ -32,18 +32,40 @@ impl fmt::Debug for FreshCiphertext {
 pub struct EncryptedImage {
     /// The key that it was encrypted with.
     pub key: KeyId,
-    /// The ciphertext.
-    pub ciphertext: FreshCiphertext,
+    /// One ciphertext for each piece of the plan's input, in order, each with randomness of its
+    /// own.
+    pub ciphertexts: Vec<FreshCiphertext>,
+}
+
+impl FreshCiphertext {
+    /// The ciphertext with its uniform part written out.
+    pub fn expand(self) -> Ciphertext {
+        match self {
+            Self::Seeded(seeded) => seeded.expand(),
+            Self::Whole(ciphertext) => ciphertext,
+        }
+    }
 }
 
 impl EncryptedImage {
-    /// The ciphertext with its uniform part written out.
-    pub fn expand(self) -> Ciphertext {
-        match self.ciphertext {
-            FreshCiphertext::Seeded(seeded) => seeded.expand(),
-            FreshCiphertext::Whole(ciphertext) => ciphertext,
-        }
+    /// The ciphertexts with their uniform parts written out.
+    pub fn expand(self) -> Vec<Ciphertext> {
+        let ciphertexts = self.ciphertexts.into_iter();
+        ciphertexts.map(FreshCiphertext::expand).collect()
     }
+}
+
+/// How the ciphertexts of an image differ from the expected ones; `None` if they do not.
+pub(crate) fn image_mismatch(image: &[Ciphertext], expected: &[CiphertextType]) -> Option<String> {
+    if image.len() != expected.len() {
+        return Some(format!(
+            "the image has {} ciphertexts, but {} are expected here",
+            image.len(),
+            expected.len()
+        ));
+    }
+    let mut pieces = image.iter().zip(expected);
+    pieces.find_map(|(ciphertext, expected)| mismatch(ciphertext, expected))
 }
 
 /// An encrypted answer, from the server to the client.

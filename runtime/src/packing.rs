@@ -1,6 +1,8 @@
 //! From images to the slots of a plan's input, and from the slots of its output to classes.
 
+use heddle_ir::plan::{InputPacking, InputPiece};
 use heddle_ir::slot::SlotType;
+use zeroize::Zeroizing;
 
 use crate::Error;
 
@@ -35,17 +37,16 @@ impl Prediction {
     }
 }
 
-/// One period of the input's slots for a row-major `C, H, W` tensor.
+/// One period of slots for each piece of the input, of a row-major `C, H, W` tensor.
 ///
 /// # Errors
 /// If the tensor has another size than the input, or an element is not within the input's range.
-pub fn pack(input: &SlotType, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Error> {
+pub fn pack(input: &InputPacking, name: &str, tensor: &[f32]) -> Result<Vec<Vec<f64>>, Error> {
     let fail = |message: String| Error::Input {
         what: format!("`{name}`"),
         message,
     };
-    let layout = &input.layout;
-    let elements = layout.channels * layout.height * layout.width;
+    let elements = input.elements();
     if tensor.len() != elements {
         return Err(fail(format!(
             "it has {} elements, but the plan takes {elements}",
@@ -61,7 +62,12 @@ pub fn pack(input: &SlotType, name: &str, tensor: &[f32]) -> Result<Vec<f64>, Er
         )));
     }
     let scaled: Vec<f64> = tensor.iter().map(|x| f64::from(*x) / range).collect();
-    Ok(layout.pack(&scaled))
+    let scaled = Zeroizing::new(scaled);
+    let pack = |InputPiece { region, layout }: &InputPiece| {
+        let elements = Zeroizing::new(region.cut(&scaled, input.shape));
+        layout.pack(&elements)
+    };
+    Ok(input.pieces.iter().map(pack).collect())
 }
 
 /// The tensor that one period of the output's slots holds: the logits.

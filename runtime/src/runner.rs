@@ -142,7 +142,7 @@ impl Runner {
         observer: &dyn Observer,
     ) -> Result<Batch, Error> {
         let input = &self.plan.input;
-        let packed: Vec<Vec<f64>> = images
+        let packed: Vec<Vec<Vec<f64>>> = images
             .iter()
             .map(|image| pack(input, &image.name, &image.elements))
             .collect::<Result<_, _>>()?;
@@ -182,16 +182,20 @@ impl Runner {
     fn noisy_batch(
         &self,
         interpreter: &NoisyInterpreter,
-        packed: Vec<Vec<f64>>,
+        packed: Vec<Vec<Vec<f64>>>,
         first: u64,
         observed: &Observed<'_>,
     ) -> Result<Batch, Error> {
         let plan = &self.plan;
-        let scale = plan.client_plan()?.input.ciphertext.scale();
-        let one = |(index, slots): (usize, Vec<f64>)| {
+        let graph = &plan.schedule.graph;
+        let scales: Vec<f64> = (plan.schedule.inputs())
+            .map(|input| graph.ty(input).scale())
+            .collect();
+        let one = |(index, pieces): (usize, Vec<Vec<f64>>)| {
             let backend = interpreter.execution(first + index as u64);
-            let input = backend.encrypted(slots, scale);
-            let outputs = execute(&plan.schedule, &backend, input, &mut |_, _| ())?;
+            let pieces = pieces.into_iter().zip(&scales);
+            let inputs = pieces.map(|(slots, scale)| backend.encrypted(slots, *scale));
+            let outputs = execute(&plan.schedule, &backend, inputs.collect(), &mut |_, _| ())?;
             let values = outputs
                 .first()
                 .map_or(Ok(Vec::new()), |slots| unpack(&plan.output, slots))?;

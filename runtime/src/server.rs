@@ -9,7 +9,7 @@ use crate::Error;
 use crate::backend::ckks::CkksBackend;
 use crate::executor::execute;
 use crate::memory::Memory;
-use crate::message::{EncryptedAnswer, EncryptedImage, ServerKeys, mismatch, same_key};
+use crate::message::{EncryptedAnswer, EncryptedImage, ServerKeys, image_mismatch, same_key};
 use crate::observer::{Activity, Observed, Observer};
 use crate::protocol::{KeyId, Protocol};
 use crate::trace::{Trace, Tracer};
@@ -72,7 +72,8 @@ impl Server {
     ///
     /// # Errors
     /// If the image was encrypted with another key than the evaluation keys were made with, or does
-    /// not have the level, scale and slots of the plan's input.
+    /// not have as many ciphertexts as the plan's input has pieces, with their level, scale and
+    /// slots.
     pub fn run(
         &self,
         image: EncryptedImage,
@@ -80,8 +81,9 @@ impl Server {
     ) -> Result<(EncryptedAnswer, Trace), Error> {
         let key = image.key;
         same_key(("the evaluation keys", self.key), ("the image", key))?;
-        let input = image.expand();
-        if let Some(message) = mismatch(&input, &self.protocol.plan().input.ciphertext) {
+        let inputs = image.expand();
+        let expected = &self.protocol.plan().input.ciphertexts;
+        if let Some(message) = image_mismatch(&inputs, expected) {
             return Err(Error::Input {
                 what: "the image".into(),
                 message: format!("{message}\nhelp: encrypt it for this plan with `heddle encrypt`"),
@@ -90,10 +92,15 @@ impl Server {
         let schedule = &self.plan.schedule;
         let mut tracer = Tracer::new(schedule);
         let observed = Observed::begin(observer, Activity::RunningPlan, schedule.graph.len());
-        let mut outputs = execute(schedule, &self.backend, input, &mut |operation, elapsed| {
-            tracer.record(operation, elapsed);
-            observed.advance();
-        })?;
+        let mut outputs = execute(
+            schedule,
+            &self.backend,
+            inputs,
+            &mut |operation, elapsed| {
+                tracer.record(operation, elapsed);
+                observed.advance();
+            },
+        )?;
         let ciphertext = outputs.pop().ok_or_else(|| Error::Input {
             what: "the plan".into(),
             message: "it has no output\nhelp: compile it again with heddlec".into(),

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use heddle_ir::ckks::{CiphertextType, LinearMapId, Op, PolynomialId, Schedule, TransformSteps};
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{AxisOrder, ChannelAffine, Conv, Gemm, LinearOp, Window};
-use heddle_ir::plan::{OutputKind, Plan};
+use heddle_ir::nn::{AxisOrder, ChannelAffine, Conv, Gemm, LinearOp, Pad, Region, Window};
+use heddle_ir::plan::{InputPacking, InputPiece, OutputKind, Plan};
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::slot::{Chebyshev, SlotType};
 use heddle_ir::weights::{Tensor, WeightId, Weights};
@@ -43,7 +43,7 @@ impl Builder {
     fn finish(
         mut self,
         outputs: Vec<ValueId>,
-        input: MultiplexedLayout,
+        input: InputPacking,
         output: MultiplexedLayout,
     ) -> Plan {
         self.graph.set_outputs(outputs);
@@ -59,10 +59,7 @@ impl Builder {
                 polynomials: self.polynomials,
             },
             weights: self.weights,
-            input: SlotType {
-                layout: input,
-                range: 1.0,
-            },
+            input,
             output: SlotType {
                 layout: output,
                 range: 2.0,
@@ -203,32 +200,91 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
     LinearMap::new(vec![term], output, 1.0)
 }
 
+/// The image of the toy network.
+const IMAGE: [usize; 3] = [3, 8, 8];
+
 /// The plan of a residual network on `3×8×8` images with four classes.
 ///
 /// # Panics
 /// Never: the plan is made by hand.
 pub fn plan() -> Plan {
+    plan_of(&[Region::whole(IMAGE)])
+}
+
+/// [`plan`] with the image in three ciphertexts of different periods: two channels, and two bands
+/// of the third.
+///
+/// # Panics
+/// Never: the plan is made by hand.
+pub fn plan_in_pieces() -> Plan {
+    let region = |channels, rows| Region { channels, rows };
+    plan_of(&[region(0..2, 0..8), region(2..3, 3..8), region(2..3, 0..3)])
+}
+
+/// The packing of an image in these regions.
+fn packing(regions: &[Region]) -> InputPacking {
+    let piece = |region: &Region| {
+        let [channels, height, width] = region.shape(IMAGE[2]);
+        InputPiece {
+            region: region.clone(),
+            layout: MultiplexedLayout::dense(channels, height, width),
+        }
+    };
+    InputPacking {
+        shape: IMAGE,
+        range: 1.0,
+        pieces: regions.iter().map(piece).collect(),
+    }
+}
+
+/// The first map's terms: each piece of the image in its place, then a convolution, whose bias the
+/// first term has.
+fn stem(packing: &InputPacking, weight: WeightId, bias: WeightId) -> Vec<LinearTerm> {
+    let pieces = packing.pieces.iter().enumerate();
+    pieces
+        .map(|(index, InputPiece { region, layout })| {
+            let (channels, rows) = (&region.channels, &region.rows);
+            let pad = Pad {
+                before: [channels.start, rows.start, 0],
+                after: [IMAGE[0] - channels.end, IMAGE[1] - rows.end, 0],
+            };
+            let conv = conv(weight, (index == 0).then_some(bias), 1);
+            LinearTerm {
+                input: *layout,
+                ops: match *region == Region::whole(IMAGE) {
+                    true => vec![conv],
+                    false => vec![LinearOp::Pad(pad), conv],
+                },
+                factor: 1.0,
+            }
+        })
+        .collect()
+}
+
+fn plan_of(regions: &[Region]) -> Plan {
     let mut b = Builder::new();
     let image = MultiplexedLayout::dense(3, 8, 8);
+    let input = packing(regions);
     let wide = image.on_same_grid(1, 4, 8, 8);
     let small = image.on_same_grid(2, 8, 4, 4);
     let gate = [Chebyshev {
         coefficients: vec![0.5, 0.4, 0.0, -0.1],
     }];
     let level = 8;
-    let ty = CiphertextType {
-        log_slots: image.period().trailing_zeros(),
-        level,
-        log_scale: LOG_SCALE,
-    };
-    let x = b.add(Op::Input, &[], ty, "image");
+    let inputs: Vec<ValueId> = (input.pieces.iter())
+        .map(|piece| {
+            let ty = CiphertextType {
+                log_slots: piece.layout.period().trailing_zeros(),
+                level,
+                log_scale: LOG_SCALE,
+            };
+            b.add(Op::Input, &[], ty, "image")
+        })
+        .collect();
     let weight = b.weight("stem.weight", vec![4, 3, 3, 3], 0.05);
     let bias = b.weight("stem.bias", vec![4], 0.1);
-    let x = b.linear(
-        &[x],
-        map(image, vec![conv(weight, Some(bias), 1)], wide),
-        "stem",
-    );
+    let terms = stem(&input, weight, bias);
+    let x = b.linear(&inputs, LinearMap::new(terms, wide, 1.0), "stem");
     let x = b.activation(x, &gate, "relu0");
     let x = b.refresh(x, BootstrapVariant::Real, "relu0");
     let x = b.drop_to(x, level, "block");
@@ -260,7 +316,7 @@ pub fn plan() -> Plan {
         }),
     ];
     let x = b.linear(&[x], map(small, ops, logits), "fc");
-    b.finish(vec![x], image, logits)
+    b.finish(vec![x], input, logits)
 }
 
 /// A chain of `x ← 0.9 − 1.8·|x|`, with `|x| = 2·relu(x) − x` and a bootstrap after each link, as a
@@ -297,7 +353,8 @@ pub fn chain(length: usize, variant: BootstrapVariant, relu: &[Chebyshev]) -> Pl
         x = b.refresh(next, variant, &name);
         outputs.push(x);
     }
-    b.finish(outputs, layout, layout)
+    let input = InputPacking::whole(&SlotType { layout, range: 1.0 });
+    b.finish(outputs, input, layout)
 }
 
 /// An image in `[0, 1]`.

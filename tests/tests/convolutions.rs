@@ -223,8 +223,11 @@ fn a_small_network_agrees_with_plaintext_on_every_backend() {
         let machine = NoisyInterpreter::load(&plan).unwrap();
         let backend = machine.execution(3);
         let scale = plan.schedule.graph.ty(ValueId(0)).scale();
-        let input = backend.encrypted(pack(&plan.input, "picture", &tensor).unwrap(), scale);
-        let noisy = execute(&plan.schedule, &backend, input, &mut |_, _| {}).unwrap();
+        let pieces = pack(&plan.input, "picture", &tensor).unwrap().into_iter();
+        let inputs = pieces
+            .map(|slots| backend.encrypted(slots, scale))
+            .collect();
+        let noisy = execute(&plan.schedule, &backend, inputs, &mut |_, _| {}).unwrap();
         let noisy = unpack(&plan.output, &noisy[0]).unwrap();
         let modelled = largest_difference(&noisy, &clear) / plan.output.range;
         assert!(modelled > 0.0 && modelled < 1e-3, "{modelled}");

@@ -36,6 +36,30 @@ impl Builder {
         Self { model, state: 7 }
     }
 
+    /// A model whose image comes in these regions, and the whole image, put together.
+    pub fn in_pieces(shape: [usize; 3], regions: &[Region]) -> (Self, ValueId) {
+        let mut b = Self::new(shape);
+        b.model.graph = Graph::new();
+        b.model.input_regions = regions.to_vec();
+        let [channels, height, width] = shape;
+        let inputs: Vec<ValueId> = (regions.iter())
+            .map(|region| b.add(Op::Input, &[], &region.shape(width), "input"))
+            .collect();
+        let placed: Vec<ValueId> = (inputs.into_iter().zip(regions))
+            .map(|(input, region)| {
+                let pad = LinearOp::Pad(Pad {
+                    before: [region.channels.start, region.rows.start, 0],
+                    after: [channels - region.channels.end, height - region.rows.end, 0],
+                });
+                b.add(Op::Linear(pad), &[input], &shape, "place")
+            })
+            .collect();
+        let whole = placed
+            .into_iter()
+            .reduce(|sum, piece| b.keep(Op::Add, &[sum, piece], "whole"));
+        (b, whole.expect("there are regions"))
+    }
+
     /// Uniform in [−1, 1).
     fn random(&mut self) -> f32 {
         self.state = self

@@ -37,7 +37,7 @@ fn fused(model: Model) -> SlotGraph {
     let (layout, bound) = (packed.ty(ValueId(0)).layout, ranges.input());
     for sample in &samples {
         let scaled: Vec<f64> = sample.iter().map(|x| f64::from(*x) / bound).collect();
-        let input = layout.pack(&scaled);
+        let input = [layout.pack(&scaled)];
         let [before, after] = machines
             .each_ref()
             .map(|machine| machine.run(&input, Activations::Exact, |_, _| {}).unwrap());

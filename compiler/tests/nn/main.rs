@@ -8,6 +8,7 @@ mod names;
 mod observer;
 mod parallel;
 mod passes;
+mod pieces;
 mod placement;
 mod ranges;
 mod shares;

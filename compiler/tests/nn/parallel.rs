@@ -95,7 +95,9 @@ impl Case {
         for (slot, x) in self.input.slots().into_iter().zip(&image) {
             slots[slot] = x / 2.0;
         }
-        let output = machine.run(&slots, Activations::Exact, |_, _| {}).unwrap();
+        let output = machine
+            .run(&[slots], Activations::Exact, |_, _| {})
+            .unwrap();
         let found = graph.ty(graph.outputs()[0]).layout.unpack(&output);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(&expected) {

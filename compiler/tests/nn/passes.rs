@@ -29,7 +29,14 @@ pub fn assert_computes(plan: &Plan, model: &Model, images: &[Vec<f32>], toleranc
     let machine = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
     for image in images {
         let elements = image.iter().map(|x| f64::from(*x) / plan.input.range);
-        let packed = plan.input.layout.pack(&elements.collect::<Vec<f64>>());
+        let elements: Vec<f64> = elements.collect();
+        let pieces = plan.input.pieces.iter();
+        let packed: Vec<Vec<f64>> = pieces
+            .map(|piece| {
+                let elements = piece.region.cut(&elements, plan.input.shape);
+                piece.layout.pack(&elements)
+            })
+            .collect();
         let slots = machine.run(&packed, |_, _| {}).unwrap();
         let found = plan.output.layout.unpack(&slots);
         let expected = run(model, image).unwrap();

@@ -199,38 +199,41 @@ impl ClearInterpreter {
         Ok(self.apply_lanes(value, &operands).into_flattened())
     }
 
-    /// The output's slots for one period of the input's slots; `observe` sees every value.
+    /// The output's slots for one image: one period of every input's slots, in the order of the
+    /// schedule. `observe` sees every value.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the input does not have its type's number of slots, or nothing is an
-    /// output.
-    pub fn run(
+    /// [`Error::Shape`] if there are more or fewer inputs, or one does not have its type's number of
+    /// slots; [`Error::Invalid`] if nothing is an input or output.
+    pub fn run<I: AsRef<[f64]>>(
         &self,
-        input: &[f64],
+        image: &[I],
         mut observe: impl FnMut(ValueId, &[f64]),
     ) -> Result<Vec<f64>, Error> {
-        self.check_input(input)?;
-        let input = input.as_chunks().0;
-        let output =
-            self.run_lanes::<1>(input, |value, slots| observe(value, slots.as_flattened()));
+        self.check_image(image)?;
+        let inputs: Vec<&[[f64; 1]]> = image
+            .iter()
+            .map(|input| input.as_ref().as_chunks().0)
+            .collect();
+        let output = self.run_lanes(&inputs, |value, slots| observe(value, slots.as_flattened()));
         Ok(output.into_flattened())
     }
 
-    /// The output's slots for every one of several inputs, eight at a time on every thread, with
-    /// the slots' ranges before every non-linear function.
+    /// The output's slots for every one of several images, eight at a time on every thread, with
+    /// the slots' ranges before every non-linear function. An image is as in [`run`](Self::run).
     ///
     /// # Errors
     /// As in [`run`](Self::run).
-    pub fn run_batch<I: AsRef<[f64]> + Sync>(&self, inputs: &[I]) -> Result<BatchResult, Error> {
-        for input in inputs {
-            self.check_input(input.as_ref())?;
+    pub fn run_batch(&self, images: &[Vec<Vec<f64>>]) -> Result<BatchResult, Error> {
+        for image in images {
+            self.check_image(image)?;
         }
-        let results: Vec<_> = inputs
+        let results: Vec<_> = images
             .par_chunks(LANES)
-            .map(|inputs| self.run_chunk(inputs))
+            .map(|images| self.run_chunk(images))
             .collect();
         let mut ranges = self.fresh_statistics();
-        let mut outputs = Vec::with_capacity(inputs.len());
+        let mut outputs = Vec::with_capacity(images.len());
         for (chunk, statistics) in results {
             outputs.extend(chunk);
             for (range, statistic) in ranges.iter_mut().zip(&statistics) {
@@ -245,21 +248,27 @@ impl ClearInterpreter {
         self.fresh.clone()
     }
 
-    fn run_chunk<I: AsRef<[f64]>>(&self, inputs: &[I]) -> (Vec<Vec<f64>>, Vec<RangeStatistic>) {
-        let mut packed: Lanes<LANES> = vec![[0.0; LANES]; inputs[0].as_ref().len()];
-        for (lane, input) in inputs.iter().enumerate() {
-            for (slot, value) in packed.iter_mut().zip(input.as_ref()) {
-                slot[lane] = *value;
+    /// At most [`LANES`] images.
+    fn run_chunk(&self, images: &[Vec<Vec<f64>>]) -> (Vec<Vec<f64>>, Vec<RangeStatistic>) {
+        let interleaved = |piece: usize| {
+            let mut packed: Lanes<LANES> = vec![[0.0; LANES]; images[0][piece].len()];
+            for (lane, image) in images.iter().enumerate() {
+                for (slot, value) in packed.iter_mut().zip(&image[piece]) {
+                    slot[lane] = *value;
+                }
             }
-        }
+            packed
+        };
+        let inputs: Vec<Lanes<LANES>> = (0..images[0].len()).map(interleaved).collect();
+        let inputs: Vec<&[[f64; LANES]]> = inputs.iter().map(Vec::as_slice).collect();
         let mut statistics = self.fresh_statistics();
-        let output = self.run_lanes(&packed, |value, slots| {
+        let output = self.run_lanes(&inputs, |value, slots| {
             if let Ok(index) = self.watched.binary_search(&value) {
                 statistics[index].observe(slots.as_flattened());
             }
         });
         let lane = |lane: usize| output.iter().map(|slot| slot[lane]).collect();
-        ((0..inputs.len()).map(lane).collect(), statistics)
+        ((0..images.len()).map(lane).collect(), statistics)
     }
 
     fn misfit(&self, value: ValueId, what: &str, expected: usize, found: usize) -> Error {
@@ -270,38 +279,43 @@ impl ClearInterpreter {
         }
     }
 
-    fn check_input(&self, input: &[f64]) -> Result<(), Error> {
+    fn check_image<I: AsRef<[f64]>>(&self, image: &[I]) -> Result<(), Error> {
         let graph = &self.schedule.graph;
-        let value = graph
-            .values()
-            .find(|value| matches!(graph.node(*value).op, Op::Input));
-        if graph.outputs().is_empty() || value.is_none() {
+        let expected: Vec<ValueId> = self.schedule.inputs().collect();
+        let Some(first) = expected.first().filter(|_| !graph.outputs().is_empty()) else {
             let violations = "a schedule needs an input and an output".to_owned();
             return Err(Error::Invalid {
                 stage: "ckks",
                 violations,
             });
+        };
+        if expected.len() != image.len() {
+            return Err(self.misfit(*first, "inputs", expected.len(), image.len()));
         }
-        let slots = value.map_or(0, |value| graph.ty(value).slots());
-        match value {
-            Some(value) if input.len() != slots => {
-                Err(self.misfit(value, "slots", slots, input.len()))
+        for (value, input) in expected.into_iter().zip(image) {
+            let (slots, found) = (graph.ty(value).slots(), input.as_ref().len());
+            if found != slots {
+                return Err(self.misfit(value, "slots", slots, found));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn run_lanes<const L: usize>(
         &self,
-        input: &[[f64; L]],
+        inputs: &[&[[f64; L]]],
         mut observe: impl FnMut(ValueId, &[[f64; L]]),
     ) -> Lanes<L> {
         let graph = &self.schedule.graph;
+        let mut inputs = inputs.iter();
         let mut values: Vec<Lanes<L>> = vec![Vec::new(); graph.len()];
         for value in graph.values() {
             let operands = graph.operands(value);
             let slots = match graph.node(value).op {
-                Op::Input => self.apply_lanes(value, &[input]),
+                Op::Input => {
+                    let input = inputs.next().expect("the image has passed its check");
+                    self.apply_lanes(value, &[input])
+                }
                 _ => {
                     let operands: Vec<&[[f64; L]]> = operands
                         .iter()

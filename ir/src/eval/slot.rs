@@ -62,17 +62,27 @@ impl SlotInterpreter {
         })
     }
 
-    /// One period of the output's slots for one period of the input's; slots hold element over
-    /// range. `observe` sees every value.
+    /// One period of the output's slots for one period of every input's, in the order of the graph;
+    /// slots hold element over range. `observe` sees every value.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the input does not have its layout's period, or nothing is an output.
-    pub fn run(
+    /// [`Error::Shape`] if there are more or fewer inputs, or one does not have its layout's period;
+    /// [`Error::Invalid`] if nothing is an output.
+    pub fn run<I: AsRef<[f64]>>(
         &self,
-        input: &[f64],
+        inputs: &[I],
         activations: Activations,
         mut observe: impl FnMut(ValueId, &[f64]),
     ) -> Result<Vec<f64>, Error> {
+        let expected = self.graph.select(|op| matches!(op, Op::Input)).count();
+        if inputs.len() != expected {
+            return Err(Error::Shape {
+                what: "the packed image".into(),
+                expected: format!("{expected} pieces"),
+                found: inputs.len().to_string(),
+            });
+        }
+        let mut inputs = inputs.iter().map(AsRef::as_ref);
         let mut values: Vec<Vec<f64>> = Vec::with_capacity(self.graph.len());
         for value in self.graph.values() {
             let operands = self.graph.operands(value);
@@ -80,13 +90,16 @@ impl SlotInterpreter {
             let ty = self.graph.ty(value);
             let period = ty.layout.period();
             let slots = match &self.graph.node(value).op {
-                Op::Input if input.len() == period => input.to_vec(),
                 Op::Input => {
-                    return Err(Error::Shape {
-                        what: "the packed image".into(),
-                        expected: format!("{period} slots"),
-                        found: input.len().to_string(),
-                    });
+                    let input = inputs.next().unwrap_or_default();
+                    if input.len() != period {
+                        return Err(Error::Shape {
+                            what: "the packed image".into(),
+                            expected: format!("{period} slots"),
+                            found: input.len().to_string(),
+                        });
+                    }
+                    input.to_vec()
                 }
                 Op::Linear(_) => {
                     let mut sum = vec![0.0; period];
@@ -160,18 +173,20 @@ mod tests {
         let (graph, weights) = slot_graph();
         let packed = SlotInterpreter::new(&graph, &weights).unwrap();
         let approximated = packed
-            .run(&image(), Activations::Approximated, |_, _| {})
+            .run(&[image()], Activations::Approximated, |_, _| {})
             .unwrap();
         let (schedule, weights) = schedule();
         let mut bootstrap = parameters().1;
         // A ratio this large leaves nothing of the sine's cubic term.
         bootstrap.log_message_ratio = 20;
         let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
-        let executed = clear.run(&image(), |_, _| {}).unwrap();
+        let executed = clear.run(&[image()], |_, _| {}).unwrap();
         for (a, b) in approximated.iter().zip(&executed) {
             assert!((a - b).abs() < 1e-9, "{approximated:?} {executed:?}");
         }
-        let exact = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+        let exact = packed
+            .run(&[image()], Activations::Exact, |_, _| {})
+            .unwrap();
         assert_ne!(exact, approximated);
     }
 
@@ -180,7 +195,9 @@ mod tests {
         let (graph, weights) = parallel_slot_graph();
         assert!(verify::slot::verify(&graph, &weights).is_empty());
         let packed = SlotInterpreter::new(&graph, &weights).unwrap();
-        let expected = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+        let expected = packed
+            .run(&[image()], Activations::Exact, |_, _| {})
+            .unwrap();
         let (schedule, weights) = parallel_schedule();
         let (parameters, bootstrap) = parameters();
         let target = Target {
@@ -190,7 +207,7 @@ mod tests {
         let violations = verify::ckks::verify(&schedule, target, Some(&weights));
         assert!(violations.is_empty(), "{violations:?}");
         let clear = ClearInterpreter::new(&schedule, &weights, &bootstrap).unwrap();
-        let executed = clear.run(&image(), |_, _| {}).unwrap();
+        let executed = clear.run(&[image()], |_, _| {}).unwrap();
         assert_eq!(executed.len(), expected.len());
         for (a, b) in expected.iter().zip(&executed) {
             assert!((a - b).abs() < 1e-9, "{expected:?} {executed:?}");
@@ -202,7 +219,9 @@ mod tests {
         let (graph, weights) = slot_graph();
         let run = |graph: &SlotGraph| {
             let packed = SlotInterpreter::new(graph, &weights).unwrap();
-            let output = packed.run(&image(), Activations::Exact, |_, _| {}).unwrap();
+            let output = packed
+                .run(&[image()], Activations::Exact, |_, _| {})
+                .unwrap();
             let range = graph.ty(graph.outputs()[0]).range;
             output
                 .into_iter()
@@ -236,13 +255,19 @@ mod tests {
         graph.set_outputs(vec![y]);
         let packed = SlotInterpreter::new(&graph, &Weights::default()).unwrap();
         let input: Vec<f64> = (0..16).map(f64::from).collect();
-        let output = packed.run(&input, Activations::Exact, |_, _| {}).unwrap();
+        let output = packed
+            .run(&[&input], Activations::Exact, |_, _| {})
+            .unwrap();
         assert_eq!(output[0], 0.0 + 1.0 + 4.0 + 5.0);
         assert_eq!(output[15], 15.0 + 0.0 + 3.0 + 4.0);
         assert!(
             packed
-                .run(&input[..3], Activations::Exact, |_, _| {})
+                .run(&[&input[..3]], Activations::Exact, |_, _| {})
                 .is_err()
         );
+        for pieces in [0, 2] {
+            let inputs = vec![&input; pieces];
+            assert!(packed.run(&inputs, Activations::Exact, |_, _| {}).is_err());
+        }
     }
 }

@@ -77,7 +77,7 @@ fn messages_say_what_it_is_and_how_to_fix_it() {
     );
     let mut other = sample();
     other[8] = 9;
-    assert!(message(&other).contains("format version 9, this program reads version 3"));
+    assert!(message(&other).contains("format version 9, this program reads version 4"));
     let mut key = sample();
     key[10] = 2;
     assert_eq!(message(&key), "`f.plan` is a secret key, expected a plan");

@@ -4,8 +4,9 @@ use std::io::Read;
 
 use heddle_params::{Accept, Insecure, Parameters, ParametersLiteral};
 
-use super::Port;
 use super::wire::WireParameters;
+use super::{InputPort, Port};
+use crate::ckks::CiphertextType;
 use crate::error::Error;
 use crate::file::BlockReader;
 use crate::preprocess::Preprocess;
@@ -25,6 +26,9 @@ const INPUT_MARGIN: f64 = 2.0;
 /// Bits between scale and modulus that an output has at least. Eight bits are what a prime of 50
 /// bits leaves to a scale of 42; primes are a little off their nominal size.
 const OUTPUT_MARGIN: f64 = 7.9;
+
+/// Most bytes of an encrypted image, seeds written out.
+const MAX_IMAGE: u64 = 8 << 30;
 
 /// Least log2 of an input's scale: below it, encryption's own error would drown the image.
 const LEAST_SCALE: f64 = 20.0;
@@ -54,11 +58,12 @@ pub(super) fn check_mark(parameters: &Parameters, insecure: bool) -> Result<(), 
 /// labels.
 pub(super) fn check_ends(
     parameters: &Parameters,
-    [input, output]: [&Port; 2],
+    (input, output): (&InputPort, &Port),
     preprocess: &Preprocess,
     labels: &[String],
 ) -> Result<(), Error> {
     check_margins(parameters, input, output).map_err(Error::Inconsistent)?;
+    check_size(parameters, input).map_err(Error::Inconsistent)?;
     preprocess
         .check()
         .map_err(|message| Error::Inconsistent(format!("preprocessing: {message}")))?;
@@ -68,24 +73,41 @@ pub(super) fn check_ends(
 /// Whether the input's scale carries an image, and whether the output's leaves so large a margin to
 /// the modulus that a ciphertext which is no answer is out of range: the real or imaginary half of
 /// a slot is in range with probability 2^-(margin - 2) at most.
-fn check_margins(parameters: &Parameters, input: &Port, output: &Port) -> Result<(), String> {
-    let margin = |port: &Port| {
-        let limbs = &parameters.q()[..=port.ciphertext.level];
+fn check_margins(parameters: &Parameters, input: &InputPort, output: &Port) -> Result<(), String> {
+    let margin = |ty: &CiphertextType| {
+        let limbs = &parameters.q()[..=ty.level];
         let modulus: f64 = limbs.iter().map(|prime| (*prime as f64).log2()).sum();
-        modulus - port.ciphertext.log_scale
+        modulus - ty.log_scale
     };
-    if input.ciphertext.log_scale < LEAST_SCALE || margin(input) < INPUT_MARGIN {
-        return Err(format!("input: {} carries no image", input.ciphertext));
+    let carries = |ty: &CiphertextType| ty.log_scale >= LEAST_SCALE && margin(ty) >= INPUT_MARGIN;
+    if let Some(ty) = input.ciphertexts.iter().find(|ty| !carries(ty)) {
+        return Err(format!("input: {ty} carries no image"));
     }
     let halves = 2.0 * output.ciphertext.slots() as f64;
-    let accepted = -halves * (margin(output) - 2.0);
-    if margin(output) < OUTPUT_MARGIN || accepted > ACCEPTANCE {
+    let margin = margin(&output.ciphertext);
+    let accepted = -halves * (margin - 2.0);
+    if margin < OUTPUT_MARGIN || accepted > ACCEPTANCE {
         return Err(format!(
             "output: {} leaves too little room to tell an answer from what is none",
             output.ciphertext
         ));
     }
     Ok(())
+}
+
+/// Whether an encrypted image takes a bearable number of bytes: the maker of a plan decides how many
+/// pieces it has.
+fn check_size(parameters: &Parameters, input: &InputPort) -> Result<(), String> {
+    let polynomials = input.ciphertexts.iter().map(|ty| 2 * (ty.level as u64 + 1));
+    let bytes = polynomials.sum::<u64>() * 8 * parameters.n() as u64;
+    if bytes <= MAX_IMAGE {
+        return Ok(());
+    }
+    Err(format!(
+        "input: an encrypted image of {} MiB; at most {} MiB are allowed",
+        bytes >> 20,
+        MAX_IMAGE >> 20
+    ))
 }
 
 /// The parameters of a header; those that are malformed or weaker than what is accepted are

@@ -18,20 +18,20 @@ use heddle_params::{Accept, Parameters, ParametersLiteral};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
-use super::OutputKind;
 use super::checks::{self, accepted, check_packing, check_text};
 use super::file::write_at;
 use super::wire::{
-    WireBootstrap, WireCiphertextType, WireKeyNeed, WireOutputKind, WireParameters, WirePreprocess,
-    WireSlotType, decode_output_kind,
+    WireBootstrap, WireCiphertextType, WireInput, WireInputPiece, WireKeyNeed, WireOutputKind,
+    WireParameters, WirePreprocess, WireSlotType, decode_output_kind,
 };
+use super::{InputPort, OutputKind};
 use crate::ckks::{CiphertextType, Target};
 use crate::error::Error;
 use crate::file::{BlockReader, BlockWriter, Kind};
 use crate::preprocess::Preprocess;
 use crate::slot::SlotType;
 
-/// An input or output of a plan.
+/// The output of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// Where the elements lie in the slots, and their range.
@@ -56,7 +56,7 @@ pub struct ClientPlan {
     /// What the schedule's operations need keys for: the set of keys follows from it.
     pub needs: BTreeSet<KeyNeed>,
     /// The image.
-    pub input: Port,
+    pub input: InputPort,
     /// The results.
     pub output: Port,
     /// What the results are.
@@ -81,8 +81,6 @@ struct Header {
     bootstrap: WireBootstrap,
     #[prost(message, repeated, tag = "6")]
     needs: Vec<WireKeyNeed>,
-    #[prost(message, required, tag = "7")]
-    input: WirePort,
     #[prost(message, required, tag = "8")]
     output: WirePort,
     #[prost(enumeration = "WireOutputKind", tag = "9")]
@@ -91,6 +89,19 @@ struct Header {
     preprocess: WirePreprocess,
     #[prost(string, repeated, tag = "11")]
     labels: Vec<String>,
+    #[prost(message, required, tag = "12")]
+    input: WireInput,
+    /// Not within the input, so that the number of fields bounds their number.
+    #[prost(message, repeated, tag = "13")]
+    pieces: Vec<WirePiece>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WirePiece {
+    #[prost(message, required, tag = "1")]
+    packing: WireInputPiece,
+    #[prost(message, required, tag = "2")]
+    ciphertext: WireCiphertextType,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -116,6 +127,18 @@ impl From<WirePort> for Port {
             packing: wire.packing.into(),
             ciphertext: wire.ciphertext.into(),
         }
+    }
+}
+
+fn decode_input(wire: WireInput, wire_pieces: Vec<WirePiece>) -> InputPort {
+    let (mut pieces, mut ciphertexts) = (Vec::new(), Vec::new());
+    for piece in wire_pieces {
+        pieces.push(piece.packing);
+        ciphertexts.push(piece.ciphertext.into());
+    }
+    InputPort {
+        packing: wire.with_pieces(pieces),
+        ciphertexts,
     }
 }
 
@@ -167,22 +190,27 @@ impl ClientPlan {
             parameters: &parameters,
             bootstrap: &self.bootstrap,
         };
-        for (what, port) in [("input", &self.input), ("output", &self.output)] {
-            let Port {
-                packing,
-                ciphertext,
-            } = port;
-            let checked = check_packing(packing)
-                .and_then(|()| target.check_type(ciphertext))
-                .and_then(|()| match ciphertext.slots() >= packing.layout.period() {
-                    true => Ok(()),
-                    false => Err(format!("{ciphertext} does not hold {packing}")),
-                });
-            if let Err(message) = checked {
-                return fail(format!("{what}: {message}"));
-            }
+        let input = &self.input;
+        let checked = (input.ciphertexts.iter())
+            .try_for_each(|ciphertext| target.check_type(ciphertext))
+            .and_then(|()| input.check());
+        if let Err(message) = checked {
+            return fail(format!("input: {message}"));
         }
-        let ends = [&self.input, &self.output];
+        let Port {
+            packing,
+            ciphertext,
+        } = &self.output;
+        let checked = check_packing(packing)
+            .and_then(|()| target.check_type(ciphertext))
+            .and_then(|()| match ciphertext.slots() >= packing.layout.period() {
+                true => Ok(()),
+                false => Err(format!("{ciphertext} does not hold {packing}")),
+            });
+        if let Err(message) = checked {
+            return fail(format!("output: {message}"));
+        }
+        let ends = (input, &self.output);
         checks::check_ends(&parameters, ends, &self.preprocess, &self.labels)
     }
 
@@ -198,13 +226,28 @@ impl ClientPlan {
             insecure: self.insecure,
             bootstrap: (&self.bootstrap).into(),
             needs: self.needs.iter().map(Into::into).collect(),
-            input: (&self.input).into(),
+            input: (&self.input.packing).into(),
+            pieces: self.wire_pieces(),
             output: (&self.output).into(),
             output_kind: WireOutputKind::from(self.output_kind).into(),
             preprocess: (&self.preprocess).into(),
             labels: self.labels.clone(),
         };
         BlockWriter::new(writer, file, Kind::ClientPlan, &header)?.finish()
+    }
+
+    fn wire_pieces(&self) -> Vec<WirePiece> {
+        let InputPort {
+            packing,
+            ciphertexts,
+        } = &self.input;
+        let pieces = packing.pieces.iter().zip(ciphertexts);
+        pieces
+            .map(|(piece, ciphertext)| WirePiece {
+                packing: piece.into(),
+                ciphertext: ciphertext.into(),
+            })
+            .collect()
     }
 
     /// Writes the client plan to `path`, whole or not at all.
@@ -257,7 +300,7 @@ impl ClientPlan {
             insecure: header.insecure,
             bootstrap: header.bootstrap.into(),
             needs,
-            input: header.input.into(),
+            input: decode_input(header.input, header.pieces),
             output: header.output.into(),
             output_kind,
             preprocess,
@@ -351,16 +394,19 @@ mod tests {
         refused(|c| c.input.packing.range = f64::NAN, "input: range NaN");
         refused(|c| c.output.packing.range = 1e300, "output: the range");
         refused(
-            |c| c.input.ciphertext.level = 99,
+            |c| c.input.ciphertexts[0].level = 99,
             "input: level 99 is above 28",
         );
-        refused(|c| c.input.ciphertext.log_slots = 3, "input: ");
+        refused(
+            |c| c.input.ciphertexts[0].log_slots = 3,
+            "input: ct<slots=2^3",
+        );
         refused(
             |c| c.output.ciphertext.log_scale = 1e6,
             "output: scale 2^1000000",
         );
         refused(|c| c.output.ciphertext.log_slots = 60, "output: ");
-        refused(|c| c.input.ciphertext.log_scale = 3.0, "input: ct<");
+        refused(|c| c.input.ciphertexts[0].log_scale = 3.0, "input: ct<");
         // With a scale near the modulus every ciphertext would be in range.
         refused(
             |c| {

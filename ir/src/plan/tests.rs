@@ -26,7 +26,7 @@ pub(crate) fn plan() -> Plan {
         bootstrap,
         schedule,
         weights,
-        input: packed.ty(ValueId(0)).clone(),
+        input: InputPacking::whole(packed.ty(ValueId(0))),
         output: packed.ty(packed.outputs()[0]).clone(),
         output_kind: OutputKind::Probabilities,
         input_order: AxisOrder::Hwc,
@@ -125,7 +125,7 @@ fn a_plan_without_one_output_has_no_client_plan() {
     let mut plan = plan();
     plan.schedule.graph.set_outputs(Vec::new());
     let message = plan.client_plan().unwrap_err().to_string();
-    assert!(message.contains("one input and one output"), "{message}");
+    assert!(message.contains("has 0 outputs, expected one"), "{message}");
 }
 
 #[test]
@@ -205,8 +205,23 @@ fn what_does_not_hold_together_is_refused() {
     refused(|plan| plan.output.layout.channels = 4, "output is not");
     refused(|plan| plan.output.range = -1.0, "output: range -1");
     refused(|plan| plan.input.range = 1e300, "input: the range");
-    refused(|plan| plan.input.layout.channels = 3, "input does not hold");
-    refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
+    refused(
+        |plan| plan.input.pieces[0].layout.channels = 3,
+        "input: piece 0 is channels 0..1 rows 0..4 of 4 columns, its layout",
+    );
+    refused(|plan| plan.input.pieces[0].layout.gap = 1 << 20, "input: ");
+    refused(
+        |plan| plan.input.shape[1] = 5,
+        "input: the regions do not cover",
+    );
+    refused(
+        |plan| plan.input.pieces.clear(),
+        "1 inputs for 0 pieces of the image",
+    );
+    refused(
+        |plan| plan.input.pieces.push(plan.input.pieces[0].clone()),
+        "1 inputs for 2 pieces",
+    );
     refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");
     refused(
         |plan| {

@@ -12,11 +12,13 @@ use super::{ActivationRecord, OutputKind, RangeRecord};
 use crate::ckks::CiphertextType;
 use crate::error::Error;
 use crate::file::BlockReader;
-use crate::layout::MultiplexedLayout;
 use crate::nn::AxisOrder;
 use crate::preprocess::{Channels, Preprocess};
-use crate::slot::SlotType;
 use crate::weights::Tensor;
+
+mod packing;
+
+pub(super) use packing::{WireInput, WireInputPiece, WireSlotType};
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Header {
@@ -30,8 +32,6 @@ pub(super) struct Header {
     pub(super) insecure: bool,
     #[prost(message, required, tag = "5")]
     pub(super) bootstrap: WireBootstrap,
-    #[prost(message, required, tag = "6")]
-    pub(super) input: WireSlotType,
     #[prost(message, required, tag = "7")]
     pub(super) output: WireSlotType,
     #[prost(enumeration = "WireAxisOrder", tag = "8")]
@@ -50,6 +50,11 @@ pub(super) struct Header {
     pub(super) weights: Vec<WireTensor>,
     #[prost(enumeration = "WireOutputKind", tag = "20")]
     pub(super) output_kind: i32,
+    #[prost(message, required, tag = "21")]
+    pub(super) input: WireInput,
+    /// Not within the input, so that the number of fields bounds their number.
+    #[prost(message, repeated, tag = "22")]
+    pub(super) pieces: Vec<WireInputPiece>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -148,58 +153,6 @@ impl From<WireBootstrap> for BootstrapParameters {
             eval_mod: wire
                 .arcsine_degree
                 .map_or(EvalMod::Cosine, |degree| EvalMod::Arcsine { degree }),
-        }
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct WireSlotType {
-    #[prost(uint32, tag = "1")]
-    gap: u32,
-    #[prost(uint32, tag = "2")]
-    height: u32,
-    #[prost(uint32, tag = "3")]
-    width: u32,
-    #[prost(uint32, tag = "4")]
-    channels: u32,
-    #[prost(uint32, tag = "5")]
-    grid_height: u32,
-    #[prost(uint32, tag = "6")]
-    grid_width: u32,
-    #[prost(double, tag = "7")]
-    range: f64,
-}
-
-impl From<&SlotType> for WireSlotType {
-    fn from(ty: &SlotType) -> Self {
-        let layout = &ty.layout;
-        // A layout's extents are at most the slots of a ring.
-        let extent = |extent: usize| u32::try_from(extent).unwrap_or(u32::MAX);
-        Self {
-            gap: extent(layout.gap),
-            height: extent(layout.height),
-            width: extent(layout.width),
-            channels: extent(layout.channels),
-            grid_height: extent(layout.grid_height),
-            grid_width: extent(layout.grid_width),
-            range: ty.range,
-        }
-    }
-}
-
-impl From<WireSlotType> for SlotType {
-    fn from(wire: WireSlotType) -> Self {
-        let layout = MultiplexedLayout {
-            gap: wire.gap as usize,
-            height: wire.height as usize,
-            width: wire.width as usize,
-            channels: wire.channels as usize,
-            grid_height: wire.grid_height as usize,
-            grid_width: wire.grid_width as usize,
-        };
-        Self {
-            layout,
-            range: wire.range,
         }
     }
 }

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use heddle_frontends::image::{self, Picture};
 use heddle_ir::file::{Content, Kind, Outputs, Overwrite, commit_together};
+use heddle_ir::plan::InputPacking;
 use heddle_ir::preprocess::Preprocess;
 use heddle_ir::printable;
-use heddle_ir::slot::SlotType;
 use heddle_runtime::client::{Client, DISCLOSED_BITS, Disclosure, KeyLimit};
 use heddle_runtime::files;
 use heddle_runtime::packing::{InputTensor, class_of};
@@ -128,13 +128,11 @@ fn free_space(_folder: &Path) -> Option<u64> {
 
 /// The tensor of a picture, preprocessed for a plan's input; remarks go to standard error.
 pub(super) fn tensor_of(
-    input: &SlotType,
+    input: &InputPacking,
     preprocess: &Preprocess,
     picture: &Picture,
 ) -> Result<InputTensor> {
-    let layout = &input.layout;
-    let shape = [layout.channels, layout.height, layout.width];
-    let (elements, remark) = image::to_tensor(picture, preprocess, shape)?;
+    let (elements, remark) = image::to_tensor(picture, preprocess, input.shape)?;
     if let Some(remark) = remark {
         note(&remark);
     }

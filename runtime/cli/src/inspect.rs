@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use heddle_ir::file::{self, BlockReader, Kind};
-use heddle_ir::plan::{Plan, RangeRecord};
+use heddle_ir::plan::{InputPort, Plan, RangeRecord};
 use heddle_ir::printable;
 use heddle_ir::text::plan_summary;
 use heddle_params::{Accept, Parameters, Secret};
@@ -175,19 +175,16 @@ fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error
     lines.line("digest", hex(&plan.plan_digest));
     lines.line("client plan", hex(protocol.digest()));
     lines.parameters(protocol.context().parameters());
-    let layout = &plan.input.packing.layout;
+    let [channels, height, width] = plan.input.packing.shape;
     lines.line(
         "input",
         format_args!(
-            "{}×{}×{}, values up to {:.4}; scale {}, mean {:?}, std {:?}; {}",
-            layout.channels,
-            layout.height,
-            layout.width,
+            "{channels}×{height}×{width}, values up to {:.4}; scale {}, mean {:?}, std {:?}; {}",
             plan.input.packing.range,
             plan.preprocess.scale,
             plan.preprocess.mean,
             plan.preprocess.std,
-            plan.input.ciphertext
+            ciphertexts(&plan.input)
         ),
     );
     let layout = &plan.output.packing.layout;
@@ -215,6 +212,25 @@ fn describe_protocol(protocol: &Protocol, lines: &mut Lines) -> Result<(), Error
         ),
     );
     Ok(())
+}
+
+/// The ciphertexts of an image; of several, which piece each holds, up to a number of lines.
+fn ciphertexts(input: &InputPort) -> String {
+    const SHOWN: usize = 20;
+    if let [ciphertext] = &input.ciphertexts[..] {
+        return ciphertext.to_string();
+    }
+    let count = input.ciphertexts.len();
+    let mut text = format!("{count} ciphertexts");
+    let pieces = input.packing.pieces.iter().zip(&input.ciphertexts);
+    for (piece, ciphertext) in pieces.take(SHOWN) {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\n{:<12}{}: {ciphertext}", "", piece.region);
+    }
+    if count > SHOWN {
+        let _ = write!(text, "\n{:<12}and {} more", "", count - SHOWN);
+    }
+    text
 }
 
 fn describe_client_plan(path: &Path, accept: Accept, lines: &mut Lines) -> Result<(), Error> {

@@ -137,9 +137,8 @@ pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model
     };
     let model = onnx::import(path, &onnx::ImportOptions::default())?;
     let elements = |shape: [usize; 3]| shape.iter().product::<usize>();
-    let (input, output) = (&plan.input.layout, &plan.output.layout);
-    let fits = elements(model.image_shape())
-        == elements([input.channels, input.height, input.width])
+    let output = &plan.output.layout;
+    let fits = elements(model.image_shape()) == plan.input.elements()
         && model.graph.ty(model.output()).elements()
             == output.channels * output.height * output.width;
     if !fits {

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::{Backend, Operation};
 use crate::Error;
-use crate::memory::Memory;
+use crate::memory::{Memory, Needs, live_bytes};
 use crate::message::mismatch;
 use crate::observer::{Activity, Observed, Observer};
 
@@ -88,8 +88,13 @@ impl CkksBackend {
         }
         let transforms = all.iter().map(Prepared::transform_bytes).sum();
         let sizes = weights.iter().map(|item| item.map_bytes(&plan));
-        let largest = sizes.max().unwrap_or(0);
-        let mut budget = memory.budget(context, key_bytes, transforms, largest)?;
+        let needs = Needs {
+            keys: key_bytes,
+            transforms,
+            largest_map: sizes.max().unwrap_or(0),
+            live: live_bytes(schedule, context.n()),
+        };
+        let mut budget = memory.budget(context, needs)?;
         budget.bound_pool(context);
         let fitting = weights.into_iter().filter(|item| match item {
             Item::Transform(_) | Item::Products(_) => budget.take(item.map_bytes(&plan)),

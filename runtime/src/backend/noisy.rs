@@ -81,7 +81,7 @@ impl NoisyBackend<'_> {
         }
     }
 
-    /// The encrypted image: its slots with the errors of encryption.
+    /// An encrypted piece of the image: its slots with the errors of encryption.
     pub fn encrypted(&self, mut slots: Vec<f64>, scale: f64) -> Vec<f64> {
         let deviation = self.simulator.model().encryption() / scale;
         self.simulator.disturb(&mut slots, deviation);

@@ -6,7 +6,7 @@ use heddle_ckks::{Ciphertext, SeededCiphertext};
 use heddle_ir::ckks::CiphertextType;
 use heddle_ir::file::{Access, BlockReader, Existing, Kind};
 
-use super::{Artifact, content, parse, rest, stage};
+use super::{Artifact, Reader, Writer, content, parse, stage};
 use crate::Error;
 use crate::message::{EncryptedAnswer, EncryptedImage, FreshCiphertext, mismatch};
 use crate::protocol::Protocol;
@@ -52,10 +52,12 @@ pub struct CiphertextHeader {
     pub seeded: bool,
 }
 
-/// Writes an encrypted image. A seed stands for the uniform part where the image has one.
+/// Writes an encrypted image: its ciphertexts one after the other, each beginning a block. A seed
+/// stands for the uniform part where the image has one.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the image does not have a ciphertext for every piece of the plan's input, some have a seed and
+/// some have none, or the file cannot be written.
 #[cfg(feature = "client")]
 pub fn write_image(
     path: &Path,
@@ -63,23 +65,38 @@ pub fn write_image(
     protocol: &Protocol,
     image: &EncryptedImage,
 ) -> Result<(), Error> {
-    let mut body = Vec::new();
-    let seeded = match &image.ciphertext {
-        FreshCiphertext::Seeded(seeded) => {
-            seeded.write(protocol.context(), &mut body)?;
-            true
-        }
-        FreshCiphertext::Whole(ciphertext) => {
-            ciphertext.write(protocol.context(), &mut body)?;
-            false
-        }
-    };
+    let is_seeded = |ciphertext: &FreshCiphertext| matches!(ciphertext, FreshCiphertext::Seeded(_));
+    let seeded = image.ciphertexts.iter().all(is_seeded);
+    let (found, pieces) = (
+        image.ciphertexts.len(),
+        protocol.plan().input.ciphertexts.len(),
+    );
+    if found != pieces || (!seeded && image.ciphertexts.iter().any(is_seeded)) {
+        return Err(Error::Input {
+            what: "the image".into(),
+            message: format!(
+                "{pieces} ciphertexts of one kind are expected, found {found} or several kinds\nhelp: encrypt the \
+                 image for this plan"
+            ),
+        });
+    }
     let header = CiphertextHeader {
         artifact: Artifact::of(protocol, image.key),
         role: Role::Image.into(),
         seeded,
     };
-    write(path, existing, &header, &body)
+    write(path, existing, &header, |out| {
+        let mut body = Vec::new();
+        for ciphertext in &image.ciphertexts {
+            body.clear();
+            match ciphertext {
+                FreshCiphertext::Seeded(seeded) => seeded.write(protocol.context(), &mut body)?,
+                FreshCiphertext::Whole(whole) => whole.write(protocol.context(), &mut body)?,
+            }
+            out.bytes(&body)?;
+        }
+        Ok(())
+    })
 }
 
 /// Writes an encrypted answer.
@@ -99,41 +116,47 @@ pub fn write_answer(
         role: Role::Answer.into(),
         seeded: false,
     };
-    write(path, existing, &header, &body)
+    write(path, existing, &header, |out| Ok(out.bytes(&body)?))
 }
 
 fn write(
     path: &Path,
     existing: Existing,
     header: &CiphertextHeader,
-    body: &[u8],
+    body: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let how = (Access::Default, existing);
-    let staged = stage(path, how, Kind::Ciphertext, header, |out| {
-        Ok(out.bytes(body)?)
-    })?;
+    let staged = stage(path, how, Kind::Ciphertext, header, body)?;
     Ok(staged.commit()?)
 }
 
-/// Reads an encrypted image for a plan.
+/// Reads an encrypted image for a plan, which says how many ciphertexts there are.
 ///
 /// # Errors
-/// If the file is no encrypted image, is damaged, or does not have the plan's input type.
+/// If the file is no encrypted image, is damaged, or does not have the types of the plan's input.
 pub fn read_image(path: &Path, protocol: &Protocol) -> Result<EncryptedImage, Error> {
-    let input = &protocol.plan().input.ciphertext;
-    let opened = open(path, protocol, Role::Image, input)?;
-    let ciphertext = match opened.seeded {
-        true => FreshCiphertext::Seeded(parse(path, &opened.body, |bytes| {
-            SeededCiphertext::read(protocol.context(), bytes)
-        })?),
-        false => FreshCiphertext::Whole(opened.whole(path, protocol)?),
-    };
-    let image = EncryptedImage {
+    let mut opened = open(path, protocol, Role::Image)?;
+    let inputs = &protocol.plan().input.ciphertexts;
+    let mut ciphertexts = Vec::new();
+    for ty in inputs {
+        let ciphertext = match opened.seeded {
+            true => {
+                let len = SeededCiphertext::body_bytes(protocol.context(), ty.level)?;
+                let body = opened.reader.bytes(len)?;
+                FreshCiphertext::Seeded(parse(path, &body, |bytes| {
+                    SeededCiphertext::read(protocol.context(), bytes)
+                })?)
+            }
+            false => FreshCiphertext::Whole(opened.whole(path, protocol, ty)?),
+        };
+        check(path, Role::Image, &ciphertext.clone().expand(), ty)?;
+        ciphertexts.push(ciphertext);
+    }
+    opened.reader.finish()?;
+    Ok(EncryptedImage {
         key: opened.key,
-        ciphertext,
-    };
-    check(path, Role::Image, &image.clone().expand(), input)?;
-    Ok(image)
+        ciphertexts,
+    })
 }
 
 /// Reads an encrypted answer of a plan.
@@ -142,12 +165,13 @@ pub fn read_image(path: &Path, protocol: &Protocol) -> Result<EncryptedImage, Er
 /// If the file is no encrypted answer, is damaged, or does not have the plan's output type.
 pub fn read_answer(path: &Path, protocol: &Protocol) -> Result<EncryptedAnswer, Error> {
     let output = &protocol.plan().output.ciphertext;
-    let opened = open(path, protocol, Role::Answer, output)?;
+    let mut opened = open(path, protocol, Role::Answer)?;
     if opened.seeded {
         let message = "is damaged: an answer has no seed";
         return Err(content(path, message, Role::Answer.help()));
     }
-    let ciphertext = opened.whole(path, protocol)?;
+    let ciphertext = opened.whole(path, protocol, output)?;
+    opened.reader.finish()?;
     check(path, Role::Answer, &ciphertext, output)?;
     Ok(EncryptedAnswer {
         key: opened.key,
@@ -158,24 +182,28 @@ pub fn read_answer(path: &Path, protocol: &Protocol) -> Result<EncryptedAnswer, 
 struct Opened {
     key: crate::protocol::KeyId,
     seeded: bool,
-    body: Vec<u8>,
+    reader: Reader,
 }
 
 impl Opened {
-    fn whole(&self, path: &Path, protocol: &Protocol) -> Result<Ciphertext, Error> {
-        parse(path, &self.body, |bytes| {
+    /// The next ciphertext, whose uniform part is no seed; exactly as many bytes as one of the type
+    /// has.
+    fn whole(
+        &mut self,
+        path: &Path,
+        protocol: &Protocol,
+        ty: &CiphertextType,
+    ) -> Result<Ciphertext, Error> {
+        let len = Ciphertext::body_bytes(protocol.context(), ty.level)?;
+        let body = self.reader.bytes(len)?;
+        parse(path, &body, |bytes| {
             Ciphertext::read(protocol.context(), bytes)
         })
     }
 }
 
-/// Opens a file and reads exactly as many bytes as a ciphertext of the type has.
-fn open(
-    path: &Path,
-    protocol: &Protocol,
-    role: Role,
-    ty: &CiphertextType,
-) -> Result<Opened, Error> {
+/// Opens a file that must have the role.
+fn open(path: &Path, protocol: &Protocol, role: Role) -> Result<Opened, Error> {
     let (reader, header) = BlockReader::open::<CiphertextHeader>(path, Kind::Ciphertext)?;
     let key = header.artifact.check(path, protocol, role.help())?;
     let found = Role::try_from(header.role)
@@ -184,14 +212,10 @@ fn open(
         let message = format!("is {}, expected {}", found.noun(), role.noun());
         return Err(content(path, message, role.help()));
     }
-    let len = match header.seeded {
-        true => SeededCiphertext::body_bytes(protocol.context(), ty.level)?,
-        false => Ciphertext::body_bytes(protocol.context(), ty.level)?,
-    };
     Ok(Opened {
         key,
         seeded: header.seeded,
-        body: rest(reader, len)?,
+        reader,
     })
 }
 

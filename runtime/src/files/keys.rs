@@ -261,7 +261,7 @@ pub fn stage_public(
 pub fn read_public(path: &Path, protocol: &Arc<Protocol>) -> Result<ImageKey, Error> {
     let (reader, header) = BlockReader::open::<KeyHeader>(path, Kind::PublicKey)?;
     let id = header.artifact.check(path, protocol, HELP)?;
-    let (context, level) = (protocol.context(), protocol.plan().input.ciphertext.level);
+    let (context, level) = (protocol.context(), protocol.plan().input.level());
     let body = super::rest(reader, PublicKey::body_bytes(context, level)?)?;
     let public = parse(path, &body, |bytes| PublicKey::read(context, level, bytes))?;
     let key = ImageKey::new(protocol, public)?;

@@ -56,7 +56,7 @@ impl Parties {
     /// Ciphertexts that differ from the plan's input in level, slots and scale, with what a refusal
     /// says.
     fn misfits(&self) -> [(Ciphertext, &'static str); 4] {
-        let ty = self.protocol().plan().input.ciphertext;
+        let ty = self.protocol().plan().input.ciphertexts[0];
         let (slots, level, scale) = (ty.log_slots, ty.level, ty.scale());
         [
             (
@@ -81,7 +81,7 @@ impl Parties {
     fn encrypted(&self, ciphertext: Ciphertext) -> EncryptedImage {
         EncryptedImage {
             key: self.client.id(),
-            ciphertext: FreshCiphertext::Whole(ciphertext),
+            ciphertexts: vec![FreshCiphertext::Whole(ciphertext)],
         }
     }
 }
@@ -103,7 +103,7 @@ fn a_server_refuses_an_image_of_another_type() {
         let image = parties.encrypted(ciphertext);
         refused(server.run(image, &()).err().unwrap(), "the image: ", said);
     }
-    let ty = parties.protocol().plan().input.ciphertext;
+    let ty = parties.protocol().plan().input.ciphertexts[0];
     let fitting = parties.ciphertext(ty.log_slots, ty.level, ty.scale());
     assert!(server.run(parties.encrypted(fitting), &()).is_ok());
 }
@@ -115,7 +115,12 @@ fn the_ckks_backend_refuses_an_input_of_another_type() {
     let context = parties.protocol().context();
     let backend = CkksBackend::load(plan, context, keys, Memory::FullSpeed, &()).unwrap();
     for (ciphertext, said) in parties.misfits() {
-        let error = execute(&parties.plan.schedule, &backend, ciphertext, &mut |_, _| {});
+        let error = execute(
+            &parties.plan.schedule,
+            &backend,
+            vec![ciphertext],
+            &mut |_, _| {},
+        );
         refused(error.err().unwrap(), "the input: ", said);
     }
 }
@@ -124,7 +129,7 @@ fn the_ckks_backend_refuses_an_input_of_another_type() {
 fn refuses_other_slots<B: Backend<Value = Vec<f64>>>(backend: &B) {
     let schedule = &toy::plan().schedule;
     for slots in [0, 128, 255, 257, 512] {
-        let error = execute(schedule, backend, vec![0.25; slots], &mut |_, _| {});
+        let error = execute(schedule, backend, vec![vec![0.25; slots]], &mut |_, _| {});
         let error = error.err().unwrap();
         assert!(matches!(error, Error::Input { .. }), "{error}");
         let said = format!("the input: it has {slots} slots, but the plan's input has 256");
@@ -169,7 +174,7 @@ fn files_of_images_and_answers_are_refused_with_help_of_their_own() {
     let protocol = parties.protocol();
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (
-        protocol.plan().input.ciphertext,
+        protocol.plan().input.ciphertexts[0],
         protocol.plan().output.ciphertext,
     );
     let path = folder.path().join("image.ct");

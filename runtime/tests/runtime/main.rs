@@ -4,6 +4,7 @@ mod backends;
 mod clear_backend;
 mod contracts;
 mod imaginary;
+mod pieces;
 mod server;
 mod trust;
 

@@ -46,7 +46,7 @@ fn what_a_program_holds_prints_no_secret() {
     );
     assert_eq!(
         format!("{image:?}"),
-        format!("EncryptedImage {{ key: KeyId({id}), ciphertext: Seeded(..) }}")
+        format!("EncryptedImage {{ key: KeyId({id}), ciphertexts: [Seeded(..)] }}")
     );
     let server = Server::load(plan, &protocol, keys, Memory::FullSpeed, &()).unwrap();
     assert_eq!(

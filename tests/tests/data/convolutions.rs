@@ -40,7 +40,7 @@ fn a_real_resnet20_agrees_on_the_clear_backend_in_every_way() {
         let plan = compile(model.clone(), &options, &()).unwrap().plan;
         let interpreter =
             ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-        let inputs: Vec<Vec<f64>> = images
+        let inputs: Vec<Vec<Vec<f64>>> = images
             .iter()
             .map(|image| pack(&plan.input, "image", image).unwrap())
             .collect();

@@ -27,7 +27,7 @@ fn check(
     };
     let plan = compile(model.clone(), &options, &()).unwrap().plan;
     let clear = ClearInterpreter::new(&plan.schedule, &plan.weights, &plan.bootstrap).unwrap();
-    let packed: Vec<Vec<f64>> = images
+    let packed: Vec<Vec<Vec<f64>>> = images
         .iter()
         .map(|image| pack(&plan.input, "image", image).unwrap())
         .collect();

@@ -48,7 +48,7 @@ fn a_run_is_its_operations_one_by_one() {
     let mut seen: Vec<Vec<f64>> = Vec::new();
     let input = image(1);
     let output = interpreter
-        .run(&input, |_, slots| seen.push(slots.to_vec()))
+        .run(&[&input], |_, slots| seen.push(slots.to_vec()))
         .unwrap();
     for value in graph.values() {
         let operands = graph.operands(value);
@@ -72,7 +72,7 @@ fn a_run_is_its_operations_one_by_one() {
 #[test]
 fn a_batch_agrees_with_single_runs() {
     let interpreter = clear();
-    let images: Vec<Vec<f64>> = (0..19).map(image).collect();
+    let images: Vec<Vec<Vec<f64>>> = (0..19).map(|seed| vec![image(seed)]).collect();
     let batch = interpreter.run_batch(&images).unwrap();
     assert_eq!(batch.outputs.len(), 19);
     for (image, output) in images.iter().zip(&batch.outputs) {
@@ -81,21 +81,14 @@ fn a_batch_agrees_with_single_runs() {
             assert!((a - b).abs() < 1e-12);
         }
     }
-    assert_eq!(
-        interpreter
-            .run_batch::<Vec<f64>>(&[])
-            .unwrap()
-            .outputs
-            .len(),
-        0
-    );
+    assert_eq!(interpreter.run_batch(&[]).unwrap().outputs.len(), 0);
 }
 
 #[test]
 fn overflows_are_counted_before_every_activation() {
     let interpreter = clear();
     assert_eq!(interpreter.watched().len(), 2);
-    let calm = interpreter.run_batch(&[image(0)]).unwrap();
+    let calm = interpreter.run_batch(&[vec![image(0)]]).unwrap();
     for range in &calm.ranges {
         assert_eq!(
             (range.name.as_str(), range.function.as_deref()),
@@ -111,13 +104,16 @@ fn overflows_are_counted_before_every_activation() {
     let mut worst: f64 = 0.0;
     let first = interpreter.watched()[0];
     interpreter
-        .run(&loud, |value, slots| {
+        .run(&[&loud], |value, slots| {
             if value == first {
                 worst = slots.iter().fold(0.0, |worst, slot| worst.max(slot.abs()));
             }
         })
         .unwrap();
-    let ranges = interpreter.run_batch(&[image(0), loud]).unwrap().ranges;
+    let ranges = interpreter
+        .run_batch(&[vec![image(0)], vec![loud]])
+        .unwrap()
+        .ranges;
     assert!(ranges[0].overflows > 0 && worst > 1.0, "{ranges:?}");
     assert!((ranges[0].worst - worst).abs() < 1e-12);
 }
@@ -125,8 +121,19 @@ fn overflows_are_counted_before_every_activation() {
 #[test]
 fn wrong_lengths_are_errors() {
     let interpreter = clear();
-    assert!(interpreter.run(&[0.0; 3], |_, _| {}).is_err());
-    assert!(interpreter.run_batch(&[vec![0.0; 16], vec![]]).is_err());
+    assert!(interpreter.run(&[[0.0; 3]], |_, _| {}).is_err());
+    assert!(
+        interpreter
+            .run_batch(&[vec![vec![0.0; 16]], vec![vec![]]])
+            .is_err()
+    );
+    assert!(interpreter.run::<[f64; 16]>(&[], |_, _| {}).is_err());
+    assert!(interpreter.run(&[[0.0; 16]; 2], |_, _| {}).is_err());
+    assert!(
+        interpreter
+            .run_batch(&[vec![vec![0.0; 16]], vec![]])
+            .is_err()
+    );
     assert!(interpreter.apply(ValueId(1), &[&[0.0; 8]]).is_err());
     assert!(interpreter.apply(ValueId(1), &[]).is_err());
     let (schedule, _) = schedule();
