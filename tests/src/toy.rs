@@ -210,8 +210,8 @@ fn map(input: MultiplexedLayout, ops: Vec<LinearOp>, output: MultiplexedLayout) 
 pub fn plan() -> Plan {
     let mut b = Builder::new();
     let image = MultiplexedLayout::dense(3, 8, 8);
-    let wide = image.on_same_grid(1, 4, 8, 8);
-    let small = image.on_same_grid(2, 8, 4, 4);
+    let wide = image.on_same_grid([1; 2], 4, 8, 8);
+    let small = image.on_same_grid([2; 2], 8, 4, 4);
     let gate = [Chebyshev {
         coefficients: vec![0.5, 0.4, 0.0, -0.1],
     }];

@@ -113,7 +113,7 @@ impl Splitter<'_> {
             let all = 0..layout.channels;
             return vec![all];
         }
-        let size = planes * layout.gap * layout.gap;
+        let size = planes * layout.cell();
         (0..layout.channels)
             .step_by(size)
             .map(|start| start..layout.channels.min(start + size))

@@ -120,5 +120,5 @@ fn a_max_pool_takes_one_map_for_every_relu() {
         .values()
         .find(|value| graph.node(*value).name == "next.relu")
         .unwrap();
-    assert_eq!(graph.ty(next).layout.gap, 2);
+    assert_eq!(graph.ty(next).layout.gap, [2; 2]);
 }

@@ -206,7 +206,7 @@ fn what_does_not_hold_together_is_refused() {
     refused(|plan| plan.output.range = -1.0, "output: range -1");
     refused(|plan| plan.input.range = 1e300, "input: the range");
     refused(|plan| plan.input.layout.channels = 3, "input does not hold");
-    refused(|plan| plan.input.layout.gap = 1 << 20, "input: ");
+    refused(|plan| plan.input.layout.gap = [1 << 20; 2], "input: ");
     refused(|plan| plan.preprocess.std[0] = 0.0, "preprocessing: ");
     refused(
         |plan| {

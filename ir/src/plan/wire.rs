@@ -155,7 +155,7 @@ impl From<WireBootstrap> for BootstrapParameters {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct WireSlotType {
     #[prost(uint32, tag = "1")]
-    gap: u32,
+    gap_down: u32,
     #[prost(uint32, tag = "2")]
     height: u32,
     #[prost(uint32, tag = "3")]
@@ -168,6 +168,8 @@ pub(super) struct WireSlotType {
     grid_width: u32,
     #[prost(double, tag = "7")]
     range: f64,
+    #[prost(uint32, tag = "8")]
+    gap_right: u32,
 }
 
 impl From<&SlotType> for WireSlotType {
@@ -176,13 +178,14 @@ impl From<&SlotType> for WireSlotType {
         // A layout's extents are at most the slots of a ring.
         let extent = |extent: usize| u32::try_from(extent).unwrap_or(u32::MAX);
         Self {
-            gap: extent(layout.gap),
+            gap_down: extent(layout.gap[0]),
             height: extent(layout.height),
             width: extent(layout.width),
             channels: extent(layout.channels),
             grid_height: extent(layout.grid_height),
             grid_width: extent(layout.grid_width),
             range: ty.range,
+            gap_right: extent(layout.gap[1]),
         }
     }
 }
@@ -190,7 +193,7 @@ impl From<&SlotType> for WireSlotType {
 impl From<WireSlotType> for SlotType {
     fn from(wire: WireSlotType) -> Self {
         let layout = MultiplexedLayout {
-            gap: wire.gap as usize,
+            gap: [wire.gap_down as usize, wire.gap_right as usize],
             height: wire.height as usize,
             width: wire.width as usize,
             channels: wire.channels as usize,
