@@ -2,6 +2,7 @@
 
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
+use heddle_compiler::passes::split_channels::Splitting;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
 use heddle_compiler::{Changed, Convolution};
 use heddle_ir::eval::slot::{Activations, SlotInterpreter};
@@ -11,6 +12,9 @@ use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images, residual};
 
+/// Slots of a ciphertext.
+const SLOTS: usize = 1 << 12;
+
 fn maps(graph: &SlotGraph) -> usize {
     let is_map = |value: &ValueId| matches!(graph.node(*value).op, SlotOp::Linear(_));
     graph.values().filter(is_map).count()
@@ -18,7 +22,7 @@ fn maps(graph: &SlotGraph) -> usize {
 
 /// Packs and fuses; compares the graphs on plain numbers and returns the fused one.
 fn fused(model: Model) -> SlotGraph {
-    let (mut model, _) = lower_max_pool::run(model).unwrap();
+    let (mut model, _) = lower_max_pool::run(model, Splitting::WhereNeeded, SLOTS).unwrap();
     model.number_activations();
     let [c, h, w] = model.graph.ty(model.input()).chw();
     let samples = images(4, c * h * w);
@@ -30,7 +34,7 @@ fn fused(model: Model) -> SlotGraph {
         &ranges,
         &approximations,
         Convolution::default(),
-        1 << 12,
+        SLOTS,
     )
     .unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone(), fuse_linear_maps::MAX_TERMS);
