@@ -112,10 +112,16 @@ impl Pipeline<'_> {
         observer: &dyn Observer,
     ) -> Result<(Verified<'a, Model>, Activations), Error> {
         let options = self.options;
+        let splitting = match self.is_siso() {
+            true => Splitting::EveryChannel,
+            false => Splitting::WhereNeeded,
+        };
         let mut tensors = tensors
             .pass(remove_identity::NAME, remove_identity::run)?
             .pass(fold_padding::NAME, fold_padding::run)?
-            .pass(lower_max_pool::NAME, lower_max_pool::run)?;
+            .pass(lower_max_pool::NAME, |model| {
+                lower_max_pool::run(model, splitting, self.slots)
+            })?;
         if self.with_softmax() {
             tensors = tensors.prepare(append_softmax::centred)?;
         }
@@ -142,10 +148,6 @@ impl Pipeline<'_> {
         let sign = options.relu.stages()?;
         let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign);
         tensors.note(approximate_activations::NAME, Changed::No, Vec::new());
-        let splitting = match self.is_siso() {
-            true => Splitting::EveryChannel,
-            false => Splitting::WhereNeeded,
-        };
         let tensors = tensors.pass(split_channels::NAME, |model| {
             split_channels::run(model, splitting, &grid)
         })?;

@@ -105,7 +105,7 @@ fn resnet20() -> (Schedule, Weights) {
     let mut x = b.add(Op::Input, &[], image.period());
     let mut input = image;
     for (gap, channels, extent, layers) in [(1, 16, 32, 7), (2, 32, 16, 6), (4, 64, 8, 6)] {
-        let output = image.on_same_grid(gap, channels, extent, extent);
+        let output = image.on_same_grid([gap; 2], channels, extent, extent);
         for _ in 0..layers {
             x = b.convolution(x, input, output);
             input = output;

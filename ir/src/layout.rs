@@ -10,25 +10,27 @@ use serde::{Deserialize, Serialize};
 /// The slots of a feature map of `channels×height×width`.
 ///
 /// A *plane* is a grid of `grid_height×grid_width` slots, row-major, not necessarily powers of two.
-/// With gap `g`, neighbouring
-/// pixels of one channel are `g` slots apart on either axis, and the `g×g` slots of a cell hold
-/// `g²` different channels: channel `c` lies in plane `c / g²`, at row `(c mod g²) / g` and column
-/// `c mod g` of every cell. Planes follow one another; the whole repeats with [`period`].
+/// With gap `[d, r]`, neighbouring pixels of one channel are `d` rows or `r` columns apart, and the
+/// `d×r` slots of a [`cell`] hold as many channels: channel `c` lies in plane `c / dr`, at row `(c
+/// mod dr) / r` and column `c mod r` of every cell. Planes follow one another; the whole repeats
+/// with [`period`].
 ///
+/// [`cell`]: MultiplexedLayout::cell
 /// [`period`]: MultiplexedLayout::period
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiplexedLayout {
-    /// Spacing of neighbouring pixels of one channel, in slots.
-    pub gap: usize,
+    /// Spacing `[down, right]` of neighbouring pixels of one channel, in rows and columns of the
+    /// grid. The two differ where an operation's strides did.
+    pub gap: [usize; 2],
     /// Rows of the feature map.
     pub height: usize,
     /// Columns of the feature map.
     pub width: usize,
     /// Channels of the feature map.
     pub channels: usize,
-    /// Rows of a plane, in slots; at least `height·gap`.
+    /// Rows of a plane, in slots; at least `height` times the gap down.
     pub grid_height: usize,
-    /// Columns of a plane, in slots; at least `width·gap`.
+    /// Columns of a plane, in slots; at least `width` times the gap to the right.
     pub grid_width: usize,
 }
 
@@ -37,7 +39,7 @@ impl MultiplexedLayout {
     /// up to powers of two.
     pub fn dense(channels: usize, height: usize, width: usize) -> Self {
         Self {
-            gap: 1,
+            gap: [1; 2],
             height,
             width,
             channels,
@@ -47,7 +49,13 @@ impl MultiplexedLayout {
     }
 
     /// A layout on the same grid for another feature map.
-    pub fn on_same_grid(self, gap: usize, channels: usize, height: usize, width: usize) -> Self {
+    pub fn on_same_grid(
+        self,
+        gap: [usize; 2],
+        channels: usize,
+        height: usize,
+        width: usize,
+    ) -> Self {
         Self {
             gap,
             height,
@@ -62,9 +70,14 @@ impl MultiplexedLayout {
         self.grid_height * self.grid_width
     }
 
+    /// Slots of a cell: how many channels share a plane.
+    pub fn cell(&self) -> usize {
+        self.gap[0] * self.gap[1]
+    }
+
     /// Number of planes in use.
     pub fn planes(&self) -> usize {
-        self.channels.div_ceil(self.gap * self.gap)
+        self.channels.div_ceil(self.cell())
     }
 
     /// The number of slots after which the packing repeats: the planes, rounded up to a power of
@@ -80,12 +93,12 @@ impl MultiplexedLayout {
 
     /// The slot of an element in the first copy.
     pub fn slot(&self, channel: usize, row: usize, column: usize) -> usize {
-        let cell = self.gap * self.gap;
+        let ([down, right], cell) = (self.gap, self.cell());
         let (plane, inner) = (channel / cell, channel % cell);
         plane * self.plane()
-            + (row * self.gap + inner / self.gap) * self.grid_width
-            + column * self.gap
-            + inner % self.gap
+            + (row * down + inner / right) * self.grid_width
+            + column * right
+            + inner % right
     }
 
     /// The slots of all elements in row-major `C, H, W` order.
@@ -121,11 +134,19 @@ impl MultiplexedLayout {
         self.slots().into_iter().map(|slot| slots[slot]).collect()
     }
 
+    /// Whether the pixels lie where a window with the stride `[down, right]` leaves those of an
+    /// operand's: the gap is the operand's times the stride on each axis.
+    pub fn is_strided(&self, operand: &Self, stride: [usize; 2]) -> bool {
+        (0..2).all(|axis| {
+            stride[axis] > 0 && operand.gap[axis].checked_mul(stride[axis]) == Some(self.gap[axis])
+        })
+    }
+
     /// Whether every element has a slot of its own.
     pub fn is_consistent(&self) -> bool {
-        self.gap > 0
-            && self.height * self.gap <= self.grid_height
-            && self.width * self.gap <= self.grid_width
+        !self.gap.contains(&0)
+            && self.height * self.gap[0] <= self.grid_height
+            && self.width * self.gap[1] <= self.grid_width
             && self.channels > 0
     }
 }
@@ -134,9 +155,13 @@ impl fmt::Display for MultiplexedLayout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "multiplexed<{}x{}x{}, gap={}, grid={}x{}>",
-            self.channels, self.height, self.width, self.gap, self.grid_height, self.grid_width
-        )
+            "multiplexed<{}x{}x{}, gap={}",
+            self.channels, self.height, self.width, self.gap[0]
+        )?;
+        if self.gap[0] != self.gap[1] {
+            write!(f, "x{}", self.gap[1])?;
+        }
+        write!(f, ", grid={}x{}>", self.grid_height, self.grid_width)
     }
 }
 
@@ -146,24 +171,36 @@ mod tests {
 
     #[test]
     fn every_element_has_its_own_slot() {
-        let layout = MultiplexedLayout {
-            gap: 4,
-            height: 8,
-            width: 8,
-            channels: 64,
-            grid_height: 32,
-            grid_width: 32,
-        };
-        assert_eq!(layout.period(), 4096);
-        let mut slots = layout.slots();
-        slots.sort_unstable();
-        slots.dedup();
-        assert_eq!(slots.len(), 4096);
+        for (gap, height, width) in [([4, 4], 8, 8), ([2, 8], 16, 4), ([1, 16], 32, 2)] {
+            let layout = MultiplexedLayout {
+                gap,
+                height,
+                width,
+                channels: 64,
+                grid_height: 32,
+                grid_width: 32,
+            };
+            assert!(layout.is_consistent());
+            assert_eq!(layout.period(), 4096);
+            let mut slots = layout.slots();
+            slots.sort_unstable();
+            slots.dedup();
+            assert_eq!(slots.len(), 4096);
+        }
+    }
+
+    #[test]
+    fn the_gap_differs_between_the_axes_where_strides_did() {
+        let layout = MultiplexedLayout::dense(3, 4, 4).on_same_grid([1, 2], 3, 4, 2);
+        assert_eq!(layout.to_string(), "multiplexed<3x4x2, gap=1x2, grid=4x4>");
+        // Two channels a plane, side by side.
+        assert_eq!([layout.slot(1, 3, 1), layout.slot(2, 0, 0)], [15, 16]);
+        assert!(!layout.on_same_grid([2, 2], 3, 4, 2).is_consistent());
     }
 
     #[test]
     fn packing_and_unpacking_are_inverse() {
-        let layout = MultiplexedLayout::dense(16, 32, 32).on_same_grid(2, 32, 16, 16);
+        let layout = MultiplexedLayout::dense(16, 32, 32).on_same_grid([2; 2], 32, 16, 16);
         let tensor: Vec<f64> = (0..32 * 256)
             .map(|element| f64::from(element as u32))
             .collect();

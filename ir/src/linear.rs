@@ -468,7 +468,7 @@ mod tests {
     #[test]
     fn terms_of_different_periods_share_their_sums() {
         let wide = MultiplexedLayout::dense(4, 8, 8);
-        let output = wide.on_same_grid(2, 4, 4, 4);
+        let output = wide.on_same_grid([2; 2], 4, 4, 4);
         let vector = MultiplexedLayout::dense(4, 1, 1);
         let mut weights = Weights::default();
         let op = conv(&mut weights, 4, 4, 2);
@@ -484,8 +484,8 @@ mod tests {
     #[test]
     fn resnet20_convolutions_have_the_known_numbers_of_diagonals() {
         let image = MultiplexedLayout::dense(16, 32, 32);
-        let middle = image.on_same_grid(2, 32, 16, 16);
-        let small = image.on_same_grid(4, 64, 8, 8);
+        let middle = image.on_same_grid([2; 2], 32, 16, 16);
+        let small = image.on_same_grid([4; 2], 64, 8, 8);
         for (input, output, stride, expected) in [
             (image, image, 1, vec![144]),
             (image, middle, 2, vec![256, 128]),
@@ -521,7 +521,7 @@ mod tests {
     #[test]
     fn a_stem_reads_an_operand_of_smaller_period() {
         let input = MultiplexedLayout::dense(3, 32, 32);
-        let output = input.on_same_grid(1, 16, 32, 32);
+        let output = input.on_same_grid([1; 2], 16, 32, 32);
         let mut weights = Weights::default();
         let op = conv(&mut weights, 16, 3, 1);
         let map = one_term(input, op, 1.0, output);

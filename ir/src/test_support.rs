@@ -63,7 +63,7 @@ pub(crate) fn slot_graph() -> (SlotGraph, Weights) {
         bias: Some(weight("fc.b", vec![3])),
     });
     let image = MultiplexedLayout::dense(1, 4, 4);
-    let middle = image.on_same_grid(1, 2, 4, 4);
+    let middle = image.on_same_grid([1; 2], 2, 4, 4);
     let logits = MultiplexedLayout::dense(3, 1, 1);
     let (b_in, b1, b2, b_out) = (1.5, 3.0, 5.0, 4.0);
 

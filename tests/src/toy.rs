@@ -265,8 +265,8 @@ fn plan_of(regions: &[Region]) -> Plan {
     let mut b = Builder::new();
     let image = MultiplexedLayout::dense(3, 8, 8);
     let input = packing(regions);
-    let wide = image.on_same_grid(1, 4, 8, 8);
-    let small = image.on_same_grid(2, 8, 4, 4);
+    let wide = image.on_same_grid([1; 2], 4, 8, 8);
+    let small = image.on_same_grid([2; 2], 8, 4, 4);
     let gate = [Chebyshev {
         coefficients: vec![0.5, 0.4, 0.0, -0.1],
     }];

@@ -245,3 +245,25 @@ fn grouped_depthwise_and_large_kernels_with_explicit_padding() {
     let y = net.gemm(&x, [16, 3]);
     assert_eq!(net.check(&y, 13), 4);
 }
+
+#[test]
+fn strides_that_differ_between_the_axes() {
+    let mut net = Net::new([2, 12, 10]);
+    let wide = [("strides", ints(&[1, 2])), ("pads", ints(&[1, 1, 1, 1]))];
+    let x = net.conv("x", [5, 2, 3, 3], &wide);
+    let x = net.relu(&x);
+    let tall = [
+        ("kernel_shape", ints(&[3, 3])),
+        ("strides", ints(&[2, 1])),
+        ("pads", ints(&[1, 1, 1, 1])),
+    ];
+    let x = net.node("MaxPool", &[&x], &tall);
+    let tall = [("strides", ints(&[2, 1])), ("pads", ints(&[1, 1, 1, 1]))];
+    let x = net.conv(&x, [6, 5, 3, 3], &tall);
+    let x = net.relu(&x);
+    let mean = [("kernel_shape", ints(&[1, 5]))];
+    let x = net.node("AveragePool", &[&x], &mean);
+    let x = net.node("Flatten", &[&x], &[]);
+    let y = net.gemm(&x, [18, 3]);
+    assert_eq!(net.check(&y, 13), 6);
+}

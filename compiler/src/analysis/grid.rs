@@ -44,9 +44,11 @@ impl Grid {
             return Ok(usual);
         }
         let spread = maps.spread;
-        let rounded = |extent: usize| extent.next_multiple_of(maps.gap);
-        let heights = [powers[0], spread[0].next_power_of_two(), rounded(spread[0])];
-        let widths = [powers[1], spread[1].next_power_of_two(), rounded(spread[1])];
+        let extents = [0, 1].map(|axis| {
+            let tight = spread[axis].next_multiple_of(maps.gap[axis]);
+            [powers[axis], spread[axis].next_power_of_two(), tight]
+        });
+        let [heights, widths] = extents;
         let candidates = heights
             .into_iter()
             .flat_map(|height| widths.map(|width| [height, width]))
@@ -60,8 +62,8 @@ impl Grid {
     }
 
     /// A grid of `[height, width]`, in bands where a ciphertext does not hold a plane; gaps up to
-    /// `gap` fit a band.
-    fn banded([height, width]: [usize; 2], slots: usize, gap: usize) -> Self {
+    /// `gap` down fit a band.
+    fn banded([height, width]: [usize; 2], slots: usize, [gap, _]: [usize; 2]) -> Self {
         let rows = (slots / width.max(1)).max(1);
         let band = match height * width <= slots {
             true => height,
@@ -82,7 +84,7 @@ impl Grid {
             return MultiplexedLayout::dense(channels, 1, 1);
         }
         MultiplexedLayout {
-            gap: 1,
+            gap: [1; 2],
             height,
             width,
             channels,
@@ -113,7 +115,7 @@ impl Grid {
         }
         let is_banded = layout.plane() > self.slots;
         let rows = match is_banded {
-            true => self.band / layout.gap,
+            true => self.band / layout.gap[0],
             false => layout.height,
         };
         let plane = layout.grid_height.min(self.band) * layout.grid_width;
@@ -121,7 +123,7 @@ impl Grid {
         if rows == 0 || planes == 0 {
             return vec![whole];
         }
-        runs(layout.channels, planes * layout.gap * layout.gap)
+        runs(layout.channels, planes * layout.cell())
             .flat_map(|channels| {
                 runs(layout.height, rows).map(move |rows| Region {
                     channels: channels.clone(),
@@ -144,10 +146,10 @@ struct Maps {
     largest: [usize; 2],
     /// As `largest`, with the gaps that the strides in front of a map leave.
     spread: [usize; 2],
-    /// The largest of these gaps.
-    gap: usize,
+    /// The largest of these gaps, down and to the right.
+    gap: [usize; 2],
     /// Shape and gap of the maps that take ciphertexts: images and what activations take.
-    on_grid: Vec<([usize; 3], usize)>,
+    on_grid: Vec<([usize; 3], [usize; 2])>,
     /// The map of the largest width.
     widest: Option<ValueId>,
 }
@@ -158,32 +160,32 @@ impl Maps {
         let mut maps = Self {
             largest: [1; 2],
             spread: [1; 2],
-            gap: 1,
+            gap: [1; 2],
             on_grid: Vec::new(),
             widest: None,
         };
-        let mut gaps: Vec<usize> = Vec::with_capacity(graph.len());
+        let mut gaps: Vec<[usize; 2]> = Vec::with_capacity(graph.len());
         for value in graph.values() {
             let operands = graph.operands(value);
-            let of_operands = operands.iter().map(|operand| gaps[operand.index()]).min();
+            let of_operand = operands.first().map(|operand| gaps[operand.index()]);
             let op = &graph.node(value).op;
-            let gap = match (op, of_operands) {
-                (_, None) | (Op::Linear(LinearOp::Gemm(_)), _) => 1,
+            let gap = match (op, of_operand) {
+                (_, None) | (Op::Linear(LinearOp::Gemm(_)), _) => [1; 2],
                 (Op::Linear(op), Some(gap)) => {
-                    let [down, right] = op.as_operation().strides();
-                    gap.saturating_mul(down.min(right))
+                    let strides = op.as_operation().strides();
+                    [0, 1].map(|axis| gap[axis].saturating_mul(strides[axis]))
                 }
                 (_, Some(gap)) => gap,
             };
             let shape = graph.ty(value).chw();
             let [_, height, width] = shape;
-            // A single element has room on any grid, whatever its gap.
-            let gap = gap.min(1 << 16);
+            // A single row or column has room on any grid, whatever its gap.
+            let gap = gap.map(|gap| gap.min(1 << 16));
             gaps.push(gap);
-            if height * width > 1 {
-                maps.gap = maps.gap.max(gap);
-                for (axis, extent) in [height, width].into_iter().enumerate() {
-                    maps.spread[axis] = maps.spread[axis].max(extent.saturating_mul(gap));
+            for (axis, extent) in [height, width].into_iter().enumerate() {
+                if extent > 1 {
+                    maps.gap[axis] = maps.gap[axis].max(gap[axis]);
+                    maps.spread[axis] = maps.spread[axis].max(extent.saturating_mul(gap[axis]));
                     if extent > maps.largest[axis] {
                         maps.largest[axis] = extent;
                         if axis == 1 {
@@ -204,10 +206,8 @@ impl Maps {
         let of_map = |(shape, gap): &([usize; 3], usize)| {
             let dense = grid.dense(*shape);
             let [channels, height, width] = *shape;
-            let room = (grid.height / height)
-                .min(grid.width / width)
-                .min(grid.band);
-            let gap = (*gap).min(room).max(1);
+            let room = [(grid.height / height).min(grid.band), grid.width / width];
+            let gap = [0, 1].map(|axis| gap[axis].min(room[axis]).max(1));
             let layout = match height * width {
                 1 => dense,
                 _ => dense.on_same_grid(gap, channels, height, width),

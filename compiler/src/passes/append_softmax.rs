@@ -55,7 +55,7 @@ pub fn run(mut graph: SlotGraph, weights: &mut Weights) -> (SlotGraph, Softmax) 
     let wide = range.max(LEAST_RANGE);
     let softmax = softmax::design(classes, wide);
     let row = MultiplexedLayout {
-        gap: 1,
+        gap: [1; 2],
         channels: 1,
         height: 1,
         width: slots,

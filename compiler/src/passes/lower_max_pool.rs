@@ -1,31 +1,44 @@
 //! Max-pool lowering: maxima become ReLUs, by `max(a, b) = b + relu(a − b)`.
 //!
-//! A window's maximum is taken along width first, then along height, and on each axis over runs of
-//! 2, 4, 8 … taps, the last two of which may overlap: ⌈log2 k⌉ ReLUs an axis. Every position of a
-//! map is computed at once, so that intermediate maps keep the operand's size and neighbours stay
-//! neighbours; only the last round takes the stride, on both axes, as a strided convolution does.
-//! The difference `a − b` is one separable map whose rows hold +1 and −1.
+//! A window's maximum is taken along one axis first, then along the other, and on each axis over
+//! runs of more and more taps; [`runs`] finds the cheapest ones. Each ReLU takes only the positions
+//! that the stride needs, so that the map becomes smaller from one to the next. The axis that makes
+//! the whole cheaper comes first.
 //!
-//! Padding takes no part in a maximum: a tap outside the map is replaced by the nearest one inside
-//! the same window, which changes nothing, since a maximum may count an element twice.
+//! Along an axis every maximum is a sum of picked elements of the map and of the ReLUs so far. The
+//! difference of two such sums is one separable map for each of them, whose rows hold +1 and −1.
+//!
+//! Padding takes no part in a maximum: of a run that lies outside the map nothing is taken, and its
+//! neighbour stands for both.
 //!
 //! Source: Lee et al., "Precise Approximation of Convolutional Neural Networks for Homomorphically
 //! Encrypted Data", arXiv 2105.10879, for max pooling by sign polynomials.
 
+mod runs;
+
+use std::collections::BTreeMap;
+
+use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::{Activation, LinearOp, Model, Op, Separable, TensorType, Window};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
+use self::runs::{AxisMaxima, Cost, Positions, Run, Share, WindowAxis};
 use crate::error::Error;
 use crate::pass::Changed;
+use crate::passes::split_channels::Splitting;
 
 /// The pass's name.
 pub const NAME: &str = "lower-max-pool";
 
-/// Rebuilds the graph without [`Op::MaxPool`].
+/// Most elements of the matrices of one pool along one axis.
+const MAX_ELEMENTS: usize = 1 << 27;
+
+/// Rebuilds the graph without [`Op::MaxPool`]. How feature maps will be split into ciphertexts of
+/// `slots` slots decides between few ReLUs and small ones.
 ///
 /// # Errors
-/// None; the signature is that of every pass of its stage.
-pub fn run(model: Model) -> Result<(Model, Changed), Error> {
+/// [`Error::TooLarge`] if a pool's matrices would take too much memory.
+pub fn run(model: Model, splitting: Splitting, slots: usize) -> Result<(Model, Changed), Error> {
     let is_pool = |value: ValueId| matches!(model.graph.node(value).op, Op::MaxPool { .. });
     if !model.graph.values().any(is_pool) {
         return Ok((model, Changed::No));
@@ -33,19 +46,25 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
     let mut lowering = Lowering {
         graph: Graph::new(),
         weights: model.weights.clone(),
+        splitting,
+        slots,
     };
     let mut renumbered: Vec<ValueId> = Vec::with_capacity(model.graph.len());
     for value in model.graph.values() {
         let node = model.graph.node(value);
         let operands = model.graph.renumbered_operands(value, &renumbered);
         renumbered.push(match &node.op {
-            Op::MaxPool { window } => lowering.max_pool(window, operands[0], &node.ty, &node.name),
+            Op::MaxPool { window } => {
+                lowering.max_pool(window, operands[0], &node.ty, &node.name)?
+            }
             op => lowering
                 .graph
                 .add(op.clone(), &operands, node.ty.clone(), node.name.clone()),
         });
     }
-    let Lowering { mut graph, weights } = lowering;
+    let Lowering {
+        mut graph, weights, ..
+    } = lowering;
     let outputs = model.graph.outputs().iter();
     graph.set_outputs(outputs.map(|output| renumbered[output.index()]).collect());
     let lowered = Model {
@@ -59,6 +78,8 @@ pub fn run(model: Model) -> Result<(Model, Changed), Error> {
 struct Lowering {
     graph: Graph<Op, TensorType>,
     weights: Weights,
+    splitting: Splitting,
+    slots: usize,
 }
 
 impl Lowering {
@@ -68,122 +89,208 @@ impl Lowering {
         operand: ValueId,
         ty: &TensorType,
         name: &str,
-    ) -> ValueId {
-        let [_, height, width] = self.graph.ty(operand).chw();
-        let [_, rows, columns] = ty.chw();
-        let along_width = AxisMaxima::new(window, Axis::Width, width, columns);
-        let along_height = AxisMaxima::new(window, Axis::Height, height, rows);
-        let of_width = along_width.rounds.into_iter().enumerate();
-        let of_height = along_height.rounds.into_iter().enumerate();
-        let mut rounds: Vec<(Axis, usize, Pairing)> = of_width
-            .map(|(index, pairing)| (Axis::Width, index, pairing))
-            .chain(of_height.map(|(index, pairing)| (Axis::Height, index, pairing)))
-            .collect();
-        let (axis, _, last) = rounds
-            .pop()
-            .unwrap_or_else(|| (Axis::Width, 0, Pairing::identity(width)));
-        let mut maxima = operand;
-        for (axis, index, pairing) in rounds {
-            let name = format!("{name}/{}.{index}", axis.name());
-            maxima = self.round(
-                maxima,
-                &pairing,
-                |pick| axis.matrices(pick, None),
-                [1, 1],
-                &name,
-            );
-        }
-        // Positions were one apart so far; the last round keeps those of the stride, on both axes.
-        let [_, height, width] = self.graph.ty(maxima).chw();
-        let (kept, across) = match axis {
-            Axis::Width => (along_width.kept, Pick::of(along_height.kept, height)),
-            Axis::Height => (along_height.kept, Pick::of(along_width.kept, width)),
+    ) -> Result<ValueId, Error> {
+        let operand_shape = self.graph.ty(operand).chw();
+        let order = |first: Axis| self.in_order(window, operand_shape, ty.chw(), first);
+        let [width_first, height_first] = [Axis::Width, Axis::Height].map(order);
+        let (_, axes) = match height_first.0 < width_first.0 {
+            true => height_first,
+            false => width_first,
         };
-        let matrices = |pick: &Pick| axis.matrices(pick, Some(across.clone()));
-        self.round(maxima, &last.of(&kept), matrices, window.stride, name)
-    }
-
-    /// `b + relu(a − b)`, where `a` and `b` are what the pairing picks from `operand`. `matrices`
-    /// says for a matrix along the pairing's axis what happens along height and width.
-    fn round(
-        &mut self,
-        operand: ValueId,
-        pairing: &Pairing,
-        matrices: impl Fn(&Pick) -> [Option<Pick>; 2],
-        stride: [usize; 2],
-        name: &str,
-    ) -> ValueId {
-        let one = Pick::of(pairing.second.clone(), pairing.operands);
-        let kept = self.separable(operand, matrices(&one), stride, &format!("{name}/tap"));
-        if pairing.first == pairing.second {
-            return kept;
-        }
-        let difference = Pick {
-            rows: std::iter::zip(&pairing.first, &pairing.second)
-                .map(|(first, second)| {
-                    if first == second {
-                        Vec::new()
-                    } else {
-                        vec![(*first, 1.0), (*second, -1.0)]
-                    }
-                })
-                .collect(),
-            operands: pairing.operands,
-        };
-        let difference = self.separable(
-            operand,
-            matrices(&difference),
-            stride,
-            &format!("{name}/difference"),
-        );
-        let ty = self.graph.ty(difference).clone();
-        let relu = Op::activation(Activation::Relu);
-        let excess = self
-            .graph
-            .add(relu, &[difference], ty.clone(), format!("{name}/relu"));
-        self.graph.add(Op::Add, &[kept, excess], ty, name)
-    }
-
-    /// The operand with a matrix along height and one along width; itself where both are
-    /// identities.
-    fn separable(
-        &mut self,
-        operand: ValueId,
-        matrices: [Option<Pick>; 2],
-        stride: [usize; 2],
-        name: &str,
-    ) -> ValueId {
-        let [channels, height, width] = self.graph.ty(operand).chw();
-        let [rows, columns] = matrices.map(|pick| pick.filter(|pick| !pick.is_identity()));
-        if rows.is_none() && columns.is_none() {
-            return operand;
-        }
-        let extents = [&rows, &columns].map(|pick| pick.as_ref().map(|pick| pick.rows.len()));
-        let ty = TensorType::new([
-            channels,
-            extents[0].unwrap_or(height),
-            extents[1].unwrap_or(width),
-        ]);
-        let mut stored = |pick: Option<Pick>, axis: &str| {
-            pick.map(|pick| self.store(&pick, format!("{name}.{axis}")))
-        };
-        let op = LinearOp::Separable(Separable {
-            rows: stored(rows, "rows"),
-            columns: stored(columns, "columns"),
-            stride,
-        });
-        self.graph.add(Op::Linear(op), &[operand], ty, name)
-    }
-
-    fn store(&mut self, pick: &Pick, name: String) -> WeightId {
-        let mut data = vec![0.0; pick.rows.len() * pick.operands];
-        for (row, entries) in data.chunks_exact_mut(pick.operands).zip(&pick.rows) {
-            for (operand, factor) in entries {
-                row[*operand] += factor;
+        for (axis, maxima) in &axes {
+            if maxima.matrix_elements(operand_shape[1 + axis.index()]) > MAX_ELEMENTS {
+                let [channels, height, width] = operand_shape;
+                return Err(Error::TooLarge {
+                    node: name.to_owned(),
+                    layout: MultiplexedLayout::dense(channels, height, width).to_string(),
+                    slots: self.slots,
+                });
             }
         }
-        let shape = vec![pick.rows.len(), pick.operands];
-        self.weights.push(Tensor::new(name, shape, data))
+        let [(first, along_first), (second, along_second)] = &axes;
+        // The pool's result has its name.
+        let inner = format!("{name}/{}", first.name());
+        let outer = match along_second.is_identity(operand_shape[1 + second.index()]) {
+            true => name,
+            false => &inner,
+        };
+        let maxima = self.along(operand, *first, along_first, outer);
+        Ok(self.along(maxima, *second, along_second, name))
+    }
+
+    /// The maxima along both axes, `first` first, and what they cost.
+    fn in_order(
+        &self,
+        window: &Window,
+        operand: [usize; 3],
+        result: [usize; 3],
+        first: Axis,
+    ) -> (Cost, [(Axis, AxisMaxima); 2]) {
+        let [channels, ..] = operand;
+        let axes = [first, first.other()];
+        let mut cost = Cost::default();
+        let maxima = axes.map(|axis| {
+            let (index, across) = (axis.index(), axis.other().index());
+            let across = match axis == first {
+                true => operand[1 + across],
+                false => result[1 + across],
+            };
+            let window = WindowAxis {
+                extent: operand[1 + index],
+                kernel: window.kernel[index],
+                stride: window.stride[index],
+                dilation: window.dilation[index],
+                pad: window.pads[index],
+                results: result[1 + index],
+            };
+            let together = match self.splitting {
+                Splitting::WhereNeeded => channels,
+                Splitting::EveryChannel => 1,
+            };
+            let share = Share {
+                slots: together.saturating_mul(across.next_power_of_two()),
+                elements: channels.saturating_mul(across),
+                ciphertext: self.slots,
+            };
+            let maxima = AxisMaxima::new(window, share);
+            cost = cost.plus(maxima.cost);
+            (axis, maxima)
+        });
+        (cost, maxima)
+    }
+
+    /// The maxima along one axis, as a value called `name`.
+    fn along(&mut self, operand: ValueId, axis: Axis, maxima: &AxisMaxima, name: &str) -> ValueId {
+        let extent = self.graph.ty(operand).chw()[1 + axis.index()];
+        if maxima.is_identity(extent) {
+            return operand;
+        }
+        let mut phase = Phase {
+            axis,
+            window: maxima.axis,
+            sources: vec![Source {
+                value: operand,
+                step: 1,
+                extent,
+            }],
+            runs: BTreeMap::new(),
+        };
+        for (index, run) in maxima.runs.iter().enumerate() {
+            let name = format!("{name}/{}.{index}", axis.name());
+            self.longer_run(&mut phase, run, &name);
+        }
+        let found = phase.element_sums(maxima.axis.kernel, maxima.results);
+        self.sum(&phase, &found, maxima.results.step, name)
+            .unwrap_or(operand)
+    }
+
+    /// Takes the maxima of two shorter runs at every position of `run`.
+    fn longer_run(&mut self, phase: &mut Phase, run: &Run, name: &str) {
+        let Run {
+            taps,
+            positions,
+            parts: [before, behind],
+        } = *run;
+        let window = phase.window;
+        let apart = ((taps - behind) * window.dilation) as isize;
+        let mut kept = Vec::with_capacity(positions.count);
+        let mut differences = Vec::with_capacity(positions.count);
+        for start in positions.iter() {
+            let first = phase.element(before, start);
+            let second = phase.element(behind, start + apart);
+            // What the second run has more than the first is added.
+            let (first, difference) = match (first, second) {
+                (Some(first), Some(second)) => {
+                    let difference = second.minus(&first);
+                    (first, difference)
+                }
+                (Some(only), None) | (None, Some(only)) => (only, ElementSum::default()),
+                (None, None) => (ElementSum::default(), ElementSum::default()),
+            };
+            kept.push(first);
+            differences.push(difference);
+        }
+        let difference = format!("{name}/difference");
+        if let Some(difference) = self.sum(phase, &differences, positions.step, &difference) {
+            let ty = self.graph.ty(difference).clone();
+            let relu = Op::activation(Activation::Relu);
+            let relu = self
+                .graph
+                .add(relu, &[difference], ty, format!("{name}/relu"));
+            let source = phase.sources.len();
+            phase.sources.push(Source {
+                value: relu,
+                step: positions.step,
+                extent: positions.count,
+            });
+            for (index, (sum, difference)) in kept.iter_mut().zip(&differences).enumerate() {
+                if !difference.0.is_empty() {
+                    sum.0.insert((source, index), 1.0);
+                }
+            }
+        }
+        phase.runs.insert(taps, (positions, kept));
+    }
+
+    /// The sums as a feature map whose neighbours are `step` elements of the axis apart; `None` if
+    /// all of them are empty.
+    fn sum(
+        &mut self,
+        phase: &Phase,
+        sums: &[ElementSum],
+        step: isize,
+        name: &str,
+    ) -> Option<ValueId> {
+        let mut sum: Option<ValueId> = None;
+        for (index, source) in phase.sources.iter().enumerate() {
+            let rows: Vec<Vec<(usize, f32)>> = sums.iter().map(|sum| sum.of(index)).collect();
+            if rows.iter().all(Vec::is_empty) {
+                continue;
+            }
+            let stride = (step / source.step).max(1) as usize;
+            let picked = self.pick(source, phase.axis, &rows, stride, name);
+            sum = Some(match sum {
+                None => picked,
+                Some(sum) => {
+                    let ty = self.graph.ty(sum).clone();
+                    self.graph.add(Op::Add, &[sum, picked], ty, name)
+                }
+            });
+        }
+        sum
+    }
+
+    /// A matrix along an axis of a source; the source itself where it is the identity.
+    fn pick(
+        &mut self,
+        source: &Source,
+        axis: Axis,
+        rows: &[Vec<(usize, f32)>],
+        stride: usize,
+        name: &str,
+    ) -> ValueId {
+        let mut is_kept = rows.iter().enumerate();
+        if rows.len() == source.extent && is_kept.all(|(index, row)| row[..] == [(index, 1.0)]) {
+            return source.value;
+        }
+        let mut data = vec![0.0; rows.len() * source.extent];
+        for (row, entries) in data.chunks_exact_mut(source.extent).zip(rows) {
+            for (element, factor) in entries {
+                row[*element] = *factor;
+            }
+        }
+        let shape = vec![rows.len(), source.extent];
+        let matrix = format!("{name}.{}", axis.name());
+        let matrix = self.weights.push(Tensor::new(matrix, shape, data));
+        let mut shape = self.graph.ty(source.value).chw();
+        shape[1 + axis.index()] = rows.len();
+        let op = LinearOp::Separable(axis.separable(matrix, stride));
+        self.graph.add(
+            Op::Linear(op),
+            &[source.value],
+            TensorType::new(shape),
+            name,
+        )
     }
 }
 
@@ -202,208 +309,98 @@ impl Axis {
         }
     }
 
-    /// A matrix along this axis beside one along the other: `[height, width]`.
-    fn matrices(self, along: &Pick, across: Option<Pick>) -> [Option<Pick>; 2] {
-        let along = Some(along.clone());
+    fn index(self) -> usize {
         match self {
-            Self::Height => [along, across],
-            Self::Width => [across, along],
+            Self::Height => 0,
+            Self::Width => 1,
+        }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::Height => Self::Width,
+            Self::Width => Self::Height,
+        }
+    }
+
+    /// A matrix along this axis; the other one stays.
+    fn separable(self, matrix: WeightId, stride: usize) -> Separable {
+        match self {
+            Self::Height => Separable {
+                rows: Some(matrix),
+                columns: None,
+                stride: [stride, 1],
+            },
+            Self::Width => Separable {
+                rows: None,
+                columns: Some(matrix),
+                stride: [1, stride],
+            },
         }
     }
 }
 
-/// A sparse matrix along one axis: for every result its operands with their factors.
-#[derive(Clone, Debug)]
-struct Pick {
-    rows: Vec<Vec<(usize, f32)>>,
-    /// Number of operands to pick from.
-    operands: usize,
+/// The maxima along one axis under construction.
+struct Phase {
+    axis: Axis,
+    window: WindowAxis,
+    /// What maxima are made of: the map, then the ReLUs.
+    sources: Vec<Source>,
+    /// By taps: where there are maxima of runs, and what they are.
+    runs: BTreeMap<usize, (Positions, Vec<ElementSum>)>,
 }
 
-impl Pick {
-    /// Results that are one operand each.
-    fn of(indices: Vec<usize>, operands: usize) -> Self {
-        Self {
-            rows: indices
-                .into_iter()
-                .map(|index| vec![(index, 1.0)])
-                .collect(),
-            operands,
-        }
-    }
-
-    fn is_identity(&self) -> bool {
-        self.rows.len() == self.operands
-            && self
-                .rows
-                .iter()
-                .enumerate()
-                .all(|(index, row)| row[..] == [(index, 1.0)])
-    }
+/// The map, or a ReLU of it.
+struct Source {
+    value: ValueId,
+    /// How many elements of the map neighbours are apart.
+    step: isize,
+    /// Extent along the axis.
+    extent: usize,
 }
 
-/// Result `i` is the larger one of the operands `first[i]` and `second[i]`.
-#[derive(Clone, Debug, PartialEq)]
-struct Pairing {
-    first: Vec<usize>,
-    second: Vec<usize>,
-    /// Number of operands to pick from.
-    operands: usize,
-}
+/// An element of a result along an axis: a sum of elements of the sources, by source and index,
+/// with factors other than zero.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct ElementSum(BTreeMap<(usize, usize), f32>);
 
-impl Pairing {
-    fn identity(extent: usize) -> Self {
-        Self {
-            first: (0..extent).collect(),
-            second: (0..extent).collect(),
-            operands: extent,
+impl ElementSum {
+    fn minus(&self, other: &Self) -> Self {
+        let mut difference = self.clone();
+        for (element, factor) in &other.0 {
+            *difference.0.entry(*element).or_default() -= factor;
         }
+        difference.0.retain(|_, factor| *factor != 0.0);
+        difference
     }
 
-    /// The results `kept` alone.
-    fn of(&self, kept: &[usize]) -> Self {
-        let of = |side: &[usize]| kept.iter().map(|index| side[*index]).collect();
-        Self {
-            first: of(&self.first),
-            second: of(&self.second),
-            operands: self.operands,
-        }
+    /// The elements of one source with their factors, ascending.
+    fn of(&self, source: usize) -> Vec<(usize, f32)> {
+        let elements = self.0.range((source, 0)..(source + 1, 0));
+        elements
+            .map(|((_, element), factor)| (*element, *factor))
+            .collect()
     }
 }
 
-/// How the maxima along one axis of a window are taken.
-#[derive(Debug)]
-struct AxisMaxima {
-    /// ⌈log2 k⌉ rounds; the results of the last are the window's maxima at all positions between
-    /// its first and its last one.
-    rounds: Vec<Pairing>,
-    /// The last round's results that the stride keeps, in order.
-    kept: Vec<usize>,
-}
-
-/// The taps that lie inside the map: `count` of them from `first`, a dilation apart.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    first: isize,
-    count: usize,
-}
-
-impl AxisMaxima {
-    fn new(window: &Window, axis: Axis, extent: usize, results: usize) -> Self {
-        let axis = match axis {
-            Axis::Height => 0,
-            Axis::Width => 1,
-        };
-        let axis = WindowAxis {
-            extent: extent as isize,
-            dilation: window.dilation[axis] as isize,
-            kernel: window.kernel[axis],
-            stride: window.stride[axis] as isize,
-            pad: window.pads[axis] as isize,
-        };
-        let last_start = (results as isize - 1) * axis.stride;
-        let starts = |position: isize| position - axis.pad;
-        let doublings = axis.kernel.next_power_of_two().trailing_zeros();
-        if doublings == 0 {
-            // One tap: where it is padding, the window would be empty.
-            let position = |result: usize| starts(result as isize * axis.stride) as usize;
-            return Self {
-                rounds: Vec::new(),
-                kept: (0..results).map(position).collect(),
-            };
+impl Phase {
+    /// The maximum of the run of `taps` taps from `start`; `None` where no tap is in the map.
+    fn element(&self, taps: usize, start: isize) -> Option<ElementSum> {
+        if !self.window.reaches_map(taps, start) {
+            return None;
         }
-        // Backwards: the runs that a round needs say how many the round before has to give.
-        let mut needed: Vec<Run> = (0..=last_start)
-            .map(|position| axis.run(starts(position), axis.kernel))
-            .collect();
-        let mut rounds = Vec::new();
-        for doubling in (0..doublings).rev() {
-            let taps = 1_usize << doubling;
-            let covers: Vec<[isize; 2]> = needed.iter().map(|run| axis.cover(*run, taps)).collect();
-            let (low, high) = if doubling == 0 {
-                (0, axis.extent - 1)
-            } else {
-                let starts = || covers.iter().flatten().copied();
-                (
-                    starts().min().unwrap_or_default(),
-                    starts().max().unwrap_or_default(),
-                )
-            };
-            let index = |side: usize| {
-                let indices = covers.iter().map(move |cover| (cover[side] - low) as usize);
-                indices.collect::<Vec<usize>>()
-            };
-            // The earlier tap is kept, and what the later one has more is added.
-            rounds.push(Pairing {
-                first: index(1),
-                second: index(0),
-                operands: (high - low + 1) as usize,
-            });
-            needed = (low..=high).map(|start| axis.run(start, taps)).collect();
+        if taps == 1 {
+            return Some(ElementSum(BTreeMap::from([((0, start as usize), 1.0)])));
         }
-        rounds.reverse();
-        Self {
-            rounds,
-            kept: (0..results)
-                .map(|result| result * axis.stride as usize)
-                .collect(),
-        }
-    }
-}
-
-/// One axis of a window and of the map under it.
-struct WindowAxis {
-    extent: isize,
-    dilation: isize,
-    kernel: usize,
-    stride: isize,
-    pad: isize,
-}
-
-impl WindowAxis {
-    /// What lies inside the map of `taps` taps from `start`. Where nothing does, which no position
-    /// of a window has but one between two may, the first element stands for it.
-    fn run(&self, start: isize, taps: usize) -> Run {
-        let skipped = (-start).max(0).div_ceil_by(self.dilation);
-        let first = start + skipped * self.dilation;
-        let end = start + (taps as isize - 1) * self.dilation;
-        let last = end.min(self.extent - 1);
-        if first > last {
-            return Run { first: 0, count: 1 };
-        }
-        let count = (last - first) / self.dilation + 1;
-        Run {
-            first,
-            count: count as usize,
-        }
+        let (positions, sums) = self.runs.get(&taps)?;
+        sums.get(positions.index_of(start)).cloned()
     }
 
-    /// The starts of two runs of `taps` taps that together cover `run` inside the map, and nothing
-    /// else.
-    fn cover(&self, run: Run, taps: usize) -> [isize; 2] {
-        let reach = |taps: usize| taps as isize * self.dilation;
-        let Run { first, count } = run;
-        if count >= taps {
-            return [first, first + reach(count - taps)];
-        }
-        // Too short: the map's edge cuts it, and cuts a run of `taps` that hangs over it likewise.
-        let is_cut_after = first + reach(count) >= self.extent;
-        let start = if is_cut_after {
-            first
-        } else {
-            first - reach(taps - count)
-        };
-        [start, start]
-    }
-}
-
-/// Division that rounds up.
-trait DivCeil {
-    fn div_ceil_by(self, divisor: Self) -> Self;
-}
-
-impl DivCeil for isize {
-    fn div_ceil_by(self, divisor: Self) -> Self {
-        (self + divisor - 1) / divisor
+    /// [`element`](Self::element) at all positions.
+    fn element_sums(&self, taps: usize, positions: Positions) -> Vec<ElementSum> {
+        let starts = positions.iter();
+        starts
+            .map(|start| self.element(taps, start).unwrap_or_default())
+            .collect()
     }
 }

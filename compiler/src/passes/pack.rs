@@ -1,6 +1,7 @@
 //! Layout assignment and convolution lowering: from tensors to packed slots.
 //!
-//! Every feature map lies on the network's grid. A stride multiplies the gap, and the channels
+//! Every feature map lies on the network's grid. A stride multiplies the gap of its axis, and the
+//! channels
 //! move into the gaps (multiplexed packing, Lee et al., ICML 2022). A convolution becomes one
 //! sparse linear map with a multiplexed result, or a multiplexed parallel convolution if the
 //! options ask for it. An addition becomes a linear map of two identity terms, and a mean over the
@@ -313,8 +314,8 @@ impl Packer<'_> {
         let doubled = |extent: usize, distance: usize| {
             (0..extent.trailing_zeros()).map(move |halving| distance << halving)
         };
-        let rotations: Vec<usize> = doubled(layout.width, layout.gap)
-            .chain(doubled(layout.height, layout.gap * layout.grid_width))
+        let rotations: Vec<usize> = doubled(layout.width, layout.gap[1])
+            .chain(doubled(layout.height, layout.gap[0] * layout.grid_width))
             .collect();
         let pooled = layout.on_same_grid(layout.gap, layout.channels, 1, 1);
         self.bounds[value.index()] = range / (layout.height * layout.width) as f64;
@@ -342,10 +343,19 @@ pub(super) fn output_layout(
         }
         _ if layout.plane() == 1 && height * width > 1 => grid.image([channels, height, width]),
         _ => {
-            let largest = (layout.grid_height / height).min(layout.grid_width / width);
-            let largest = largest.min(grid.band);
-            let [down, right] = op.as_operation().strides();
-            let gap = (layout.gap * down.min(right)).min(largest.max(1));
+            let largest = [
+                (layout.grid_height / height).min(grid.band),
+                layout.grid_width / width,
+            ];
+            let strides = op.as_operation().strides();
+            let mut gap = [0, 1].map(|axis| {
+                let strided = layout.gap[axis].saturating_mul(strides[axis]);
+                strided.min(largest[axis].max(1))
+            });
+            // Axes that were treated alike stay alike, so that later pixels keep their places.
+            if strides[0] == strides[1] && layout.gap[0] == layout.gap[1] {
+                gap = [gap[0].min(gap[1]); 2];
+            }
             layout.on_same_grid(gap, channels, height, width)
         }
     }

@@ -3,6 +3,7 @@
 use heddle_compiler::analysis::grid::Grid;
 use heddle_compiler::analysis::ranges::calibrate;
 use heddle_compiler::approx::sign::ReluPrecision;
+use heddle_compiler::passes::split_channels::Splitting;
 use heddle_compiler::passes::{approximate_activations, fuse_linear_maps, lower_max_pool, pack};
 use heddle_compiler::{Changed, Convolution};
 use heddle_ir::eval::slot::{Activations, SlotInterpreter};
@@ -12,6 +13,9 @@ use heddle_ir::{ValueId, verify};
 
 use crate::build::{Builder, images, residual};
 
+/// Slots of a ciphertext.
+const SLOTS: usize = 1 << 12;
+
 fn maps(graph: &SlotGraph) -> usize {
     let is_map = |value: &ValueId| matches!(graph.node(*value).op, SlotOp::Linear(_));
     graph.values().filter(is_map).count()
@@ -19,14 +23,14 @@ fn maps(graph: &SlotGraph) -> usize {
 
 /// Packs and fuses; compares the graphs on plain numbers and returns the fused one.
 fn fused(model: Model) -> SlotGraph {
-    let (mut model, _) = lower_max_pool::run(model).unwrap();
+    let (mut model, _) = lower_max_pool::run(model, Splitting::WhereNeeded, SLOTS).unwrap();
     model.number_activations();
     let [c, h, w] = model.image_shape();
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
     let approximations = approximate_activations::run(&model, &ranges, &sign);
-    let grid = Grid::of(&model, 1 << 12).unwrap();
+    let grid = Grid::of(&model, SLOTS).unwrap();
     let convolution = Convolution::default();
     let packed = pack::run(&model, &ranges, &approximations, convolution, &grid).unwrap();
     let (fused, changed) = fuse_linear_maps::run(packed.clone(), fuse_linear_maps::MAX_TERMS);
@@ -116,5 +120,5 @@ fn a_max_pool_takes_one_map_for_every_relu() {
         .values()
         .find(|value| graph.node(*value).name == "next.relu")
         .unwrap();
-    assert_eq!(graph.ty(next).layout.gap, 2);
+    assert_eq!(graph.ty(next).layout.gap, [2; 2]);
 }

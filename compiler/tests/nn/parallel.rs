@@ -53,7 +53,7 @@ impl Case {
             panic!("the model is a convolution");
         };
         let [channels, height, width] = model.graph.ty(model.output()).chw();
-        let gap = self.input.gap * self.window.stride[0];
+        let gap = [0, 1].map(|axis| self.input.gap[axis] * self.window.stride[axis]);
         let output = self.input.on_same_grid(gap, channels, height, width);
         let (before, after) = (2.0, 5.0);
         let ty = |layout, range| SlotType { layout, range };
@@ -124,7 +124,7 @@ fn every_convolution_of_resnet20_agrees_with_the_plain_one() {
         (4, 64, 64, 3, 1),
     ] {
         let case = Case {
-            input: image.on_same_grid(gap, inputs, 32 / gap, 32 / gap),
+            input: image.on_same_grid([gap; 2], inputs, 32 / gap, 32 / gap),
             outputs,
             groups: 1,
             window: Window::square(kernel, stride),
@@ -138,7 +138,7 @@ fn every_convolution_of_resnet20_agrees_with_the_plain_one() {
 fn unusual_windows_groups_and_gaps_agree_too() {
     let image = MultiplexedLayout::dense(3, 16, 16);
     let case = |gap, channels, size, outputs, groups, window| Case {
-        input: image.on_same_grid(gap, channels, size, size),
+        input: image.on_same_grid([gap; 2], channels, size, size),
         outputs,
         groups,
         window,
@@ -195,6 +195,27 @@ fn unusual_windows_groups_and_gaps_agree_too() {
         },
     )
     .check();
+    // Strides that differ between the axes, and what follows them.
+    case(
+        1,
+        5,
+        16,
+        6,
+        1,
+        Window {
+            stride: [1, 2],
+            ..Window::square(3, 1)
+        },
+    )
+    .check();
+    Case {
+        input: image.on_same_grid([1, 2], 5, 16, 8),
+        outputs: 7,
+        groups: 1,
+        window: Window::square(3, 1),
+        slots: 1 << 13,
+    }
+    .check();
     // Depthwise and grouped; channels that do not fill a cell; a gap that is no power of two.
     case(2, 6, 8, 6, 6, Window::square(3, 1)).check();
     case(1, 4, 16, 8, 2, Window::square(3, 2)).check();
@@ -243,14 +264,14 @@ fn what_the_algorithm_cannot_express_is_refused() {
     let doubled = refused(1 << 10, |map| map.terms.push(map.terms[0].clone()));
     assert!(doubled.contains("2 terms"), "{doubled}");
     assert!(refused(1 << 10, |map| map.terms[0].ops.clear()).contains("one convolution"));
-    let gap = refused(1 << 10, |map| map.output.gap = 1);
-    assert!(gap.contains("1 to 1 at stride 2"), "{gap}");
+    let gap = refused(1 << 10, |map| map.output.gap = [1; 2]);
+    assert!(gap.contains("[1, 1] to [1, 1] at strides [2, 2]"), "{gap}");
     let strides = refused(1 << 10, |map| {
         if let LinearOp::Conv(Conv { window, .. }) = &mut map.terms[0].ops[0] {
             window.stride = [2, 1];
         }
     });
-    assert!(strides.contains("equal strides"), "{strides}");
+    assert!(strides.contains("at strides [2, 1]"), "{strides}");
     let taps = refused(1 << 10, |map| {
         if let LinearOp::Conv(Conv { window, .. }) = &mut map.terms[0].ops[0] {
             window.kernel = [usize::MAX, 3];

@@ -95,8 +95,8 @@ impl ParallelConvolution {
     /// consistent.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the map is not one convolution alone, its strides differ, its result's
-    /// gap is not the operand's times the stride, the grids differ or are not of powers of two, the
+    /// [`Error::Shape`] if the map is not one convolution alone, its result's gap is not the
+    /// operand's times the stride on each axis, the grids differ or are not of powers of two, the
     /// filter has more taps than there are slots, or `slots` is no power of two that holds both.
     pub fn of(map: &LinearMap, slots: usize) -> Result<Self, Error> {
         let misfit = |expected: &str, found: String| {
@@ -113,15 +113,11 @@ impl ParallelConvolution {
             return misfit("one convolution", format!("{} operations", term.ops.len()));
         };
         let (input, output) = (term.input, map.output);
-        let [stride, other] = window.stride;
-        if stride != other || stride == 0 {
-            return misfit("equal strides", format!("{stride} and {other}"));
-        }
-        if Some(output.gap) != input.gap.checked_mul(stride) {
-            let (before, after) = (input.gap, output.gap);
+        if !output.is_strided(&input, window.stride) {
+            let (before, after, stride) = (input.gap, output.gap, window.stride);
             return misfit(
-                "a gap that grows by the stride",
-                format!("{before} to {after} at stride {stride}"),
+                "a gap that grows by the stride of each axis",
+                format!("{before:?} to {after:?} at strides {stride:?}"),
             );
         }
         if [input.grid_height, input.grid_width] != [output.grid_height, output.grid_width] {
@@ -186,8 +182,8 @@ impl ParallelConvolution {
             dilation,
             ..
         } = &self.window;
-        let gap = self.input.gap as i64;
-        let row = gap * self.input.grid_width as i64;
+        let [down, right] = self.input.gap.map(|gap| gap as i64);
+        let row = down * self.input.grid_width as i64;
         let offset = |axis: usize, tap: usize| {
             (tap as i64)
                 .wrapping_mul(dilation[axis] as i64)
@@ -198,7 +194,7 @@ impl ParallelConvolution {
             for kx in 0..kernel[1] {
                 let by = row
                     .wrapping_mul(offset(0, ky))
-                    .wrapping_add(gap.wrapping_mul(offset(1, kx)));
+                    .wrapping_add(right.wrapping_mul(offset(1, kx)));
                 rotations.push(by.rem_euclid(self.slots as i64) as usize);
             }
         }
@@ -209,12 +205,14 @@ impl ParallelConvolution {
     /// over the planes.
     pub fn sums(&self) -> [SlotSum; 3] {
         let MultiplexedLayout {
-            gap, grid_width, ..
+            gap: [down, right],
+            grid_width,
+            ..
         } = self.input;
         let sum = |count: usize, stride: usize| SlotSum { count, stride };
         [
-            sum(gap, 1),
-            sum(gap, grid_width),
+            sum(right, 1),
+            sum(down, grid_width),
             sum(self.input.planes(), self.input.plane()),
         ]
     }

@@ -42,9 +42,8 @@ impl SisoConvolution {
     /// has a plane of its own.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the map is not of this kind, its strides differ between the axes, the
-    /// result's gap is not the operand's times the stride, the grids differ, or a filter has more
-    /// taps than its operand slots.
+    /// [`Error::Shape`] if the map is not of this kind, the result's gap is not the operand's times
+    /// the stride on each axis, the grids differ, or a filter has more taps than its operand slots.
     pub fn of(map: &LinearMap) -> Result<Self, Error> {
         if map.output.channels != 1 || map.terms.is_empty() {
             return Err(misfit(
@@ -86,7 +85,8 @@ impl SisoConvolution {
             window,
             start,
         } = &self.terms[term];
-        let (gap, width) = (input.gap as i64, input.grid_width as i64);
+        let [down, right] = input.gap.map(|gap| gap as i64);
+        let row = down.wrapping_mul(input.grid_width as i64);
         let at = |axis: usize, tap: usize| {
             (tap as i64)
                 .wrapping_mul(window.dilation[axis] as i64)
@@ -96,8 +96,10 @@ impl SisoConvolution {
         for plane in 0..planes(input) {
             for ky in 0..window.kernel[0] {
                 for kx in 0..window.kernel[1] {
-                    let pixel = at(0, ky).wrapping_mul(width).wrapping_add(at(1, kx));
-                    let by = ((plane * input.plane()) as i64).wrapping_add(pixel.wrapping_mul(gap));
+                    let pixel = at(0, ky)
+                        .wrapping_mul(row)
+                        .wrapping_add(at(1, kx).wrapping_mul(right));
+                    let by = ((plane * input.plane()) as i64).wrapping_add(pixel);
                     rotations.push(by.rem_euclid(slots as i64) as usize);
                 }
             }
@@ -153,18 +155,15 @@ impl Term {
             }
         };
         let convolves = matches!(term.ops[..], [LinearOp::Conv(_)]);
-        let separate = input.channels == 1 || input.gap == 1 && convolves;
+        let separate = input.channels == 1 || input.cell() == 1 && convolves;
         if !separate {
             return Err(misfit("one channel a plane", input.to_string()));
         }
-        let [stride, other] = found.window.stride;
-        if stride != other || input.gap.checked_mul(stride) != Some(output.gap) {
+        let stride = found.window.stride;
+        if !output.is_strided(&input, stride) {
             return Err(misfit(
-                "a gap that grows by the stride of both axes",
-                format!(
-                    "{} to {} at strides {stride} and {other}",
-                    input.gap, output.gap
-                ),
+                "a gap that grows by the stride of each axis",
+                format!("{:?} to {:?} at strides {stride:?}", input.gap, output.gap),
             ));
         }
         if [input.grid_height, input.grid_width] != [output.grid_height, output.grid_width] {
@@ -381,13 +380,22 @@ mod tests {
     fn windows_of_every_kind_agree_with_their_matrix() {
         let grid = MultiplexedLayout::dense(1, 16, 16);
         let windows = [
-            (1, 16, Window::square(3, 1)),
-            (1, 16, Window::square(1, 1)),
-            (1, 16, Window::square(3, 2)),
-            (2, 8, Window::square(1, 2)),
-            (2, 8, Window::square(5, 1)),
+            ([1; 2], 16, Window::square(3, 1)),
+            ([1; 2], 16, Window::square(1, 1)),
+            ([1; 2], 16, Window::square(3, 2)),
+            ([2; 2], 8, Window::square(1, 2)),
+            ([2; 2], 8, Window::square(5, 1)),
+            ([1, 2], 8, Window::square(3, 1)),
             (
-                1,
+                [1; 2],
+                16,
+                Window {
+                    stride: [2, 1],
+                    ..Window::square(3, 2)
+                },
+            ),
+            (
+                [1; 2],
                 16,
                 Window {
                     pads: [0, 0, 1, 1],
@@ -395,7 +403,7 @@ mod tests {
                 },
             ),
             (
-                1,
+                [1; 2],
                 13,
                 Window {
                     pads: [0; 4],
@@ -403,7 +411,7 @@ mod tests {
                 },
             ),
             (
-                2,
+                [2; 2],
                 7,
                 Window {
                     kernel: [1, 5],
@@ -417,7 +425,8 @@ mod tests {
             let mut weights = Weights::default();
             let input = grid.on_same_grid(gap, 1, size, size);
             let [height, width] = window.output(size, size).unwrap();
-            let output = grid.on_same_grid(gap * window.stride[0], 1, height, width);
+            let strided = [0, 1].map(|axis| gap[axis] * window.stride[axis]);
+            let output = grid.on_same_grid(strided, 1, height, width);
             let op = conv(&mut weights, 1, window);
             let taps = window.kernel[0] * window.kernel[1];
             assert_eq!(check(&map(vec![term(input, op)], output), &weights), taps);
@@ -428,7 +437,7 @@ mod tests {
     fn a_join_adds_its_shortcut_as_a_term() {
         let mut weights = Weights::default();
         let input = MultiplexedLayout::dense(1, 8, 8);
-        let output = input.on_same_grid(2, 1, 4, 4);
+        let output = input.on_same_grid([2; 2], 1, 4, 4);
         let convolution = conv(&mut weights, 1, Window::square(3, 1));
         let selection = LinearOp::Slice(Slice {
             start: [0, 1, 0],
@@ -466,7 +475,7 @@ mod tests {
         for (channels, planes) in [(2, 2), (3, 4)] {
             let mut weights = Weights::default();
             let input = MultiplexedLayout::dense(channels, 7, 8);
-            let output = input.on_same_grid(1, 1, 7, 8);
+            let output = input.on_same_grid([1; 2], 1, 7, 8);
             let op = conv(&mut weights, channels, Window::square(3, 1));
             let found = check(&map(vec![term(input, op)], output), &weights);
             assert_eq!(found, 9 * planes);
@@ -486,13 +495,13 @@ mod tests {
         };
         assert!(refused(&|map| map.output.channels = 2).contains("one channel"));
         assert!(refused(&|map| map.terms.clear()).contains("0 terms"));
-        assert!(refused(&|map| map.output.gap = 2).contains("1 to 2 at strides 1 and 1"));
+        assert!(refused(&|map| map.output.gap = [2; 2]).contains("[1, 1] to [2, 2] at"));
         assert!(refused(&|map| map.output.grid_width = 16).contains("one grid"));
         let pooled = refused(&|map| map.terms[0].ops = vec![LinearOp::GlobalAveragePool]);
         assert!(pooled.contains("found 1 operations"), "{pooled}");
         let crowded = refused(&|map| {
             map.terms[0].input.channels = 4;
-            map.terms[0].input.gap = 2;
+            map.terms[0].input.gap = [2; 2];
         });
         assert!(crowded.contains("one channel a plane"), "{crowded}");
         let edited = |edit: &dyn Fn(&mut Window)| {
@@ -503,7 +512,7 @@ mod tests {
             })
         };
         assert!(edited(&|window| window.kernel = [usize::MAX, 2]).contains("at most 64 taps"));
-        assert!(edited(&|window| window.stride = [2, 1]).contains("strides 2 and 1"));
+        assert!(edited(&|window| window.stride = [2, 1]).contains("strides [2, 1]"));
         let error = SisoFilter::new(&good, &Weights::default()).unwrap_err();
         assert!(error.to_string().contains("weight"), "{error}");
     }

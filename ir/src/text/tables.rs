@@ -167,14 +167,18 @@ pub(super) fn parse_layout(cursor: &mut Cursor<'_>) -> Result<MultiplexedLayout,
     cursor.expect(",")?;
     cursor.keyword("gap")?;
     cursor.expect("=")?;
-    let gap = cursor.unsigned()?;
+    let down = cursor.unsigned()?;
+    let right = match cursor.eat("x") {
+        true => cursor.unsigned()?,
+        false => down,
+    };
     cursor.expect(",")?;
     cursor.keyword("grid")?;
     cursor.expect("=")?;
     let [grid_height, grid_width] = parse_extents(cursor)?;
     cursor.expect(">")?;
     Ok(MultiplexedLayout {
-        gap,
+        gap: [down, right],
         height,
         width,
         channels,
@@ -192,4 +196,20 @@ fn parse_extents<const COUNT: usize>(cursor: &mut Cursor<'_>) -> Result<[usize; 
         *extent = cursor.unsigned()?;
     }
     Ok(extents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_round_trip() {
+        for gap in [[2, 2], [1, 2], [4, 1]] {
+            let layout = MultiplexedLayout::dense(5, 8, 8).on_same_grid(gap, 3, 2, 4);
+            let text = layout.to_string();
+            let mut cursor = Cursor::new(1, &text);
+            assert_eq!(parse_layout(&mut cursor).unwrap(), layout);
+            cursor.end().unwrap();
+        }
+    }
 }

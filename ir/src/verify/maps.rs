@@ -37,7 +37,16 @@ pub(super) fn check_layout(layout: &MultiplexedLayout, max_slots: usize) -> Resu
         grid_height,
         grid_width,
     } = *layout;
-    let extents = [gap, height, width, channels, grid_height, grid_width];
+    let [down, right] = gap;
+    let extents = [
+        down,
+        right,
+        height,
+        width,
+        channels,
+        grid_height,
+        grid_width,
+    ];
     if extents
         .iter()
         .any(|extent| !(1..=MAX_EXTENT).contains(extent))

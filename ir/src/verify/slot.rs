@@ -305,7 +305,7 @@ mod tests {
             &messages,
             "%2: `relu1`: multiplexed<2x4x4, gap=1, grid=4x3> does not fit its grid",
         );
-        let messages = after(|g| edit_map(g, 1, |m| m.output.gap = usize::MAX));
+        let messages = after(|g| edit_map(g, 1, |m| m.output.gap = [usize::MAX; 2]));
         assert!(
             messages[0].contains("an extent of 0 or above"),
             "{messages:#?}"

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use heddle_compiler::analysis::ranges::{Ranges, calibrate};
 use heddle_compiler::passes::lower_max_pool;
+use heddle_compiler::passes::split_channels::Splitting;
 use heddle_frontends::onnx::{ImportOptions, import};
 use heddle_ir::eval::nn::run_with;
 use heddle_ir::nn::Model;
@@ -111,7 +112,7 @@ fn overflows(model: &Model, ranges: &Ranges, images: &[Vec<f32>]) -> (usize, f64
 fn check(case: &Case, folder: &Path, calibration: usize, tested: usize) {
     let file = folder.join("models").join(format!("{}.onnx", case.model));
     let model = import(&file, &ImportOptions::default()).unwrap();
-    let (model, _) = lower_max_pool::run(model).unwrap();
+    let (model, _) = lower_max_pool::run(model, Splitting::WhereNeeded, 1 << 15).unwrap();
     let train = images(&folder.join(case.train), case, calibration);
     let test = images(&folder.join(case.test), case, tested);
     let sampled = calibrate(&model, &train, &[], 2.7, &()).unwrap();

@@ -116,7 +116,9 @@ impl From<WireInputPiece> for InputPiece {
 #[derive(Clone, PartialEq, Message)]
 struct WireLayout {
     #[prost(uint32, tag = "1")]
-    gap: u32,
+    gap_down: u32,
+    #[prost(uint32, tag = "7")]
+    gap_right: u32,
     #[prost(uint32, tag = "2")]
     height: u32,
     #[prost(uint32, tag = "3")]
@@ -132,7 +134,8 @@ struct WireLayout {
 impl From<&MultiplexedLayout> for WireLayout {
     fn from(layout: &MultiplexedLayout) -> Self {
         Self {
-            gap: saturated(layout.gap),
+            gap_down: saturated(layout.gap[0]),
+            gap_right: saturated(layout.gap[1]),
             height: saturated(layout.height),
             width: saturated(layout.width),
             channels: saturated(layout.channels),
@@ -145,7 +148,7 @@ impl From<&MultiplexedLayout> for WireLayout {
 impl From<WireLayout> for MultiplexedLayout {
     fn from(wire: WireLayout) -> Self {
         Self {
-            gap: wire.gap as usize,
+            gap: [wire.gap_down as usize, wire.gap_right as usize],
             height: wire.height as usize,
             width: wire.width as usize,
             channels: wire.channels as usize,

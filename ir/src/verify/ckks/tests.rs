@@ -140,7 +140,7 @@ fn references_exist() {
     assert_has(&messages, "p0 has no coefficients");
     let messages = after(|schedule| {
         schedule.linear_maps[0].output.grid_height = usize::MAX;
-        schedule.linear_maps[1].terms[0].input.gap = usize::MAX;
+        schedule.linear_maps[1].terms[0].input.gap = [usize::MAX; 2];
     });
     assert_has(&messages, "m0 result: ");
     assert_has(&messages, "m1 term 0: ");
