@@ -222,7 +222,19 @@ impl TermForm {
                 inverse[*operand as usize] = Some((channel, *factor));
             }
         }
+        let filter = self.structure.filter;
+        let result = |channel: &Option<(u32, f64)>| {
+            let (channel, factor) = (*channel)?;
+            let output = channel as usize;
+            Some(ResultChannel {
+                channel,
+                first_input: filter.map_or(0, |filter| filter.first_input(output)),
+                start: filter.map_or(0, |filter| output * filter.per_group * filter.taps()),
+                factor: self.factor * factor,
+            })
+        };
         FormEntries {
+            results: self.structure.outer.iter().map(result).collect(),
             inverse,
             rows: self.output.elements(),
             columns: self.input.elements(),
@@ -404,10 +416,24 @@ pub(crate) fn share(row: usize, column: usize, result: usize, shares: usize) -> 
     column.wrapping_sub(distance) & (shares - 1)
 }
 
+/// What a channel of the result is made of.
+#[derive(Clone, Copy, Debug)]
+struct ResultChannel {
+    /// The channel of the filter's result; of the operand without a filter.
+    channel: u32,
+    first_input: usize,
+    /// Where its weights begin.
+    start: usize,
+    /// The term's factor included.
+    factor: f64,
+}
+
 /// A form with the tables that find the entry between two slots.
 #[derive(Clone, Debug)]
 pub(super) struct FormEntries {
     form: TermForm,
+    /// By channel of the result.
+    results: Vec<Option<ResultChannel>>,
     /// By channel of the operand: that of the filter's operand, with its factor.
     inverse: Vec<Option<(u32, f64)>>,
     /// By slot of the result.
@@ -443,32 +469,26 @@ impl FormEntries {
 
     fn entry(&self, row: Element, column: Element, data: &[f32]) -> Option<f64> {
         let Structure {
-            outer,
             filter,
             rows,
             columns,
             ..
         } = &self.form.structure;
-        let (output, outer) = outer[row.channel as usize]?;
-        let weight = match filter {
-            None => {
-                if output != column.channel {
-                    return None;
-                }
-                let y = rows.find(row.row as usize, column.row)?;
-                let x = columns.find(row.column as usize, column.column)?;
-                y.weight * x.weight
-            }
-            Some(filter) => {
-                let y = rows.find(row.row as usize, column.row)?;
-                let x = columns.find(row.column as usize, column.column)?;
-                let (input, inner) = self.inverse[column.channel as usize]?;
-                let start = filter.start(output as usize, input as usize)?;
-                let tap = y.tap as usize * filter.taps[1] + x.tap as usize;
-                f64::from(data[start + tap]) * inner * (y.weight * x.weight)
-            }
+        let result = self.results[row.channel as usize]?;
+        let y = rows.find(row.row as usize, column.row)?;
+        let x = columns.find(row.column as usize, column.column)?;
+        let along = y.weight * x.weight;
+        let Some(filter) = filter else {
+            return (result.channel == column.channel).then_some(result.factor * along);
         };
-        Some(self.form.factor * (outer * weight))
+        let (input, factor) = self.inverse[column.channel as usize]?;
+        let inner = (input as usize).checked_sub(result.first_input)?;
+        if inner >= filter.per_group {
+            return None;
+        }
+        let tap = y.tap as usize * filter.taps[1] + x.tap as usize;
+        let weight = f64::from(data[result.start + inner * filter.taps() + tap]);
+        Some(result.factor * (weight * factor * along))
     }
 }
 
