@@ -93,21 +93,23 @@ impl TransformSteps {
         period: usize,
         slots: usize,
     ) -> Result<BsgsPlan, usize> {
-        let indices = self.baby.iter().enumerate().rev();
-        let babies: BTreeMap<usize, usize> = indices
-            .map(|(index, baby)| (baby % period, index))
-            .collect();
+        // By residue: the first baby rotation that has it. There are 10^4 diagonals in a wide map.
+        let mut babies = vec![None; period];
+        for (index, baby) in self.baby.iter().enumerate().rev() {
+            babies[baby % period] = Some(index);
+        }
         let giant = |shift: &usize| Giant {
             shift: *shift,
             diagonals: Vec::new(),
         };
         let mut giants: Vec<Giant> = self.giant.iter().map(giant).collect();
+        let behind: Vec<usize> = giants.iter().map(|g| period - g.shift % period).collect();
         for diagonal in diagonals {
-            let reached = giants.iter_mut().find_map(|giant| {
-                let baby = (diagonal + period - giant.shift % period) % period;
-                babies
-                    .get(&baby)
-                    .map(|baby| giant.diagonals.push((*baby, diagonal)))
+            let mut pairs = giants.iter_mut().zip(&behind);
+            let reached = pairs.find_map(|(giant, behind)| {
+                let baby = babies[(diagonal + behind) % period]?;
+                giant.diagonals.push((baby, diagonal));
+                Some(())
             });
             reached.ok_or(diagonal)?;
         }

@@ -2,7 +2,7 @@
 //!
 //! A map is a sum of terms, one for every operand; a term is a chain of the tensor graph's affine
 //! operations between two layouts. A map refers to weights and does not copy them: compiler and
-//! runtime expand matrices and diagonals where they need them.
+//! runtime make [single diagonals](LinearMap::diagonal_source) where they need them.
 //!
 //! Where the result's period is shorter than an operand's, every copy of the result could be
 //! computed from diagonals of its own. It is cheaper to give each copy a share of every sum and to
@@ -19,9 +19,15 @@ use crate::layout::MultiplexedLayout;
 use crate::nn::LinearOp;
 use crate::weights::{Tensor, WeightId, Weights};
 
+mod diagonals;
+pub(crate) mod form;
 pub mod parallel;
 pub mod products;
 pub mod siso;
+
+pub use diagonals::DiagonalSource;
+
+use form::TermForm;
 
 pub use crate::matrix::AffineMatrix;
 
@@ -121,14 +127,17 @@ impl ExpandedMaps {
         self.0.push((map, residues));
     }
 
-    /// The residues of a term of `map`, whatever its number of shares; `None` for a map that was
-    /// not expanded.
-    pub fn residues(&self, map: &LinearMap, term: usize) -> Option<&DiagonalResidues> {
+    /// The residues of the terms of `map`, whatever its number of shares; `None` for a map that
+    /// was not expanded.
+    pub fn residues(&self, map: &LinearMap) -> Option<&[DiagonalResidues]> {
         let same = |known: &&(LinearMap, _)| {
             let (known, _) = known;
             known.output == map.output && known.terms == map.terms
         };
-        self.0.iter().find(same)?.1.get(term)
+        self.0
+            .iter()
+            .find(same)
+            .map(|(_, residues)| residues.as_slice())
     }
 }
 
@@ -210,7 +219,7 @@ impl LinearMap {
 
     /// Shows every non-zero entry of [`Self::slot_matrix`] as row, column and value, without
     /// storing that matrix.
-    fn each_entry(
+    pub(crate) fn each_entry(
         &self,
         term: usize,
         weights: &Weights,
@@ -242,14 +251,14 @@ impl LinearMap {
 
     /// The period of one term's shares: a short operand repeats within [`Self::shared_period`], and
     /// so does what it contributes.
-    fn term_period(&self, term: usize) -> usize {
+    pub(crate) fn term_period(&self, term: usize) -> usize {
         let (least, most) = (self.output.period(), self.shared_period());
         self.terms[term].input.period().clamp(least, most)
     }
 
     /// What a term's entries are multiplied by in its shares: what repeats is added as often as it
     /// repeats.
-    fn share_factor(&self, term: usize) -> f64 {
+    pub(crate) fn share_factor(&self, term: usize) -> f64 {
         self.term_period(term) as f64 / self.shared_period() as f64
     }
 
@@ -287,41 +296,34 @@ impl LinearMap {
         Ok(packed.iter().any(|bias| *bias != 0.0).then_some(packed))
     }
 
-    /// The non-zero diagonals of a term.
+    /// What makes the non-zero diagonals of a term one by one.
     ///
     /// The shares repeat with their own period, so every copy of them within the work period takes
     /// its inputs from the diagonals that reach them.
     ///
     /// # Errors
     /// If a weight is missing or its shape does not fit.
+    pub fn diagonal_source(&self, term: usize, weights: &Weights) -> Result<DiagonalSource, Error> {
+        DiagonalSource::of(self, term, weights)
+    }
+
+    /// Bytes that the [source](Self::diagonal_source) of a term of so many diagonals takes; an
+    /// estimate from above.
+    pub fn source_bytes(&self, term: usize, diagonals: usize, weights: &Weights) -> usize {
+        DiagonalSource::bytes(self, term, diagonals, weights)
+    }
+
+    /// All non-zero diagonals of a term at once; [`Self::diagonal_source`] takes less memory.
+    ///
+    /// # Errors
+    /// If a weight is missing or its shape does not fit.
     pub fn diagonals(&self, term: usize, weights: &Weights) -> Result<Diagonals, Error> {
-        let input_period = self.terms[term].input.period();
-        let (result_period, share_period) = (self.output.period(), self.term_period(term));
-        let work_period = input_period.max(share_period);
-        let share_factor = self.share_factor(term);
-        let mut by_index: Vec<Option<Vec<f64>>> = vec![None; input_period];
-        self.each_entry(term, weights, |row, column, value| {
-            let value = share_factor * value;
-            let ahead = (column + result_period - row % result_period) % result_period;
-            let distance = nearest(ahead, result_period, work_period);
-            let share = (column + work_period - distance) % share_period;
-            for slot in (share..work_period).step_by(share_period) {
-                let diagonal = (column + work_period - slot) % input_period;
-                by_index[diagonal].get_or_insert_with(|| vec![0.0; work_period])[slot] += value;
-            }
-        })?;
-        if by_index.iter().all(Option::is_none) {
-            by_index[0] = Some(vec![0.0; work_period]);
-        }
-        let entries = by_index
-            .into_iter()
-            .enumerate()
-            .filter_map(|(diagonal, entries)| entries.map(|entries| (diagonal, entries)))
-            .collect();
+        let source = self.diagonal_source(term, weights)?;
+        let diagonal = |index: &usize| (*index, source.diagonal(*index, weights));
         Ok(Diagonals {
-            input_period,
-            work_period,
-            entries,
+            input_period: source.input_period(),
+            work_period: source.work_period(),
+            entries: source.indices().iter().map(diagonal).collect(),
         })
     }
 
@@ -334,11 +336,17 @@ impl LinearMap {
         term: usize,
         weights: &Weights,
     ) -> Result<DiagonalResidues, Error> {
-        let period = self.output.period();
-        let mut present = vec![false; period];
-        self.each_entry(term, weights, |row, column, _| {
-            present[(column + period - row) % period] = true;
-        })?;
+        let present = match TermForm::of(self, term, weights) {
+            Some(form) => form.residues(weights),
+            None => {
+                let period = self.output.period();
+                let mut present = vec![false; period];
+                self.each_entry(term, weights, |row, column, _| {
+                    present[column.wrapping_sub(row) & (period - 1)] = true;
+                })?;
+                present
+            }
+        };
         Ok(DiagonalResidues {
             input_period: self.terms[term].input.period(),
             present,

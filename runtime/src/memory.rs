@@ -1,12 +1,12 @@
 //! How much memory a server takes, and how it works with less.
 //!
 //! Keys must be in memory, and so must what the largest operation works on. Under a limit, the
-//! transforms of bootstraps are kept as integers, and what is left goes to encoded weights. Weights
-//! that do not fit are encoded again at every use.
+//! transforms of bootstraps are kept as integers, and what is left goes to encoded weights; without
+//! one, these take at most [`KEPT`] bytes. Weights that do not fit are encoded again at every use,
+//! a few diagonals at a time.
 
 use heddle_ckks::Context;
 use heddle_ckks::buffer::POOL_LIMIT;
-use heddle_ckks::circuits::linear::GROUP_BYTES;
 use heddle_ir::ValueId;
 use heddle_ir::ckks::{Op, Schedule};
 
@@ -15,7 +15,7 @@ use crate::Error;
 /// How much memory a server may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Memory {
-    /// As much as full speed takes.
+    /// As much as full speed takes: encoded weights up to 6 GiB, and all else.
     #[default]
     FullSpeed,
     /// At most this many bytes.
@@ -26,6 +26,9 @@ pub enum Memory {
 /// CoeffToSlot with the partial sums of its giant rotations. Unused buffers count too, and two
 /// ciphertexts that are alive beside it.
 const WORKING: u64 = 50;
+
+/// Most bytes of encoded weights without a limit.
+const KEPT: u64 = 6 << 30;
 
 /// Bytes of the program, its tables, the plan, and the rounding of buffer sizes; measured.
 const FIXED: u64 = 700 << 20;
@@ -64,7 +67,7 @@ pub(crate) fn live_bytes(schedule: &Schedule, n: usize) -> u64 {
 /// How a server's memory is divided: what encoded weights may take, and what the engine's pool of
 /// unused buffers may hold.
 pub(crate) struct Budget {
-    left: Option<u64>,
+    left: u64,
     pool: usize,
 }
 
@@ -82,17 +85,17 @@ impl Memory {
         } = needs;
         let Self::AtMost(limit) = self else {
             return Ok(Budget {
-                left: None,
+                left: KEPT,
                 pool: POOL_LIMIT,
             });
         };
         let parameters = context.parameters();
         let limbs = parameters.q().len() + parameters.p().len();
         let polynomial = (8 * limbs * context.n()) as u64;
-        // A map that does not fit is encoded at each use. Every thread then transforms the
-        // diagonals of one group; two diagonals are kept as one. The sums of a map are at lower
+        // A map that does not fit is encoded in use, one group of diagonals at a time. Every thread
+        // then transforms the group; two diagonals are kept as one. The sums of a map are at lower
         // levels than those of a bootstrap.
-        let transformed = (2 * largest_map).min(GROUP_BYTES as u64);
+        let transformed = 2 * largest_map;
         let map = largest_map + transformed * rayon::current_num_threads() as u64;
         let working = (WORKING * polynomial).max(WORKING / 2 * polynomial + map);
         let alive = live.saturating_sub(4 * polynomial);
@@ -106,7 +109,7 @@ impl Memory {
             });
         };
         Ok(Budget {
-            left: Some(left),
+            left,
             // With a smaller pool, buffers of common sizes come from the system each time.
             pool: (working / 4) as usize,
         })
@@ -116,12 +119,9 @@ impl Memory {
 impl Budget {
     /// Whether so many bytes still fit; they are taken if they do.
     pub(crate) fn take(&mut self, bytes: u64) -> bool {
-        let Some(left) = &mut self.left else {
-            return true;
-        };
-        let fits = bytes <= *left;
+        let fits = bytes <= self.left;
         if fits {
-            *left -= bytes;
+            self.left -= bytes;
         }
         fits
     }
@@ -156,7 +156,7 @@ mod tests {
             ..Needs::default()
         };
         let mut free = Memory::FullSpeed.budget(&context, large).unwrap();
-        assert!(free.take(1 << 50));
+        assert!(free.take(KEPT - 5) && !free.take(6) && free.take(5));
         assert_eq!(free.pool, POOL_LIMIT);
         let mut bounded = budget(1 << 30, 100 << 20, 0, 0).unwrap();
         assert!(bounded.take(100 << 20) && !bounded.take(1 << 30) && bounded.take(100 << 20));

@@ -203,7 +203,7 @@ impl Maps {
 
     /// Ciphertexts that the maps take on a grid.
     fn ciphertexts(&self, grid: Grid) -> usize {
-        let of_map = |(shape, gap): &([usize; 3], usize)| {
+        let of_map = |(shape, gap): &([usize; 3], [usize; 2])| {
             let dense = grid.dense(*shape);
             let [channels, height, width] = *shape;
             let room = [(grid.height / height).min(grid.band), grid.width / width];

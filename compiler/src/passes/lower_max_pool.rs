@@ -18,7 +18,6 @@ mod runs;
 
 use std::collections::BTreeMap;
 
-use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::{Activation, LinearOp, Model, Op, Separable, TensorType, Window};
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
@@ -99,10 +98,10 @@ impl Lowering {
         };
         for (axis, maxima) in &axes {
             if maxima.matrix_elements(operand_shape[1 + axis.index()]) > MAX_ELEMENTS {
-                let [channels, height, width] = operand_shape;
+                let [_, height, width] = operand_shape;
                 return Err(Error::TooLarge {
                     node: name.to_owned(),
-                    layout: MultiplexedLayout::dense(channels, height, width).to_string(),
+                    extents: format!("{height}×{width}"),
                     slots: self.slots,
                 });
             }

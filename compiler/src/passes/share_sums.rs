@@ -5,7 +5,7 @@
 //! computed anew. With shares, each copy computes a part of every sum, on fewer diagonals.
 //! Rotations and additions complete the sums, one for every halving of the number of shares; see
 //! [`heddle_ir::linear`]. The pass tries every number of shares and keeps the cheapest. It is the
-//! only one that expands matrices: it keeps the rotations and diagonals of every map for later
+//! only one that looks for diagonals: it keeps those of every map, with the rotations, for later
 //! passes and the verifier.
 
 use heddle_ir::ckks::TransformSteps;

@@ -3,7 +3,7 @@
 //! an encrypted run differs from it by noise alone.
 //!
 //! A value is one period of slots. Several images are interleaved, so that every entry of a linear
-//! map is read once for all of them and the loops over images become vector instructions.
+//! map is made once for all of them and the loops over images become vector instructions.
 
 use heddle_params::bootstrap::BootstrapParameters;
 use heddle_params::sine_fit::Reduction;
@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use crate::ckks::{LinearMapId, Op, Schedule};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::products::ProductConvolution;
-use crate::linear::{AffineMatrix, LinearMap, ProductPhase};
+use crate::linear::ProductPhase;
 use crate::slot::Chebyshev;
 use crate::weights::Weights;
+
+use super::maps::{ExpandedMap, MatricesAllowed, MatrixBudget};
 
 mod ranges;
 
@@ -28,66 +29,17 @@ const LANES: usize = 8;
 /// A period of slots of `L` interleaved images.
 type Lanes<const L: usize> = Vec<[f64; L]>;
 
-/// A schedule with its linear maps expanded, ready to run on plain numbers.
+/// A schedule with its linear maps prepared, ready to run on plain numbers.
 #[derive(Clone, Debug)]
 pub struct ClearInterpreter {
     schedule: Schedule,
+    weights: Weights,
     maps: Vec<ExpandedMap>,
     frees: Vec<Vec<ValueId>>,
     watched: Vec<ValueId>,
     /// Of the watched values, before anything was seen.
     fresh: Vec<RangeStatistic>,
     reduction: Reduction,
-}
-
-/// The matrices of a linear map or the convolution that it is, whichever its operations use, and
-/// its bias.
-#[derive(Clone, Debug)]
-pub(super) struct ExpandedMap {
-    pub(super) terms: Vec<AffineMatrix>,
-    pub(super) products: Option<ProductConvolution>,
-    pub(super) bias: Option<Vec<f64>>,
-}
-
-impl ExpandedMap {
-    pub(super) fn new(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
-        Self::of(map, weights, LinearMap::slot_matrix)
-    }
-
-    /// A map by the shares of its sums.
-    fn in_shares(map: &LinearMap, weights: &Weights) -> Result<Self, Error> {
-        Self::of(map, weights, LinearMap::share_matrix)
-    }
-
-    fn of(
-        map: &LinearMap,
-        weights: &Weights,
-        matrix: fn(&LinearMap, usize, &Weights) -> Result<AffineMatrix, Error>,
-    ) -> Result<Self, Error> {
-        let terms = (0..map.terms.len())
-            .map(|term| matrix(map, term, weights))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            terms,
-            products: None,
-            bias: map.bias(weights)?,
-        })
-    }
-
-    /// A map that is a convolution by products, multiplexed parallel in ciphertexts of `slots`
-    /// slots, or SISO.
-    pub(super) fn by_products(
-        map: &LinearMap,
-        phase: ProductPhase,
-        slots: usize,
-        weights: &Weights,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            terms: Vec::new(),
-            products: Some(ProductConvolution::new(map, phase, slots, weights)?),
-            bias: map.bias(weights)?,
-        })
-    }
 }
 
 /// For every map, one phase and the slots of the convolution that it is used as.
@@ -114,7 +66,8 @@ pub struct BatchResult {
 }
 
 impl ClearInterpreter {
-    /// Expands every linear map once; `schedule` has passed its verifier with these weights.
+    /// Prepares every linear map once, in 300 MiB besides the schedule and the weights at most;
+    /// `schedule` has passed its verifier with these weights.
     ///
     /// # Errors
     /// If a weight is missing or does not fit, or an operation refers to an unknown map or
@@ -141,17 +94,25 @@ impl ClearInterpreter {
                 });
             }
         }
+        let mut budget = MatrixBudget::new();
+        let matrices: Vec<MatricesAllowed> = schedule
+            .linear_maps
+            .iter()
+            .map(|map| MatricesAllowed::of(map, weights, &mut budget))
+            .collect();
         let maps = schedule
             .linear_maps
             .par_iter()
             .zip(convolutions(schedule))
-            .map(|(map, used)| match used {
+            .zip(&matrices)
+            .map(|((map, used), matrices)| match used {
                 Some((part, slots)) => ExpandedMap::by_products(map, part, slots, weights),
-                None => ExpandedMap::in_shares(map, weights),
+                None => ExpandedMap::new(map, weights, matrices),
             })
             .collect::<Result<_, _>>()?;
         let watched = watched(schedule);
         Ok(Self {
+            weights: weights.clone(),
             maps,
             frees: schedule.frees(),
             fresh: RangeStatistic::fresh(schedule, &watched),
@@ -348,23 +309,7 @@ impl ClearInterpreter {
         match &node.op {
             Op::Input | Op::Rescale | Op::DropLevel => operands[0].to_vec(),
             Op::LinearTransform { map, .. } => {
-                let terms = &self.expanded(*map).terms;
-                let rows = terms.iter().map(AffineMatrix::rows).max().unwrap_or(1);
-                let mut sum = vec![[0.0; L]; rows];
-                for (term, operand) in terms.iter().zip(operands) {
-                    let operand = &operand[..term.columns()];
-                    if term.rows() == rows {
-                        term.apply_add_lanes(operand, &mut sum);
-                        continue;
-                    }
-                    let mut shares = vec![[0.0; L]; term.rows()];
-                    term.apply_add_lanes(operand, &mut shares);
-                    for (sum, share) in sum.iter_mut().zip(shares.iter().cycle()) {
-                        sum.iter_mut()
-                            .zip(share)
-                            .for_each(|(sum, share)| *sum += share);
-                    }
-                }
+                let sum = self.expanded(*map).apply_lanes(&self.weights, operands);
                 repeated(sum, node.ty.slots())
             }
             Op::MultiplyAccumulate { map, part, round } => {

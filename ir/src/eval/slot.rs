@@ -3,10 +3,10 @@
 
 use rayon::prelude::*;
 
-use super::ckks::ExpandedMap;
+use super::maps::{ExpandedMap, MatricesAllowed, MatrixBudget};
 use crate::error::Error;
 use crate::graph::ValueId;
-use crate::linear::ProductPhase;
+use crate::linear::{LinearMap, ProductPhase};
 use crate::slot::{Op, SlotGraph, rotate_sum};
 use crate::weights::Weights;
 
@@ -23,6 +23,7 @@ pub enum Activations {
 #[derive(Clone, Debug)]
 pub struct SlotInterpreter {
     graph: SlotGraph,
+    weights: Weights,
     /// For every value, its linear map, if it is one's result.
     maps: Vec<Option<ExpandedMap>>,
 }
@@ -40,8 +41,27 @@ impl SlotInterpreter {
     /// # Errors
     /// If a weight is missing or does not fit.
     pub fn new(graph: &SlotGraph, weights: &Weights) -> Result<Self, Error> {
+        let mut budget = MatrixBudget::new();
+        let whole = |value: ValueId| match &graph.node(value).op {
+            // Every sum in one share.
+            Op::Linear(map) => {
+                let map = LinearMap {
+                    log_shares: 0,
+                    ..map.clone()
+                };
+                let matrices = MatricesAllowed::of(&map, weights, &mut budget);
+                Some((map, matrices))
+            }
+            _ => None,
+        };
+        let whole: Vec<Option<(LinearMap, MatricesAllowed)>> = graph.values().map(whole).collect();
         let expand = |value: ValueId| match &graph.node(value).op {
-            Op::Linear(map) => ExpandedMap::new(map, weights).map(Some),
+            Op::Linear(_) => {
+                let linear = whole[value.index()].as_ref();
+                linear
+                    .map(|(map, matrices)| ExpandedMap::new(map, weights, matrices))
+                    .transpose()
+            }
             Op::ParallelConvolution { map, slots } => {
                 ExpandedMap::by_products(map, ProductPhase::Weights, *slots, weights).map(Some)
             }
@@ -58,6 +78,7 @@ impl SlotInterpreter {
             .collect::<Result<_, Error>>()?;
         Ok(Self {
             graph: graph.clone(),
+            weights: weights.clone(),
             maps,
         })
     }
@@ -104,9 +125,10 @@ impl SlotInterpreter {
                 Op::Linear(_) => {
                     let mut sum = vec![0.0; period];
                     if let Some(map) = &self.maps[value.index()] {
-                        for (index, term) in map.terms.iter().enumerate() {
-                            term.apply_add(operand(index), &mut sum);
-                        }
+                        let operands = (0..operands.len()).map(operand);
+                        let operands: Vec<&[[f64; 1]]> =
+                            operands.map(|operand| operand.as_chunks().0).collect();
+                        sum = map.apply_lanes(&self.weights, &operands).into_flattened();
                         add_bias(&mut sum, map);
                     }
                     sum

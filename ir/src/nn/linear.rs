@@ -30,6 +30,7 @@ mod moments;
 mod pad;
 mod separable;
 mod slice;
+mod structure;
 
 pub use average_pool::{AveragePool, PaddingInMean};
 pub use batch_norm::BatchNorm;
@@ -43,6 +44,7 @@ pub use moments::{Moments, SIGMAS};
 pub use pad::Pad;
 pub use separable::Separable;
 pub use slice::Slice;
+pub use structure::{Axis, AxisEntry, Channels, Filter, Structure};
 
 pub use crate::matrix::ShowRow;
 
@@ -89,6 +91,12 @@ pub trait LinearOperation {
         let mut offsets = Vec::new();
         let shape = self.rows(operand, weights, &mut |_, offset| offsets.push(offset))?;
         Ok((offsets, shape))
+    }
+
+    /// The matrix by channels, rows and columns, if it can be taken apart so. Without it, compiler
+    /// and runtime go through all rows of the matrix, which takes long for large maps.
+    fn structure(&self, _operand: Chw, _weights: &Weights) -> Option<Structure> {
+        None
     }
 
     /// The result's elements, row-major, for an operand `x` of shape `from`; the result's is `to`.

@@ -209,7 +209,10 @@ fn what_does_not_hold_together_is_refused() {
         |plan| plan.input.pieces[0].layout.channels = 3,
         "input: piece 0 is channels 0..1 rows 0..4 of 4 columns, its layout",
     );
-    refused(|plan| plan.input.pieces[0].layout.gap = [1 << 20; 2], "input: ");
+    refused(
+        |plan| plan.input.pieces[0].layout.gap = [1 << 20; 2],
+        "input: ",
+    );
     refused(
         |plan| plan.input.shape[1] = 5,
         "input: the regions do not cover",

@@ -29,7 +29,7 @@ use weights::{EncodedBias, EncodedMap};
 pub struct CkksBackend {
     plan: Arc<Plan>,
     evaluator: Evaluator,
-    /// Those that fit into memory; the others are encoded at each use.
+    /// Those that fit into memory; the others are encoded in use.
     maps: BTreeMap<ValueId, EncodedMap>,
     biases: BTreeMap<ValueId, EncodedBias>,
     polynomials: Vec<ChebyshevPolynomial>,
@@ -87,7 +87,7 @@ impl CkksBackend {
             }
         }
         let transforms = all.iter().map(Prepared::transform_bytes).sum();
-        let sizes = weights.iter().map(|item| item.map_bytes(&plan));
+        let sizes = weights.iter().map(|item| item.use_bytes(&plan));
         let needs = Needs {
             keys: key_bytes,
             transforms,
@@ -153,9 +153,9 @@ impl CkksBackend {
         Ok(result)
     }
 
-    /// The linear transform of an operation: the one kept, or one made for this use.
+    /// The linear transform of an operation: the one kept, or one that is encoded in use.
     fn transform(&self, operation: &Operation<'_>) -> Result<Cow<'_, EncodedMap>, Error> {
-        self.map(operation, EncodedMap::transform)
+        self.map(operation, EncodedMap::streamed)
     }
 
     /// The plaintexts of a round of products: those kept, or some made for this use.
@@ -166,7 +166,7 @@ impl CkksBackend {
     fn map(
         &self,
         operation: &Operation<'_>,
-        encode: fn(&Plan, ValueId, &Evaluator) -> Result<EncodedMap, Error>,
+        encode: fn(&Arc<Plan>, ValueId, &Evaluator) -> Result<EncodedMap, Error>,
     ) -> Result<Cow<'_, EncodedMap>, Error> {
         match self.maps.get(&operation.value) {
             Some(map) => Ok(Cow::Borrowed(map)),
@@ -216,7 +216,7 @@ fn items(schedule: &Schedule) -> (Vec<Item>, Vec<Item>) {
 }
 
 impl Item {
-    fn prepare(self, plan: &Plan, evaluator: &Evaluator) -> Result<Prepared, Error> {
+    fn prepare(self, plan: &Arc<Plan>, evaluator: &Evaluator) -> Result<Prepared, Error> {
         Ok(match self {
             Self::Bootstrapper(log_slots, variant) => {
                 let context = evaluator.context();
@@ -239,6 +239,17 @@ impl Item {
     fn map_bytes(&self, plan: &Plan) -> u64 {
         match self {
             Self::Transform(value) => EncodedMap::transform_bytes(plan, *value),
+            Self::Products(value) => EncodedMap::product_bytes(plan, *value),
+            Self::Bias(..) | Self::Bootstrapper(..) => 0,
+        }
+    }
+}
+
+impl Item {
+    /// Bytes of a linear map that are encoded at a time where it is not kept; 0 for anything else.
+    fn use_bytes(&self, plan: &Plan) -> u64 {
+        match self {
+            Self::Transform(value) => EncodedMap::streamed_bytes(plan, *value),
             Self::Products(value) => EncodedMap::product_bytes(plan, *value),
             Self::Bias(..) | Self::Bootstrapper(..) => 0,
         }

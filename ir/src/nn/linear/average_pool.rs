@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chw, LinearOperation, OnChannels, ShowRow};
+use super::{Axis, AxisEntry, Chw, LinearOperation, OnChannels, ShowRow, Structure};
 use crate::error::Error;
 use crate::nn::shapes::{check_feature_map, slide};
 use crate::nn::{TensorType, Window};
@@ -86,6 +86,27 @@ impl LinearOperation for AveragePool {
             }
         }
         Ok([channels, out_height, out_width])
+    }
+
+    fn structure(&self, operand: Chw, _weights: &Weights) -> Option<Structure> {
+        let [channels, height, width] = operand;
+        let [rows, columns] = self.window.output(height, width)?;
+        let axis = |axis: usize, extent: usize, results: usize| {
+            let covered = self.window.covered(axis, extent, results);
+            Axis::new(covered.into_iter().map(|taps| {
+                let divisor = match (self.padding, axis) {
+                    (PaddingInMean::Excluded, _) => taps.len(),
+                    (PaddingInMean::Counted, 0) => self.window.taps(),
+                    (PaddingInMean::Counted, _) => 1,
+                };
+                taps.into_iter().map(move |(_, index)| AxisEntry {
+                    operand: index as u32,
+                    tap: 0,
+                    weight: 1.0 / divisor as f64,
+                })
+            }))
+        };
+        Structure::in_channels(channels, axis(0, height, rows)?, axis(1, width, columns)?)
     }
 
     fn evaluate(

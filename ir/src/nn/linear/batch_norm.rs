@@ -5,8 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, per_channel,
-    vector, with_weights_of,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure, channel_rows, data,
+    per_channel, vector, with_weights_of,
 };
 use crate::error::Error;
 use crate::nn::TensorType;
@@ -63,6 +63,14 @@ impl LinearOperation for BatchNorm {
             (slope, f64::from(bias[c]) - slope * f64::from(mean[c]))
         };
         Ok(channel_rows(shape, affine, show))
+    }
+
+    fn structure(&self, shape: Chw, weights: &Weights) -> Option<Structure> {
+        let scale = vector(weights, self.scale, shape[0]).ok()?;
+        let variance = vector(weights, self.variance, shape[0]).ok()?;
+        Structure::scaled(shape, |c| {
+            f64::from(scale[c]) / (f64::from(variance[c]) + self.epsilon).sqrt()
+        })
     }
 
     fn evaluate(&self, x: &[f32], from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {

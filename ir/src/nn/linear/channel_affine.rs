@@ -5,8 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, channel_rows, data, element,
-    optional_vector, per_channel, per_channel_moments, with_weights_of,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure, channel_rows, data,
+    element, optional_vector, per_channel, per_channel_moments, with_weights_of,
 };
 use crate::error::Error;
 use crate::nn::TensorType;
@@ -40,6 +40,11 @@ impl LinearOperation for ChannelAffine {
             )
         };
         Ok(channel_rows(shape, affine, show))
+    }
+
+    fn structure(&self, shape: Chw, weights: &Weights) -> Option<Structure> {
+        let scale = optional_vector(weights, self.scale, shape[0]).ok()?;
+        Structure::scaled(shape, |c| scale.map_or(1.0, |scale| f64::from(scale[c])))
     }
 
     fn evaluate(&self, x: &[f32], from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
-    optional_vector,
+    Axis, AxisEntry, Chw, Filter, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure,
+    data, element, misfit, optional_vector,
 };
 use crate::error::Error;
 use crate::nn::shapes::{check_feature_map, check_vector, existing, slide};
@@ -102,6 +102,28 @@ impl LinearOperation for Conv {
         let offsets = (0..outputs).map(of_output);
         let offsets = offsets.flat_map(|offset| std::iter::repeat_n(offset, height * width));
         Ok((offsets.collect(), shape))
+    }
+
+    fn structure(&self, operand: Chw, weights: &Weights) -> Option<Structure> {
+        let [outputs, height, width] = self.checked_shape(operand, weights).ok()?;
+        let axis = |axis: usize, extent: usize, results: usize| {
+            let covered = self.window.covered(axis, extent, results);
+            Axis::new(covered.into_iter().map(|taps| {
+                taps.into_iter().map(|(tap, index)| AxisEntry {
+                    operand: index as u32,
+                    tap: tap as u32,
+                    weight: 1.0,
+                })
+            }))
+        };
+        let filter = Filter {
+            weight: self.weight,
+            per_group: operand[0] / self.groups,
+            outputs_per_group: outputs / self.groups,
+            taps: self.window.kernel,
+        };
+        let axes = [axis(0, operand[1], height)?, axis(1, operand[2], width)?];
+        Structure::filtered(filter, [outputs, operand[0]], axes, weights)
     }
 
     fn evaluate(&self, x: &[f32], from: Chw, to: Chw, weights: &Weights) -> Vec<f32> {

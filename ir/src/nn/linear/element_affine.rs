@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::channel_affine::affine_gains;
 use super::moments::reach;
 use super::{
-    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
+    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure, data, element, misfit,
     per_channel_moments, tensor, with_weights_of,
 };
 use crate::error::Error;
@@ -58,6 +58,14 @@ impl LinearOperation for ElementAffine {
             show(&[(element, scale)], shift);
         }
         Ok(shape)
+    }
+
+    /// A factor of its own for every element is left to the matrix.
+    fn structure(&self, shape: Chw, _weights: &Weights) -> Option<Structure> {
+        match self.scale {
+            None => Structure::identity(shape),
+            Some(_) => None,
+        }
     }
 
     fn evaluate(&self, x: &[f32], _from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::conv::{elements_per_output, row_gains};
 use super::{
-    Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, element, misfit,
-    optional_vector, tensor,
+    Axis, AxisEntry, Chw, Filter, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure,
+    data, element, misfit, optional_vector, tensor,
 };
 use crate::error::Error;
 use crate::nn::TensorType;
@@ -57,6 +57,28 @@ impl LinearOperation for Gemm {
         let bias = optional_vector(weights, self.bias, outputs)?;
         let of_output = |output| bias.map_or(0.0, |bias| f64::from(bias[output]));
         Ok(((0..outputs).map(of_output).collect(), [outputs, 1, 1]))
+    }
+
+    /// A convolution whose filter covers the operand.
+    fn structure(&self, operand: Chw, weights: &Weights) -> Option<Structure> {
+        let outputs = self.checked_outputs(operand, weights).ok()?;
+        let all = |extent: usize| {
+            let entry = |index: u32| AxisEntry {
+                operand: index,
+                tap: index,
+                weight: 1.0,
+            };
+            Axis::new([(0..extent as u32).map(entry)])
+        };
+        let [channels, height, width] = operand;
+        let filter = Filter {
+            weight: self.weight,
+            per_group: channels,
+            outputs_per_group: outputs.max(1),
+            taps: [height, width],
+        };
+        let axes = [all(height)?, all(width)?];
+        Structure::filtered(filter, [outputs, channels], axes, weights)
     }
 
     fn evaluate(&self, x: &[f32], _from: Chw, _to: Chw, weights: &Weights) -> Vec<f32> {

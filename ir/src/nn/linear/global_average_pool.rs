@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use super::{AveragePool, Chw, LinearOp, LinearOperation, OnChannels, PaddingInMean, ShowRow};
+use super::{
+    AveragePool, Chw, LinearOp, LinearOperation, OnChannels, PaddingInMean, ShowRow, Structure,
+};
 use crate::error::Error;
 use crate::nn::shapes::check_feature_map;
 use crate::nn::{TensorType, Window};
@@ -19,12 +21,11 @@ impl LinearOperation for GlobalAveragePool {
     }
 
     fn rows(&self, operand: Chw, weights: &Weights, show: ShowRow<'_>) -> Result<Chw, Error> {
-        let [_, height, width] = operand;
-        let pool = AveragePool {
-            window: Window::plain([height, width]),
-            padding: PaddingInMean::Counted,
-        };
-        pool.rows(operand, weights, show)
+        pool(operand).rows(operand, weights, show)
+    }
+
+    fn structure(&self, operand: Chw, weights: &Weights) -> Option<Structure> {
+        pool(operand).structure(operand, weights)
     }
 
     fn evaluate(&self, x: &[f32], [_, h, w]: Chw, _to: Chw, _weights: &Weights) -> Vec<f32> {
@@ -41,5 +42,13 @@ impl LinearOperation for GlobalAveragePool {
 
     fn on_channels(&self, run: &Range<usize>, _weights: &mut Weights) -> OnChannels {
         OnChannels::Applied(LinearOp::GlobalAveragePool, run.clone())
+    }
+}
+
+/// The same mean as a pool with one window.
+fn pool([_, height, width]: Chw) -> AveragePool {
+    AveragePool {
+        window: Window::plain([height, width]),
+        padding: PaddingInMean::Counted,
     }
 }

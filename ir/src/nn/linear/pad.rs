@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chw, LinearOperation, Moments, OnChannels, ShowRow};
+use super::{Axis, Chw, LinearOperation, Moments, OnChannels, ShowRow, Structure};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::with_extents;
@@ -52,6 +52,27 @@ impl LinearOperation for Pad {
             }
         }
         Ok(extents)
+    }
+
+    fn structure(&self, shape: Chw, _weights: &Weights) -> Option<Structure> {
+        let from = |axis: usize| {
+            let extent = self.before[axis]
+                .checked_add(shape[axis])?
+                .checked_add(self.after[axis])?;
+            let inside = move |index: usize| {
+                let index = index.checked_sub(self.before[axis])?;
+                (index < shape[axis]).then_some(index)
+            };
+            Some((0..extent).map(inside))
+        };
+        let channels = from(0)?.map(|channel| channel.map(|channel| (channel as u32, 1.0)));
+        Some(Structure {
+            outer: channels.collect(),
+            filter: None,
+            inner: Vec::new(),
+            rows: Axis::selection(from(1)?)?,
+            columns: Axis::selection(from(2)?)?,
+        })
     }
 
     fn evaluate(&self, x: &[f32], [_, h, w]: Chw, to: Chw, _weights: &Weights) -> Vec<f32> {

@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, data, misfit, tensor};
+use super::{
+    Axis, AxisEntry, Chw, Gain, LinearOperation, Moments, OnChannels, ShowRow, Structure, data,
+    misfit, tensor,
+};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::{check_feature_map, existing};
@@ -58,6 +61,21 @@ impl LinearOperation for Separable {
             }
         }
         Ok([channels, rows.len(), columns.len()])
+    }
+
+    fn structure(&self, operand: Chw, weights: &Weights) -> Option<Structure> {
+        let [channels, height, width] = operand;
+        let axis = |id: Option<WeightId>, extent: usize| {
+            Axis::new(axis_rows(weights, id, extent).ok()?.into_iter().map(|row| {
+                row.into_iter().map(|(index, factor)| AxisEntry {
+                    operand: index as u32,
+                    tap: 0,
+                    weight: factor,
+                })
+            }))
+        };
+        let rows = axis(self.rows, height)?;
+        Structure::in_channels(channels, rows, axis(self.columns, width)?)
     }
 
     fn evaluate(

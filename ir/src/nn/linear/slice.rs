@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chw, LinearOperation, Moments, OnChannels, ShowRow};
+use super::{Axis, Chw, LinearOperation, Moments, OnChannels, ShowRow, Structure};
 use crate::error::Error;
 use crate::nn::TensorType;
 use crate::nn::shapes::with_extents;
@@ -63,6 +63,22 @@ impl LinearOperation for Slice {
             }
         }
         Ok([0, 1, 2].map(|axis| self.kept(axis).count()))
+    }
+
+    fn structure(&self, shape: Chw, _weights: &Weights) -> Option<Structure> {
+        let fits = (0..3).all(|axis| {
+            let (start, end) = (self.start[axis], self.end[axis]);
+            self.step[axis] > 0 && start < end && end <= shape[axis]
+        });
+        fits.then_some(())?;
+        let channels = self.kept(0).map(|channel| Some((channel as u32, 1.0)));
+        Some(Structure {
+            outer: channels.collect(),
+            filter: None,
+            inner: Vec::new(),
+            rows: Axis::selection(self.kept(1).map(Some))?,
+            columns: Axis::selection(self.kept(2).map(Some))?,
+        })
     }
 
     fn evaluate(&self, x: &[f32], [_, h, w]: Chw, _to: Chw, _weights: &Weights) -> Vec<f32> {

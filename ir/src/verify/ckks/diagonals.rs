@@ -34,9 +34,10 @@ pub fn verify_expanded_diagonals(
         .par_iter()
         .filter_map(|(value, id, steps)| Some((value, schedule.linear_map(*id)?, *steps)))
         .flat_map(|(value, map, steps)| {
+            let known = expanded.residues(map);
             let terms = (0..map.terms.len().min(steps.len())).into_par_iter();
             terms.filter_map(move |term| {
-                let known = expanded.residues(map, term);
+                let known = known.and_then(|known| known.get(term));
                 let missed = missed(map, term, known, weights, &steps[term]).err()?;
                 Some(at(graph, *value, &format!("term {term}: {missed}")))
             })

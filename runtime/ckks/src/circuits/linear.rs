@@ -12,11 +12,13 @@ mod products;
 #[cfg(all(test, feature = "secret"))]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use heddle_params::GaloisElement;
-use heddle_params::bsgs::BsgsPlan;
+use heddle_params::bsgs::{BsgsPlan, Giant};
 use heddle_params::keys::KeyKind;
 use rayon::prelude::*;
 
@@ -35,21 +37,33 @@ use crate::scheme::keyswitch::{
 use crate::tables::automorphism::Automorphism;
 use diagonals::Stored;
 pub use products::GROUP_BYTES;
-use products::{groups, partial_sums};
+use products::{giants_in, groups, partial_sums};
 
 /// A linear transform of slot vectors, encoded.
 ///
 /// Diagonals have the period `2^log_slots`, which may be below the input's and then repeats. They
 /// are kept as compact integer coefficients, rotated for their giant rotation, two real ones in
-/// one, and transformed at each use unless [`Self::prepare`] did it.
+/// one, and transformed at each use unless [`Self::prepare`] did it. Those of a
+/// [streamed](Self::streamed) transform are not kept: they are encoded at each use.
 #[derive(Clone)]
 pub struct LinearTransform {
     plan: BsgsPlan,
     log_slots: u32,
     scale: f64,
-    /// As the plan's giants and their diagonals.
-    diagonals: Vec<Vec<Stored>>,
+    diagonals: Diagonals,
     prepared: Option<Vec<Vec<CompactPoly>>>,
+}
+
+/// Makes the entries `M[i][i + d]` of diagonal `d`, one period, from `d`.
+pub type RealDiagonals = dyn Fn(usize) -> Vec<f64> + Send + Sync;
+
+/// Where the diagonals of a transform are.
+#[derive(Clone)]
+enum Diagonals {
+    /// Encoded, as the plan's giants and their diagonals.
+    Kept(Vec<Vec<Stored>>),
+    /// Made and encoded at each use.
+    Streamed(Arc<RealDiagonals>),
 }
 
 impl std::fmt::Debug for LinearTransform {
@@ -75,12 +89,16 @@ impl LinearTransform {
         scale: f64,
         diagonal: impl Fn(usize) -> Vec<Complex64> + Sync,
     ) -> Result<Self, Error> {
-        let encoded = encode_each(encoder, &plan, log_slots, scale, diagonal)?;
+        let encode = |giant| {
+            let encoded = encode_giant(encoder, giant, log_slots, scale, &diagonal);
+            encoded.map(Stored::complex)
+        };
+        let kept = plan.giants.iter().map(encode).collect::<Result<_, _>>()?;
         Ok(Self {
             plan,
             log_slots,
             scale,
-            diagonals: encoded.into_iter().map(Stored::complex).collect(),
+            diagonals: Diagonals::Kept(kept),
             prepared: None,
         })
     }
@@ -96,16 +114,49 @@ impl LinearTransform {
         scale: f64,
         diagonal: impl Fn(usize) -> Vec<f64> + Sync,
     ) -> Result<Self, Error> {
-        let encoded = encode_each(encoder, &plan, log_slots, scale, |d| {
-            diagonal(d).into_iter().map(Complex64::from).collect()
-        })?;
+        let kept = encode_real(encoder, &plan.giants, log_slots, scale, &diagonal)?;
         Ok(Self {
             plan,
             log_slots,
             scale,
-            diagonals: encoded.into_iter().map(Stored::real).collect(),
+            diagonals: Diagonals::Kept(kept),
             prepared: None,
         })
+    }
+
+    /// [`Self::new_real`] that keeps no diagonal: at each use they are made and encoded for some
+    /// giant rotations at a time, [`GROUP_BYTES`] at most unless a single rotation takes more. The
+    /// results are the same to the last bit. A diagonal that cannot be encoded is an error there.
+    pub fn streamed(
+        plan: BsgsPlan,
+        log_slots: u32,
+        scale: f64,
+        diagonal: Arc<RealDiagonals>,
+    ) -> Self {
+        Self {
+            plan,
+            log_slots,
+            scale,
+            diagonals: Diagonals::Streamed(diagonal),
+            prepared: None,
+        }
+    }
+
+    /// The encoded diagonals of some giant rotations.
+    fn encoded(
+        &self,
+        encoder: &Encoder,
+        giants: Range<usize>,
+    ) -> Result<Cow<'_, [Vec<Stored>]>, Error> {
+        match &self.diagonals {
+            Diagonals::Kept(kept) => Ok(Cow::Borrowed(&kept[giants])),
+            Diagonals::Streamed(diagonal) => {
+                let giants = &self.plan.giants[giants];
+                let encoded =
+                    encode_real(encoder, giants, self.log_slots, self.scale, &**diagonal)?;
+                Ok(Cow::Owned(encoded))
+            }
+        }
     }
 
     /// The plan.
@@ -125,7 +176,8 @@ impl LinearTransform {
     }
 
     /// Transforms the diagonals once, for use at levels up to `level` with up to `specials` special
-    /// primes. Takes `8 * 2^(log_slots + 1)` bytes a diagonal and limb.
+    /// primes. Takes `8 * 2^(log_slots + 1)` bytes a diagonal and limb. Those of a streamed
+    /// transform are left as they are.
     ///
     /// # Errors
     /// [`Error::SlotCount`] when the diagonals have more slots than the ring.
@@ -147,7 +199,9 @@ impl LinearTransform {
                 .map(|diagonal| CompactPoly::from_i64(context, basis, &diagonal))
                 .collect()
         };
-        self.prepared = Some(self.diagonals.iter().map(encode).collect());
+        if let Diagonals::Kept(kept) = &self.diagonals {
+            self.prepared = Some(kept.iter().map(encode).collect());
+        }
         Ok(())
     }
 
@@ -158,7 +212,11 @@ impl LinearTransform {
 
     /// Bytes of memory that the diagonals take.
     pub fn bytes(&self) -> usize {
-        let words: usize = self.diagonals.iter().flatten().map(Stored::words).sum();
+        let kept = match &self.diagonals {
+            Diagonals::Kept(kept) => kept.as_slice(),
+            Diagonals::Streamed(_) => &[],
+        };
+        let words: usize = kept.iter().flatten().map(Stored::words).sum();
         let prepared: usize = self
             .prepared
             .iter()
@@ -200,16 +258,16 @@ impl LinearTransform {
     }
 }
 
-/// The encoded diagonals of a plan, as its giants and their diagonals.
-fn encode_each(
+/// The encoded diagonals of a giant rotation, in the order of the plan.
+fn encode_giant(
     encoder: &Encoder,
-    plan: &BsgsPlan,
+    giant: &Giant,
     log_slots: u32,
     scale: f64,
-    diagonal: impl Fn(usize) -> Vec<Complex64> + Sync,
-) -> Result<Vec<Vec<Vec<i64>>>, Error> {
+    diagonal: &(impl Fn(usize) -> Vec<Complex64> + Sync),
+) -> Result<Vec<Vec<i64>>, Error> {
     let expected = 1usize << log_slots;
-    let encode = |d: usize, shift: usize| {
+    let encode = |d: usize| {
         let mut values = diagonal(d);
         if values.len() != expected {
             return Err(Error::SlotCount {
@@ -218,14 +276,24 @@ fn encode_each(
                 expected,
             });
         }
-        values.rotate_right(shift % expected);
+        values.rotate_right(giant.shift % expected);
         encoder.encode(&values, scale)
     };
-    let giants = plan.giants.iter().map(|giant| {
-        let diagonals = giant.diagonals.par_iter();
-        diagonals.map(|&(_, d)| encode(d, giant.shift)).collect()
-    });
-    giants.collect()
+    let diagonals = giant.diagonals.par_iter();
+    diagonals.map(|&(_, d)| encode(d)).collect()
+}
+
+/// The encoded real diagonals of some giant rotations.
+fn encode_real(
+    encoder: &Encoder,
+    giants: &[Giant],
+    log_slots: u32,
+    scale: f64,
+    diagonal: &(impl Fn(usize) -> Vec<f64> + Sync + ?Sized),
+) -> Result<Vec<Vec<Stored>>, Error> {
+    let complex = |d: usize| diagonal(d).into_iter().map(Complex64::from).collect();
+    let encode = |giant| encode_giant(encoder, giant, log_slots, scale, &complex).map(Stored::real);
+    giants.iter().map(encode).collect()
 }
 
 /// A key of the evaluator with its rotation's permutation.
@@ -314,7 +382,8 @@ impl Evaluator {
     /// # Errors
     /// [`Error::Operand`] when there are no terms, [`Error::ContextMismatch`],
     /// [`Error::LevelMismatch`], [`Error::ScaleMismatch`], [`Error::SlotCount`] when diagonals have
-    /// more slots than the ring, or [`Error::MissingGaloisKey`].
+    /// more slots than the ring, [`Error::MissingGaloisKey`], or that of a streamed diagonal which
+    /// cannot be encoded.
     pub fn linear_transform(
         &self,
         terms: &[(&Ciphertext, &LinearTransform)],
@@ -373,7 +442,13 @@ impl Evaluator {
         let groups = groups(&terms, basis, group_bytes);
         let (mut c0, mut c1) = (RnsPoly::zero(context, basis), RnsPoly::zero(context, basis));
         for (index, group) in groups.iter().enumerate() {
-            let partial = partial_sums(context, &terms, basis, group);
+            let encoded = terms.iter().map(|term| {
+                let giants = giants_in(term, group);
+                term.transform.encoded(self.encoder(), giants)
+            });
+            let encoded: Vec<Cow<'_, [Vec<Stored>]>> = encoded.collect::<Result<_, _>>()?;
+            let partial = partial_sums(context, &terms, &encoded, basis, group);
+            drop(encoded);
             if index + 1 == groups.len() {
                 // Nothing needs the decompositions while the last giant rotations run.
                 terms.clear();

@@ -1,15 +1,26 @@
 //! Linear maps and biases, encoded for evaluation on ciphertexts.
 
+use std::sync::Arc;
+
+use heddle_ckks::circuits::linear::GROUP_BYTES;
 use heddle_ckks::{Ciphertext, Evaluator, LinearTransform, Plaintext};
 use heddle_ir::ValueId;
-use heddle_ir::ckks::{LinearMapId, Op};
-use heddle_ir::linear::LinearMap;
+use heddle_ir::ckks::{LinearMapId, Op, TransformSteps};
 use heddle_ir::linear::products::ProductConvolution;
+use heddle_ir::linear::{DiagonalSource, LinearMap};
 use heddle_ir::plan::Plan;
 use heddle_params::bsgs::{BsgsPlan, Giant};
 
 use crate::Error;
 use crate::backend::Operation;
+
+/// A term of a linear transform that is to be encoded.
+struct Term {
+    source: DiagonalSource,
+    bsgs: BsgsPlan,
+    log_slots: u32,
+    scale: f64,
+}
 
 /// The encoded linear map of one operation: for every operand, the transform that it goes through.
 #[derive(Clone)]
@@ -18,12 +29,57 @@ pub struct EncodedMap {
 }
 
 impl EncodedMap {
-    /// Expands and encodes the map of the linear transform `value`.
+    /// Encodes the map of the linear transform `value`.
     ///
     /// # Errors
     /// If the map or a weight is missing, a diagonal is reached by none of the operation's
     /// rotations, or an entry cannot be encoded.
-    pub fn transform(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
+    pub fn transform(
+        plan: &Arc<Plan>,
+        value: ValueId,
+        evaluator: &Evaluator,
+    ) -> Result<Self, Error> {
+        Self::terms(plan, value, evaluator, |term| {
+            let diagonal = |index| term.source.diagonal(index, &plan.weights);
+            LinearTransform::new_real(
+                evaluator.encoder(),
+                term.bsgs,
+                term.log_slots,
+                term.scale,
+                diagonal,
+            )
+        })
+    }
+
+    /// The map of the linear transform `value` for one use, which makes and encodes some diagonals
+    /// at a time.
+    ///
+    /// # Errors
+    /// As [`Self::transform`], but entries are encoded at the use.
+    pub fn streamed(
+        plan: &Arc<Plan>,
+        value: ValueId,
+        evaluator: &Evaluator,
+    ) -> Result<Self, Error> {
+        Self::terms(plan, value, evaluator, |term| {
+            let (source, plan) = (term.source, Arc::clone(plan));
+            let diagonal = Arc::new(move |index| source.diagonal(index, &plan.weights));
+            Ok(LinearTransform::streamed(
+                term.bsgs,
+                term.log_slots,
+                term.scale,
+                diagonal,
+            ))
+        })
+    }
+
+    /// The transforms of all terms of a map, each by `make`.
+    fn terms(
+        plan: &Plan,
+        value: ValueId,
+        evaluator: &Evaluator,
+        make: impl Fn(Term) -> Result<LinearTransform, heddle_ckks::Error>,
+    ) -> Result<Self, Error> {
         let operation = Operation::at(&plan.schedule, value);
         let Op::LinearTransform { map, steps } = operation.op else {
             return Err(operation.contradiction("it is no linear transform"));
@@ -42,28 +98,21 @@ impl EncodedMap {
         let ring_slots = evaluator.context().n() / 2;
         let mut terms = Vec::with_capacity(steps.len());
         for (term, steps) in steps.iter().enumerate() {
-            let diagonals = map.diagonals(term, &plan.weights)?;
-            let indices = diagonals.entries.keys().copied();
+            let source = map.diagonal_source(term, &plan.weights)?;
+            let indices = source.indices().iter().copied();
             let bsgs = steps
-                .plan(indices, diagonals.input_period, ring_slots)
+                .plan(indices, source.input_period(), ring_slots)
                 .map_err(|diagonal| {
                     operation.contradiction(format!(
                         "no rotation of term {term} reaches diagonal {diagonal}"
                     ))
                 })?;
-            let transform = LinearTransform::new_real(
-                evaluator.encoder(),
+            let transform = make(Term {
                 bsgs,
-                diagonals.work_period.trailing_zeros(),
+                log_slots: source.work_period().trailing_zeros(),
                 scale,
-                |diagonal| {
-                    diagonals
-                        .entries
-                        .get(&diagonal)
-                        .cloned()
-                        .unwrap_or_default()
-                },
-            );
+                source,
+            });
             terms.push(transform.map_err(|source| operation.refused(source))?);
         }
         Ok(Self { terms })
@@ -74,7 +123,11 @@ impl EncodedMap {
     /// # Errors
     /// If the map or a weight is missing, the operation does not have one operand for each
     /// plaintext, or an entry cannot be encoded.
-    pub fn products(plan: &Plan, value: ValueId, evaluator: &Evaluator) -> Result<Self, Error> {
+    pub fn products(
+        plan: &Arc<Plan>,
+        value: ValueId,
+        evaluator: &Evaluator,
+    ) -> Result<Self, Error> {
         let operation = Operation::at(&plan.schedule, value);
         let Op::MultiplyAccumulate { map, part, round } = *operation.op else {
             return Err(operation.contradiction("it is no sum of products"));
@@ -123,6 +176,34 @@ impl EncodedMap {
     /// Bytes of the encoded linear transform `value`: eight for each coefficient. Two real
     /// diagonals share one plaintext.
     pub fn transform_bytes(plan: &Plan, value: ValueId) -> u64 {
+        Self::plaintext_bytes(plan, value, |steps| steps.diagonals)
+    }
+
+    /// Bytes of the linear transform `value` that are encoded at a time where it is not kept: those
+    /// of a group of giant rotations, and what their diagonals are made from.
+    pub fn streamed_bytes(plan: &Plan, value: ValueId) -> u64 {
+        // The rotations of a group may be those of all terms.
+        let one_giant = Self::plaintext_bytes(plan, value, |steps| steps.baby.len());
+        let group = one_giant.max(GROUP_BYTES as u64 / 2);
+        let node = plan.schedule.graph.node(value);
+        let Op::LinearTransform { map, steps } = &node.op else {
+            return 0;
+        };
+        let sources = plan.schedule.linear_map(*map).map_or(0, |map| {
+            let terms = steps.iter().take(map.terms.len()).enumerate();
+            terms
+                .map(|(term, steps)| map.source_bytes(term, steps.diagonals, &plan.weights) as u64)
+                .sum()
+        });
+        Self::transform_bytes(plan, value).min(group) + sources
+    }
+
+    /// Bytes of as many diagonals of each term as `count` says.
+    fn plaintext_bytes(
+        plan: &Plan,
+        value: ValueId,
+        count: impl Fn(&TransformSteps) -> usize,
+    ) -> u64 {
         let graph = &plan.schedule.graph;
         let node = graph.node(value);
         let Op::LinearTransform { steps, .. } = &node.op else {
@@ -131,7 +212,7 @@ impl EncodedMap {
         let terms = steps.iter().zip(graph.operands(value));
         let terms = terms.map(|(steps, operand)| {
             let log_slots = node.ty.log_slots.max(graph.ty(operand).log_slots);
-            (steps.diagonals as u64).div_ceil(2) * (16 << log_slots)
+            (count(steps) as u64).div_ceil(2) * (16 << log_slots)
         });
         terms.sum()
     }

@@ -9,8 +9,10 @@
 //!
 //! Diagonals that were not prepared are transformed for the whole limb, since a transform does not
 //! end within a part. So that a wide map does not take gigabytes for them, its giant rotations are
-//! evaluated in groups, each with baby rotations of its own; most maps are one group.
+//! evaluated in groups, each with baby rotations of its own; most maps are one group. Streamed
+//! diagonals are encoded for one group at a time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -70,17 +72,18 @@ fn diagonal_words(transform: &LinearTransform, basis: Basis) -> usize {
 }
 
 /// The giant rotations of a term in a group of shifts.
-fn giants_in(term: &Term<'_>, group: &Range<usize>) -> Range<usize> {
+pub(super) fn giants_in(term: &Term<'_>, group: &Range<usize>) -> Range<usize> {
     let giants = &term.transform.plan.giants;
     let first = |bound: usize| giants.partition_point(|giant| giant.shift < bound);
     first(group.start)..first(group.end)
 }
 
 /// The sums of plaintext products that each giant rotation of a group of shifts rotates, by
-/// ascending shift.
+/// ascending shift. `encoded` has the diagonals of those giant rotations, term by term.
 pub(super) fn partial_sums(
     context: &std::sync::Arc<Context>,
     terms: &[Term<'_>],
+    encoded: &[Cow<'_, [Vec<Stored>]>],
     basis: Basis,
     group: &Range<usize>,
 ) -> Vec<PartialSum> {
@@ -114,10 +117,11 @@ pub(super) fn partial_sums(
         .enumerate()
         .for_each(|(limb, mut sums)| {
             let special = special.get(limb).copied();
-            for (t, term) in terms.iter().enumerate() {
+            for (t, (term, encoded)) in terms.iter().zip(encoded).enumerate() {
                 let limb = TermLimb {
                     context,
                     term,
+                    encoded,
                     basis,
                     limb,
                     special,
@@ -139,6 +143,8 @@ struct LimbSum<'a> {
 struct TermLimb<'a> {
     context: &'a Context,
     term: &'a Term<'a>,
+    /// The diagonals of the giant rotations that are evaluated.
+    encoded: &'a [Vec<Stored>],
     basis: Basis,
     limb: usize,
     /// The product of the special primes modulo the limb's prime; `None` modulo a special prime,
@@ -363,9 +369,6 @@ impl TermLimb<'_> {
             }
             values
         };
-        transform.diagonals[self.giants.clone()]
-            .iter()
-            .map(|stored| giant(stored))
-            .collect()
+        self.encoded.iter().map(|stored| giant(stored)).collect()
     }
 }

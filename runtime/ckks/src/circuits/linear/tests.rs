@@ -146,3 +146,58 @@ fn sums_of_transforms_and_keys_of_mixed_levels_agree() {
         Err(Error::ScaleMismatch { .. })
     ));
 }
+
+#[test]
+fn streamed_diagonals_give_the_same_bits() {
+    let kit = Kit::new(9);
+    let encoder = Encoder::new(8);
+    let real = |period: usize, seed: f64| -> Arc<RealDiagonals> {
+        Arc::new(move |d| {
+            let entries = slots(period, seed + d as f64).into_iter();
+            entries.map(|entry| entry.re).collect()
+        })
+    };
+    let (left, right) = (real(128, 0.1), real(256, 0.8));
+    let plan = |diagonals: &[usize], period: usize| {
+        BsgsPlan::for_diagonals(diagonals, period, 256, BsgsCost::default()).unwrap()
+    };
+    let plans = [
+        plan(&[0, 1, 2, 16, 17, 33, 64, 65], 128),
+        plan(&[0, 2, 16, 130], 256),
+    ];
+    let sources = [(&plans[0], 7, left), (&plans[1], 8, right)];
+    let kept = sources.each_ref().map(|(plan, log_slots, diagonal)| {
+        let plan = (*plan).clone();
+        LinearTransform::new_real(&encoder, plan, *log_slots, SCALE, |d| diagonal(d)).unwrap()
+    });
+    let streamed = sources.each_ref().map(|(plan, log_slots, diagonal)| {
+        LinearTransform::streamed((*plan).clone(), *log_slots, SCALE, Arc::clone(diagonal))
+    });
+    assert!(kept[0].bytes() > 0 && streamed[0].bytes() == 0);
+    let uses: Vec<KeyUse> = plans
+        .iter()
+        .flat_map(BsgsPlan::rotations)
+        .map(|shift| kit.galois(shift as i64, 3))
+        .collect();
+    let evaluator = kit.evaluator(&uses);
+    let (x, y) = (
+        kit.encrypt(&slots(128, 1.0), 3),
+        kit.encrypt(&slots(256, 1.5), 3),
+    );
+    let (expected, ..) = evaluator
+        .transform_sum(&[(&x, &kept[0]), (&y, &kept[1])], usize::MAX)
+        .unwrap();
+    for limit in [0, 10_000, usize::MAX] {
+        let terms = [(&x, &streamed[0]), (&y, &streamed[1])];
+        let (found, ..) = evaluator.transform_sum(&terms, limit).unwrap();
+        assert_eq!(found.data(), expected.data(), "groups of {limit} bytes");
+        let mixed = [(&x, &streamed[0]), (&y, &kept[1])];
+        let (found, ..) = evaluator.transform_sum(&mixed, limit).unwrap();
+        assert_eq!(found.data(), expected.data(), "groups of {limit} bytes");
+    }
+    let short = LinearTransform::streamed(plans[0].clone(), 7, SCALE, Arc::new(|_| vec![0.0]));
+    assert!(matches!(
+        evaluator.linear_transform(&[(&x, &short)]),
+        Err(Error::SlotCount { .. })
+    ));
+}
