@@ -134,6 +134,7 @@ impl Splitter<'_> {
             Op::MaxPool { .. } => unreachable!("an earlier pass turns max pools into ReLUs"),
             Op::Linear(op) => self.linear(op, operands[0], value, runs),
             Op::Add => self.add_runs([operands[0], operands[1]], value, runs),
+            Op::Multiply { .. } => self.multiply_runs([operands[0], operands[1]], value, runs),
             op @ (Op::Activation { .. } | Op::Identity) => {
                 let apply = |Piece { run, value: piece }: Piece| {
                     let ty = self.graph.ty(piece).clone();
@@ -220,6 +221,30 @@ impl Splitter<'_> {
             Piece { run, value }
         };
         runs.into_iter().map(add).collect()
+    }
+
+    /// A product, run by run.
+    fn multiply_runs(
+        &mut self,
+        operands: [ValueId; 2],
+        value: ValueId,
+        runs: Vec<Run>,
+    ) -> Vec<Piece> {
+        let node = self.model.graph.node(value);
+        // The pieces of one operand come first, so that they are neighbours in the graph.
+        let [left, right] = operands.map(|operand| {
+            let pieces = self.pieces(operand);
+            let of_run = |run: &Run| self.assemble(run, &pieces, value);
+            runs.iter().map(of_run).collect::<Vec<_>>()
+        });
+        let multiply = |(run, operands): (Run, [ValueId; 2])| {
+            let ty = self.ty_of(operands[0]);
+            let op = node.op.clone();
+            let value = self.graph.add(op, &operands, ty, &node.name);
+            Piece { run, value }
+        };
+        let pairs = left.into_iter().zip(right).map(<[ValueId; 2]>::from);
+        runs.into_iter().zip(pairs).map(multiply).collect()
     }
 
     fn linear(
