@@ -20,7 +20,7 @@ mod window;
 pub use activation::{Activation, ActivationId, ActivationMap, GeluForm};
 pub use linear::{
     AveragePool, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, LinearOperation,
-    Pad, PaddingInMean, Separable, Slice,
+    Pad, PaddingInMean, Rearrange, Separable, Slice,
 };
 pub use product::ProductId;
 pub use window::Window;

@@ -186,24 +186,23 @@ pub fn calibrate(
         })
         .collect();
     let logits = bounds.pop().expect("the logits are a target");
-    let mut factors = bounds.split_off(targets.activations);
+    let factors = bounds.split_off(targets.activations);
     let activations = all_known(&targets, bounds)?;
-    let known: Vec<Option<Bound>> = activations.iter().copied().map(Some).collect();
-    for index in 0..factors.len() {
-        if factors[index].is_none() {
-            let known: Vec<Option<Bound>> = known.iter().chain(&factors).copied().collect();
-            let bounded = targets[targets.activations + index].bounded;
-            factors[index] = Some(Bound::at_worst(model, input, &targets, &known, bounded));
-        }
-    }
-    let factors: Vec<Bound> = factors.into_iter().flatten().collect();
-    let logits = logits.unwrap_or_else(|| {
-        let known = activations.iter().chain(&factors).copied().map(Some);
-        let known: Vec<Option<Bound>> = known.collect();
-        Bound::at_worst(model, input, &targets, &known, model.output())
-    });
+    let mut bounds: Vec<Option<Bound>> = activations.into_iter().map(Some).collect();
+    bounds.extend(factors);
+    bounds.push(logits);
+    // Statistics may tell nothing of a gate, and without images, of the logits.
+    let worst = match bounds.iter().all(Option::is_some) {
+        true => Vec::new(),
+        false => statistics::worst_case(model, input, &targets, &bounds),
+    };
+    let at_worst = |target: &Target| Bound {
+        value: worst[target.bounded.index()],
+        origin: BoundOrigin::WorstCase,
+    };
     let mut ranges: Vec<Range> = Vec::with_capacity(targets.len());
-    let bounds = activations.into_iter().chain(factors).chain([logits]);
+    let bounds = targets.iter().zip(bounds);
+    let bounds = bounds.map(|(target, bound)| bound.unwrap_or_else(|| at_worst(target)));
     for (i, (target, bound)) in targets.iter().zip(bounds).enumerate() {
         let observed = observed.as_ref().map(|observed| observed[i]);
         ranges.push(bound.checked(target.name.clone(), observed)?);
@@ -253,20 +252,6 @@ impl Bound {
         Self {
             value: IMAGE_MARGIN * largest,
             origin: BoundOrigin::Images,
-        }
-    }
-
-    /// What the known bounds of the targets, in their order, allow at most for `value`.
-    fn at_worst(
-        model: &Model,
-        input: f64,
-        targets: &Targets,
-        known: &[Option<Bound>],
-        value: ValueId,
-    ) -> Self {
-        Self {
-            value: statistics::worst_case(model, input, targets, known, value),
-            origin: BoundOrigin::WorstCase,
         }
     }
 

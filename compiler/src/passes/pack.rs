@@ -9,7 +9,9 @@
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{ActivationId, ActivationMap, LinearOp, Model, Op as NnOp, ProductId};
+use heddle_ir::nn::{
+    ActivationId, ActivationMap, LinearOp, Model, Op as NnOp, ProductId, Rearrange,
+};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId};
 
@@ -358,6 +360,13 @@ pub(super) fn output_layout(
     match op {
         // A vector leaves the grid: the shorter its period, the fewer diagonals lead to it.
         LinearOp::Gemm(_) => MultiplexedLayout::dense(channels, 1, 1),
+        LinearOp::Rearrange(Rearrange { to, .. }) if to.len() == 1 => {
+            MultiplexedLayout::dense(channels, 1, 1)
+        }
+        // What outgrows the grid gets one of its own.
+        _ if height > layout.grid_height || width > layout.grid_width => {
+            MultiplexedLayout::dense(channels, height, width)
+        }
         _ => {
             let largest = (layout.grid_height / height).min(layout.grid_width / width);
             let [down, right] = op.as_operation().strides();

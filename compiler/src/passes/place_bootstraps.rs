@@ -125,6 +125,7 @@ pub fn run(
         matched: matched_level(parameters, bootstrap),
         least: least_level(parameters, bootstrap),
         live: groups.live_sets(),
+        fitting: products::fitting(graph, &groups),
         groups,
     };
     for worth in WORTHS {
@@ -246,6 +247,8 @@ struct Search<'a> {
     least: usize,
     /// By group: the groups that are needed when its operations run or later, ascending.
     live: Vec<Vec<ValueId>>,
+    /// By value: a product's operands whose linear maps can end at any scale.
+    fitting: Vec<Vec<ValueId>>,
 }
 
 impl Search<'_> {

@@ -13,7 +13,8 @@ use std::ops::Range;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    Conv, Gemm, LinearOp, Model, Op, Pad, Slice, TensorType, Window, referenced_weights,
+    Conv, Gemm, LinearOp, Model, Op, Pad, Rearrange, Slice, TensorType, Window,
+    referenced_weights,
 };
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 
@@ -174,6 +175,9 @@ impl Splitter<'_> {
         match (op, self.splitting) {
             (Op::Input, _) => vec![all],
             (Op::Linear(LinearOp::Gemm(_)), _) => self.runs(layout),
+            (Op::Linear(LinearOp::Rearrange(Rearrange { to, .. })), _) if to.len() == 1 => {
+                self.runs(layout)
+            }
             (Op::Linear(LinearOp::Conv(_)), Splitting::EveryChannel) => each(layout.channels),
             (_, Splitting::EveryChannel) if !is_whole => each(layout.channels),
             _ => self.runs(layout),
@@ -266,6 +270,13 @@ impl Splitter<'_> {
                 run: 0..runs[0].end,
                 value: self.gemm(gemm, operand, value),
             }],
+            LinearOp::Rearrange(rearrange) => runs
+                .into_iter()
+                .map(|run| {
+                    let value = self.rearranged(rearrange, operand, &run, value);
+                    Piece { run, value }
+                })
+                .collect(),
             // Nothing is gained by bringing the runs together here.
             LinearOp::Flatten | LinearOp::GlobalAveragePool => {
                 let pieces = self.pieces(operand);
@@ -337,6 +348,33 @@ impl Splitter<'_> {
                 groups: 1,
             });
             let term = self.add(op, piece.value, ty.clone(), value);
+            sum = Some(self.sum(sum, term, value));
+        }
+        sum.expect("an operand has at least one piece")
+    }
+
+    /// The channels `run` of a rearrangement: the sum over the operand's pieces.
+    fn rearranged(
+        &mut self,
+        rearrange: &Rearrange,
+        operand: ValueId,
+        run: &Run,
+        value: ValueId,
+    ) -> ValueId {
+        // A flattened map has pieces by channel, each with several features.
+        let channels = self.maps[operand.index()].layout.channels;
+        let per_channel = rearrange.from[0] / channels.max(1);
+        let mut sum: Option<ValueId> = None;
+        let pieces = self.pieces(operand);
+        for (i, piece) in pieces.iter().enumerate() {
+            let held = piece.run.start * per_channel..piece.run.end * per_channel;
+            let part = rearrange.between(&held, run);
+            let is_last = i + 1 == pieces.len();
+            if part.is_zero() && !(is_last && sum.is_none()) {
+                continue;
+            }
+            let ty = TensorType::new(part.to.clone());
+            let term = self.add(part.into(), piece.value, ty, value);
             sum = Some(self.sum(sum, term, value));
         }
         sum.expect("an operand has at least one piece")

@@ -6,7 +6,6 @@
 //! correlated, since a block's result and its shortcut are large in the same places, and through a
 //! product of two values likewise; through a matrix product as if the features were independent.
 
-use heddle_ir::ValueId;
 use heddle_ir::nn::linear::Moments;
 use heddle_ir::nn::{Activation, Model, Op};
 
@@ -149,15 +148,13 @@ fn normal_distribution(z: f64) -> f64 {
     0.5 + z.signum() * sum * h / 3.0
 }
 
-/// The largest magnitude of `wanted` that the bounds of the operands of activations and products
-/// allow; `known` are the first targets', in order.
+/// By value: the largest magnitude that the known bounds of the targets, in their order, allow.
 pub(super) fn worst_case(
     model: &Model,
     input: f64,
     targets: &Targets,
     known: &[Option<Bound>],
-    wanted: ValueId,
-) -> f64 {
+) -> Vec<f64> {
     let graph = &model.graph;
     let mut of_operands = vec![[None; 2]; graph.len()];
     for (target, bound) in targets.iter().zip(known) {
@@ -191,12 +188,11 @@ pub(super) fn worst_case(
         };
         bounds.push(bound);
     }
-    let bound = bounds[wanted.index()];
-    if bound > 0.0 && bound.is_finite() {
-        bound
-    } else {
-        1.0
-    }
+    let usable = |bound: f64| match bound > 0.0 && bound.is_finite() {
+        true => bound,
+        false => 1.0,
+    };
+    bounds.into_iter().map(usable).collect()
 }
 
 #[cfg(test)]

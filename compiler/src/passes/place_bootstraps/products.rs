@@ -6,27 +6,37 @@
 //! level to spare.
 
 use heddle_ir::ValueId;
-use heddle_ir::slot::Op;
+use heddle_ir::slot::{Op, SlotGraph};
 
 use super::Search;
+use super::channel_groups::ChannelGroups;
+
+/// By value: the operands of a product whose linear maps have no other user, their whole channel
+/// group included; empty for other operations.
+pub(super) fn fitting(graph: &SlotGraph, groups: &ChannelGroups) -> Vec<Vec<ValueId>> {
+    let is_fitting = |product: ValueId, operand: ValueId| {
+        let maker = groups.group_of(operand);
+        matches!(graph.node(operand).op, Op::Linear(_))
+            && graph.users(operand) == [product]
+            && groups.graph.users(maker) == [groups.group_of(product)]
+            && !groups.graph.outputs().contains(&maker)
+    };
+    let of = |value: ValueId| match graph.node(value).op {
+        Op::Multiply => {
+            let operands = graph.operands(value).into_iter();
+            operands.filter(|x| is_fitting(value, *x)).collect()
+        }
+        _ => Vec::new(),
+    };
+    graph.values().map(of).collect()
+}
 
 impl Search<'_> {
     /// The operand of a product whose linear map can end at any scale, when the groups `refreshed`
     /// are refreshed before the product; `None` for other operations.
     pub(super) fn fitted(&self, value: ValueId, refreshed: &[ValueId]) -> Option<ValueId> {
-        if !matches!(self.graph.node(value).op, Op::Multiply) {
-            return None;
-        }
-        let group = self.groups.group_of(value);
-        let operands = self.graph.operands(value).into_iter();
-        let mut fitting = operands.filter(|operand| {
-            let maker = self.groups.group_of(*operand);
-            matches!(self.graph.node(*operand).op, Op::Linear(_))
-                && self.graph.users(*operand) == [value]
-                && self.groups.graph.users(maker) == [group]
-                && !self.groups.graph.outputs().contains(&maker)
-                && !refreshed.contains(&maker)
-        });
+        let fitting = self.fitting[value.index()].iter().copied();
+        let mut fitting = fitting.filter(|x| !refreshed.contains(&self.groups.group_of(*x)));
         fitting.next()
     }
 
