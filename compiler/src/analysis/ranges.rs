@@ -130,7 +130,10 @@ impl Ranges {
     /// All bounds with names and margins: the activations by id, the products' operands, the logits.
     pub fn details(&self) -> impl Iterator<Item = &Range> {
         let products = self.products.iter().flatten();
-        self.activations.values().chain(products).chain([&self.logits])
+        self.activations
+            .values()
+            .chain(products)
+            .chain([&self.logits])
     }
 
     /// What the user should know.

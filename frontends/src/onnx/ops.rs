@@ -7,8 +7,10 @@ mod conv;
 mod dense;
 mod gated;
 mod identity;
+mod maximum;
 mod norm;
 mod pad;
+mod pair;
 mod pool;
 mod shape;
 mod slice;
@@ -46,9 +48,9 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Identity", identity::identity),
     ("LeakyRelu", activation::leaky_relu),
     ("MatMul", dense::matmul),
-    ("Max", activation::max),
+    ("Max", maximum::max),
     ("MaxPool", pool::max_pool),
-    ("Min", activation::min),
+    ("Min", maximum::min),
     ("Mul", arithmetic::mul),
     ("Neg", arithmetic::neg),
     ("PRelu", activation::prelu),

@@ -228,7 +228,12 @@ mod tests {
             window,
             padding: PaddingInMean::Excluded,
         });
-        let pool = graph.add(Op::Linear(pool), &[product], TensorType::new([2, 1, 1]), "pool");
+        let pool = graph.add(
+            Op::Linear(pool),
+            &[product],
+            TensorType::new([2, 1, 1]),
+            "pool",
+        );
         let separable = LinearOp::Separable(Separable {
             rows: Some(matrix),
             columns: None,

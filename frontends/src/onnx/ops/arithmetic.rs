@@ -80,7 +80,11 @@ pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 
 pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let (Value::Traced(x), Value::Const(divisor)) = (call.input(0)?, call.input(1)?) else {
-        return Err("a division by a value that depends on the image".into());
+        return Err(
+            "a division by a value that depends on the image; the divisor must be constant, since the \
+             quotient has no bound where it comes near 0"
+                .into(),
+        );
     };
     let divisor = graph.coefficients(x, divisor)?;
     if divisor.contains(&0.0) {
