@@ -165,7 +165,7 @@ fn operands_are_bounded_by_name() {
 
 #[test]
 fn a_product_is_split_like_its_operands() {
-    for (channels, slots) in [(12, 64), (9, 32)] {
+    for (channels, slots) in [(12, 64), (9, 128)] {
         let mut model = squeeze_and_excitation(channels);
         model.number_activations();
         let (split, changed) = split_channels::run(model.clone(), Splitting::WhereNeeded, slots);
@@ -177,7 +177,7 @@ fn a_product_is_split_like_its_operands() {
     let samples = images(10, 192);
     let options = Options {
         samples: samples.clone(),
-        ring: Ring::Insecure { log_n: 8 },
+        ring: Ring::Insecure { log_n: 9 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
     let compilation = compile(model.clone(), &options, &()).unwrap();

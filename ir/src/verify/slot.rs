@@ -398,6 +398,45 @@ mod tests {
         );
     }
 
+    /// The valid graph with the product of its second activation with itself behind that.
+    fn with_product(edit: impl FnOnce(&mut SlotType)) -> Vec<String> {
+        let (graph, weights) = slot_graph();
+        let mut squared = Graph::new();
+        for value in graph.values().take(5) {
+            let node = graph.node(value);
+            let operands = graph.operands(value);
+            squared.add(node.op.clone(), &operands, node.ty.clone(), &node.name);
+        }
+        let mut ty = graph.ty(ValueId(4)).clone();
+        ty.range *= ty.range;
+        let before = ty.range;
+        edit(&mut ty);
+        let range = ty.range;
+        let factor = [ValueId(4), ValueId(4)];
+        let product = squared.add(Op::Multiply, &factor, ty, "product");
+        let fc = graph.node(ValueId(5));
+        let Op::Linear(mut map) = fc.op.clone() else {
+            panic!("the graph ends in a linear map");
+        };
+        map.terms[0].factor = range / fc.ty.range;
+        let out = squared.add(Op::Linear(map), &[product], fc.ty.clone(), "fc");
+        squared.set_outputs(vec![out]);
+        if range == before {
+            let text = print_slot(&squared);
+            assert_eq!(parse_slot(&text).unwrap(), squared);
+        }
+        let violations = verify(&squared, &weights);
+        violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_ranges_of_a_product_multiply() {
+        assert_eq!(with_product(|_| {}), [""; 0]);
+        assert_only(&with_product(|ty| ty.range *= 2.0), "multiply to");
+        let messages = with_product(|ty| ty.layout.channels = 1);
+        assert!(messages[0].contains("an operand slots<"), "{messages:#?}");
+    }
+
     /// The valid graph with a division behind its second activation.
     fn with_division(edit: impl FnOnce(&mut Normalisation, &mut SlotType)) -> Vec<String> {
         let (graph, weights) = slot_graph();
