@@ -13,8 +13,7 @@ use std::ops::Range;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    Conv, Gemm, LinearOp, Model, Op, Pad, Rearrange, Slice, TensorType, Window,
-    referenced_weights,
+    Conv, Gemm, LinearOp, Model, Op, Pad, Rearrange, Slice, TensorType, Window, referenced_weights,
 };
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 

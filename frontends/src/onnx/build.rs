@@ -7,8 +7,12 @@ use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
 use super::budget::Budget;
 use super::call::{Call, Traced, Value};
-use super::tensor::{Const, check_rank};
+use super::tensor::Const;
 use super::view::View;
+
+mod rearrange;
+
+pub(super) use rearrange::{AxisMatrix, Picks, offset_in};
 
 impl Call<'_> {
     /// An input seen as `[1, C, H, W]`.
@@ -160,28 +164,12 @@ impl Graph {
         dims: &[usize],
         name: &str,
     ) -> Result<Value, String> {
-        // Behind a flattening the axes are still known, so that it can be undone.
-        let (id, view) = match self.inner.node(x.id).op {
-            Op::Linear(LinearOp::Flatten) => {
-                let operand = self.inner.operands(x.id)[0];
-                (operand, x.view.unflattened(self.ty(operand)))
-            }
-            _ => (x.id, x.view.clone()),
-        };
-        check_rank(dims.len())?;
-        let view = view.reshaped(self.ty(id), dims)?;
-        self.flattened(Traced { id, view }, name)
+        self.regrouped(x, dims, name).map(Value::Traced)
     }
 
     /// `x`, made a vector of the graph if it has become one of the model.
     pub(super) fn flattened(&mut self, x: Traced, name: &str) -> Result<Value, String> {
-        if !(x.view.is_vector() && x.view.is_natural()) {
-            return Ok(Value::Traced(x));
-        }
-        let dims = x.view.dims().to_vec();
-        let id = self.flat(x.id, name)?;
-        let view = View::standard(self.ty(id)).reshaped(self.ty(id), &dims)?;
-        Ok(Value::Traced(Traced { id, view }))
+        self.as_vector(x, name).map(Value::Traced)
     }
 
     /// The value as a vector in the graph's own order.
@@ -316,6 +304,9 @@ impl Graph {
                 constant.name, constant.shape
             )
         };
+        if !x.view.is_whole() && constant.len() != 1 {
+            return Err(misfit());
+        }
         let offset = dims
             .len()
             .checked_sub(constant.shape.len())
