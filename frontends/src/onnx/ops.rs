@@ -13,6 +13,7 @@ mod pad;
 mod pool;
 mod rearrange;
 mod reduce;
+mod resize;
 mod shape;
 mod slice;
 mod split;
@@ -71,6 +72,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("ReduceSumSquare", reduce::reduce_sum_square),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
+    ("Resize", resize::resize),
     ("Shape", shape::shape),
     ("Sigmoid", activation::sigmoid),
     ("Size", shape::size),
@@ -84,6 +86,7 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Tile", rearrange::tile),
     ("Transpose", shape::transpose),
     ("Unsqueeze", shape::unsqueeze),
+    ("Upsample", resize::upsample),
 ];
 
 /// Adds one ONNX node to the graph and returns all its outputs; errors as those of [`Builder`].

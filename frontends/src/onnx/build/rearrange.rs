@@ -452,6 +452,26 @@ impl Graph {
         Ok(Some(axes.into()))
     }
 
+    /// Adds one number to every element; `numbers` are in the order of the ONNX tensor.
+    pub(in crate::onnx) fn shifted(
+        &mut self,
+        x: &Traced,
+        numbers: Vec<f32>,
+        stem: &str,
+        name: &str,
+    ) -> Result<Traced, String> {
+        let runs = x.view.runs(self.ty(x.id)).concat();
+        self.room(numbers.len())?;
+        let mut ordered = vec![0.0; self.ty(x.id).elements()];
+        for (position, number) in numbers.iter().enumerate() {
+            let at = offset_in(&runs, position)? as usize;
+            *ordered.get_mut(at).ok_or("more numbers than elements")? = *number;
+        }
+        let id = self.scale_and_shift(x.id, [None, Some(ordered)], stem, name)?;
+        let view = x.view.clone();
+        Ok(Traced { id, view })
+    }
+
     /// A matrix along one axis, the same at all positions of the other axes.
     ///
     /// # Errors
