@@ -15,41 +15,43 @@ mod rearrange;
 pub(super) use rearrange::{AxisMatrix, Picks, offset_in};
 
 impl Call<'_> {
-    /// An input seen as `[1, C, H, W]`.
-    pub(super) fn feature_map(&self, graph: &Graph, index: usize) -> Result<ValueId, String> {
-        let Traced { id, view } = self.traced(index)?;
-        let ty = graph.ty(*id);
-        if ty.shape.len() == 3 && *view == View::standard(ty) {
-            return Ok(*id);
+    /// An input seen as `[1, C, H, W]`; its elements are moved if its axes come in another order.
+    pub(super) fn feature_map(&self, graph: &mut Graph, index: usize) -> Result<ValueId, String> {
+        let x = self.traced(index)?;
+        match x.view.dims() {
+            [1, _, _, _] => graph.as_map(x, self.name),
+            dims => Err(format!(
+                "expects [batch, channels, height, width], found {dims:?}"
+            )),
         }
-        Err(format!(
-            "expects [batch, channels, height, width], found {:?}{}",
-            view.dims(),
-            if view.is_natural() {
-                ""
-            } else {
-                " in another axis order"
-            }
-        ))
     }
 
     /// An input whose second axis is the channels, and how it is seen.
     pub(super) fn channels_second(
         &self,
-        graph: &Graph,
+        graph: &mut Graph,
         index: usize,
     ) -> Result<(ValueId, View), String> {
-        let Traced { id, view } = self.traced(index)?;
-        let channels = graph.chw(*id)[0];
-        let second = view.dims().len() >= 2
-            && view.dims()[1] == channels
-            && (channels == 1 || view.axes(1) == [0]);
-        if second {
-            return Ok((*id, view.clone()));
+        let x = self.traced(index)?;
+        let Some(second) = x.view.dims().get(1).copied() else {
+            return Err(format!(
+                "expects the channels on axis 1, found {:?}",
+                x.view.dims()
+            ));
+        };
+        let is_second = |graph: &Graph, x: &Traced| {
+            graph.chw(x.id)[0] == second && (second == 1 || x.view.axes(1) == [0])
+        };
+        if x.view.is_whole() && is_second(graph, x) {
+            return Ok((x.id, x.view.clone()));
+        }
+        let moved = graph.reordered(x, self.name)?;
+        if moved.view.is_whole() && is_second(graph, &moved) {
+            return Ok((moved.id, moved.view));
         }
         Err(format!(
             "expects the channels on axis 1, found {:?}",
-            view.dims()
+            x.view.dims()
         ))
     }
 }

@@ -375,4 +375,24 @@ mod tests {
         assert!(last.reshaped(&ty, &[1, 30, 2]).is_err());
         assert!(last.reshaped(&ty, &[1, 20, 3]).unwrap().axes(2) == [0]);
     }
+
+    #[test]
+    fn split_axes_that_come_together_again_are_whole() {
+        let ty = TensorType::new([6, 4, 5]);
+        let split = View::standard(&ty)
+            .regrouped(&ty, &[1, 2, 3, 4, 5])
+            .unwrap();
+        assert!(!split.is_whole() && !split.is_natural());
+        let back = split.permuted(&[0, 2, 1, 3, 4]).permuted(&[0, 2, 1, 3, 4]);
+        assert_eq!(
+            back.regrouped(&ty, &[1, 6, 4, 5]).unwrap(),
+            View::standard(&ty)
+        );
+        let shuffled = split.permuted(&[0, 2, 1, 3, 4]);
+        assert!(!shuffled.regrouped(&ty, &[1, 6, 4, 5]).unwrap().is_whole());
+        // A run of 6 cannot be cut after 4.
+        assert_eq!(shuffled.regrouped(&ty, &[1, 4, 30]), None);
+        let merged = View::standard(&ty).regrouped(&ty, &[1, 8, 15]).unwrap();
+        assert_eq!(merged.regrouped(&ty, &[1, 120]).unwrap().order(), [0, 1, 2]);
+    }
 }

@@ -99,6 +99,11 @@ impl Graph {
                 x.view.dims()
             ));
         }
+        self.reordered(x, name)
+    }
+
+    /// `x` as a value of the graph whose axes come in the order of the ONNX tensor.
+    pub(in crate::onnx) fn reordered(&mut self, x: &Traced, name: &str) -> Result<Traced, String> {
         self.moved(x, &vec![None; x.view.dims().len()], name)
     }
 
@@ -108,7 +113,7 @@ impl Graph {
         if ty.shape.len() == 3 && x.view == View::standard(ty) {
             return Ok(x.id);
         }
-        match self.moved(x, &vec![None; x.view.dims().len()], name)? {
+        match self.reordered(x, name)? {
             Traced { id, .. } if self.ty(id).shape.len() == 3 => Ok(id),
             _ => Err(format!(
                 "expects [1, channels, height, width], found {:?}",

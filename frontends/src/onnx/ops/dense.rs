@@ -2,10 +2,10 @@
 
 use heddle_ir::nn::{Gemm, LinearOp, Op, TensorType};
 
-use crate::onnx::build::{AxisMatrix, Graph};
+use crate::onnx::build::{AxisMatrix, Graph, offset_in};
 use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
-use crate::onnx::view::View;
+use crate::onnx::view::{View, merged};
 
 pub(super) fn gemm(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
@@ -94,8 +94,11 @@ fn dense(
         return along(graph, call, (x, from_the_back), (weight, rows), alpha, bias);
     };
     // An ONNX vector may run through the axes in another order than the graph's flattening.
-    let shape = graph.ty(x.id).shape.clone();
-    let columns = flat_positions(&shape, &x.view);
+    graph.room(inputs)?;
+    let runs = merged(&x.view.runs(graph.ty(x.id)).concat());
+    let columns: Vec<usize> = (0..inputs)
+        .map(|position| offset_in(&runs, position).map(|offset| offset as usize))
+        .collect::<Result<_, String>>()?;
     let elements = weight.to_weights()?;
     let mut matrix = vec![0.0; elements.len()];
     for output in 0..outputs {
@@ -175,6 +178,7 @@ fn along(
         data,
     };
     let product = graph.mapped(x, axis, matrix, call.name)?;
+    let product = graph.settled(&product, call.name)?;
     let Some((bias, beta)) = bias else {
         return graph.flattened(product, call.name);
     };
@@ -183,17 +187,4 @@ fn along(
     let id = graph.scale_and_shift(product.id, [None, Some(shift)], &bias.name, call.name)?;
     let view = product.view;
     graph.flattened(Traced { id, view }, call.name)
-}
-
-/// For every element of the ONNX vector its index in the graph's row-major flattening.
-fn flat_positions(shape: &[usize], view: &View) -> Vec<usize> {
-    let mut positions = vec![0];
-    for axis in view.order() {
-        let stride: usize = shape[axis + 1..].iter().product();
-        positions = positions
-            .iter()
-            .flat_map(|base| (0..shape[axis]).map(move |index| base + index * stride))
-            .collect();
-    }
-    positions
 }
