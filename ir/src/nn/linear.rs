@@ -296,6 +296,10 @@ macro_rules! linear_operations {
         }
 
         impl LinearOp {
+            /// The names of all operations.
+            #[cfg(test)]
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($name),)+ $(stringify!($plain),)+];
+
             /// What is known about the operation.
             pub fn as_operation(&self) -> &dyn LinearOperation {
                 match self {
@@ -458,5 +462,7 @@ impl LinearOp {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -178,7 +178,8 @@ fn parse_weight(cursor: &mut Cursor<'_>, stored: Option<&Tensor>) -> Result<(), 
 mod tests {
     use super::*;
     use crate::nn::{
-        AveragePool, BatchNorm, Conv, ElementAffine, LinearOp, PaddingInMean, Separable, Window,
+        AveragePool, BatchNorm, Conv, ElementAffine, LinearOp, PaddingInMean, Rearrange, Separable,
+        Window,
     };
 
     fn model() -> Model {
@@ -248,10 +249,13 @@ mod tests {
             },
         };
         let pool = graph.add(maximum, &[pool], TensorType::new([2, 1, 1]), "maximum");
+        let picked = Rearrange::whole(vec![vec![Some(1), None]], [2, 1, 1], [2, 1, 1]);
+        let picked = Op::Linear(picked.into());
+        let picked = graph.add(picked, &[pool], TensorType::new([2, 1, 1]), "picked");
         let flat = Op::Linear(LinearOp::Flatten);
         let flat = graph.add(
             flat,
-            &[pool],
+            &[picked],
             TensorType::new([2]),
             "flatten # not a comment",
         );

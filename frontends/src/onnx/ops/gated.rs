@@ -16,8 +16,6 @@ use crate::onnx::build::{Graph, Placeholder};
 use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::view::View;
 
-use super::pair::Pair;
-
 /// Relative difference up to which constants of a pattern agree; files hold them as 32-bit floats,
 /// some rounded to six digits.
 const TOLERANCE: f64 = 1e-5;
@@ -56,13 +54,13 @@ pub(super) fn product(
     {
         return Ok(activation);
     }
-    let Pair { left, right, view } = graph.pair(x, y, name)?;
+    let [left, right] = graph.alike(x, y, name)?;
     // What is broadcast comes second: a product lies where its first operand lies.
-    let operands = match left == x.id || right != y.id {
-        true => [left, right],
-        false => [right, left],
+    let operands = match left.id == x.id || right.id != y.id {
+        true => [left.id, right.id],
+        false => [right.id, left.id],
     };
-    graph.traced(Op::multiply(), &operands, view, name)
+    graph.traced(Op::multiply(), &operands, left.view, name)
 }
 
 /// The product of two values of one shape as an activation, if it is one.

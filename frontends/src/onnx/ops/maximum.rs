@@ -9,7 +9,7 @@ use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
 
 use super::activation::{clipped, uniform};
-use super::pair::Pair;
+use super::arithmetic::spread;
 
 /// Which of several numbers is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,9 @@ fn of_two(
         let view = x.view.clone();
         return Ok(Traced { id, view });
     }
-    let Pair { left, right, view } = graph.pair(x, y, name)?;
+    let [left, right] = graph.alike(x, y, name)?;
+    let view = left.view;
+    let (left, right) = (left.id, right.id);
     let (upper, lower) = match which {
         Extremum::Max => (right, left),
         Extremum::Min => (left, right),
@@ -121,6 +123,7 @@ fn with_constant(
     constant: &Const,
     which: Extremum,
 ) -> Result<Traced, String> {
+    let x = &spread(graph, call, x, constant)?;
     let bounds = graph.coefficients(x, constant)?;
     if let Some(bound) = uniform(&bounds) {
         let (low, high) = match which {
