@@ -36,16 +36,16 @@ pub use client::{ClientPlan, Port};
 pub use input::{InputPacking, InputPiece, InputPort};
 pub use output_kind::OutputKind;
 
-/// The range of one activation's operand, or of the logits.
+/// The range of one activation's operand, of one operand of a product, or of the logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeRecord {
-    /// The name of the node.
+    /// The name of the node; for a product's operand with its place.
     pub name: String,
     /// Elements stay within ±bound; slots hold element/bound.
     pub bound: f64,
     /// The largest |element| among the calibration samples; `None` without samples.
     pub observed: Option<f64>,
-    /// How the activation is evaluated; `None` for the logits.
+    /// How the activation is evaluated; `None` for a product and for the logits.
     pub activation: Option<ActivationRecord>,
 }
 

@@ -113,7 +113,7 @@ impl Reads<'_> {
         let of = |operand: &ValueId| self.counts[operand.index()];
         let sum = || operands.iter().map(of).fold(0, usize::saturating_add);
         match &self.model.graph.node(value).op {
-            Op::Input | Op::Activation { .. } | Op::MaxPool { .. } => 1,
+            Op::Input | Op::Activation { .. } | Op::Multiply { .. } | Op::MaxPool { .. } => 1,
             Op::Add | Op::Identity => sum(),
             Op::Linear(op) => {
                 let [runs, bands] = self.pieces(operands[0]);

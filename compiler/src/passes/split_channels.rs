@@ -13,7 +13,8 @@ use std::ops::Range;
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::{
-    Conv, LinearOp, Model, Op, Pad, Region, Slice, TensorType, Window, referenced_weights,
+    Conv, LinearOp, Model, Op, Pad, Rearrange, Region, Slice, TensorType, Window,
+    referenced_weights,
 };
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 
@@ -144,6 +145,9 @@ impl Splitter<'_> {
             Op::MaxPool { .. } => unreachable!("an earlier pass turns max pools into ReLUs"),
             Op::Linear(op) => self.linear(op, operands[0], value, regions)?,
             Op::Add => self.add_regions([operands[0], operands[1]], value, regions)?,
+            Op::Multiply { .. } => {
+                self.multiply_regions([operands[0], operands[1]], value, regions)?
+            }
             op @ (Op::Activation { .. } | Op::Identity) => {
                 let apply = |Piece {
                                  region,
@@ -199,6 +203,9 @@ impl Splitter<'_> {
         };
         match (op, self.splitting) {
             (Op::Input | Op::Linear(LinearOp::Gemm(_)), _) => self.grid.regions(layout),
+            (Op::Linear(LinearOp::Rearrange(Rearrange { to, .. })), _) if to.len() == 1 => {
+                self.grid.regions(layout)
+            }
             (Op::Linear(LinearOp::Conv(_)), Splitting::EveryChannel) => each_channel(),
             (_, Splitting::EveryChannel) if !is_whole => each_channel(),
             _ => self.grid.regions(layout),
@@ -270,6 +277,33 @@ impl Splitter<'_> {
             sums.push(Piece { region, value });
         }
         Ok(sums)
+    }
+
+    /// A product, region by region.
+    fn multiply_regions(
+        &mut self,
+        operands: [ValueId; 2],
+        value: ValueId,
+        regions: Vec<Region>,
+    ) -> Result<Vec<Piece>, Error> {
+        let node = self.model.graph.node(value);
+        // The pieces of one operand come first, so that they are neighbours in the graph.
+        let mut held = [Vec::new(), Vec::new()];
+        for (held, operand) in held.iter_mut().zip(operands) {
+            let pieces = self.pieces(operand);
+            for region in &regions {
+                held.push(self.assemble(region, &pieces, value)?);
+            }
+        }
+        let [left, right] = held;
+        let multiply = |(region, operands): (Region, [ValueId; 2])| {
+            let ty = self.ty_of(operands[0]);
+            let op = node.op.clone();
+            let value = self.graph.add(op, &operands, ty, &node.name);
+            Piece { region, value }
+        };
+        let pairs = left.into_iter().zip(right).map(<[ValueId; 2]>::from);
+        Ok(regions.into_iter().zip(pairs).map(multiply).collect())
     }
 
     /// A region of a result that lies in pieces; what no piece has is zero.

@@ -10,6 +10,7 @@ mod parallel;
 mod passes;
 mod pieces;
 mod placement;
+mod products;
 mod ranges;
 mod shares;
 mod split;

@@ -7,7 +7,7 @@ use heddle_compiler::passes::split_channels::{self, Splitting};
 use heddle_compiler::{Changed, Error, Options, Ring, compile};
 use heddle_ir::ValueId;
 use heddle_ir::nn::{
-    ActivationId, AveragePool, LinearOp, Model, Op, Pad, PaddingInMean, Slice, Window,
+    ActivationId, AveragePool, LinearOp, Model, Op, Pad, PaddingInMean, Rearrange, Slice, Window,
 };
 use heddle_ir::preprocess::Preprocess;
 
@@ -56,13 +56,45 @@ fn wide() -> Model {
     b.finish(out)
 }
 
+/// Blocks of pixels that become channels and a channel shuffle, on maps that are split, and a vector
+/// in another order.
+fn rearranged() -> Model {
+    let axis = |extent: u32, step: u32| -> Vec<Option<u32>> {
+        (0..extent).map(|at| Some(at * step)).collect()
+    };
+    let mut b = Builder::new([3, 8, 8]);
+    let x = b.conv(ValueId(0), [10, 3, 1, 1], "stem");
+    let x = b.relu(x, "stem.relu");
+    let blocks = [
+        axis(2, 8),
+        axis(2, 1),
+        axis(10, 64),
+        axis(4, 16),
+        axis(4, 2),
+    ];
+    let blocks = Rearrange::whole(blocks.to_vec(), [10, 8, 8], [40, 4, 4]);
+    let x = b.add(Op::Linear(blocks.into()), &[x], &[40, 4, 4], "blocks");
+    let x = b.relu(x, "blocks.relu");
+    let shuffle = [axis(10, 16), axis(4, 160), axis(16, 1)];
+    let shuffle = Rearrange::whole(shuffle.to_vec(), [40, 4, 4], [40, 4, 4]);
+    let x = b.add(Op::Linear(shuffle.into()), &[x], &[40, 4, 4], "shuffle");
+    let x = b.relu(x, "shuffle.relu");
+    let last = [axis(16, 1), axis(40, 16)];
+    let last = Rearrange::whole(last.to_vec(), [40, 4, 4], [640]);
+    let x = b.add(Op::Linear(last.into()), &[x], &[640], "last");
+    let x = b.relu(x, "last.relu");
+    let order = Rearrange::whole(vec![axis(8, 4), axis(4, 150)], [640, 1, 1], [32]);
+    let x = b.add(Op::Linear(order.into()), &[x], &[32], "order");
+    b.finish(x)
+}
+
 fn activations(model: &Model) -> usize {
     let is = |value: &ValueId| matches!(model.graph.node(*value).op, Op::Activation { .. });
     model.graph.values().filter(is).count()
 }
 
 /// The model in pieces that fit `slots` slots, as few as possible.
-fn split_at(model: &Model, slots: usize) -> (Model, Changed) {
+pub fn split_at(model: &Model, slots: usize) -> (Model, Changed) {
     let grid = Grid::of(model, slots).unwrap();
     split_channels::run(model.clone(), Splitting::WhereNeeded, &grid).unwrap()
 }
@@ -125,6 +157,9 @@ fn a_split_model_computes_the_same() {
         (tall(), 64),
         (tall(), 32),
         (tall(), 16),
+        (rearranged(), 256),
+        (rearranged(), 64),
+        (rearranged(), 32),
     ] {
         let mut model = model;
         model.number_activations();

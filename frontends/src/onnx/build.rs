@@ -7,45 +7,51 @@ use heddle_ir::{Tensor, ValueId, WeightId, Weights, verify};
 
 use super::budget::Budget;
 use super::call::{Call, Traced, Value};
-use super::tensor::{Const, check_rank};
+use super::tensor::Const;
 use super::view::View;
 
+mod rearrange;
+
+pub(super) use rearrange::{AxisMatrix, Picks, offset_in};
+
 impl Call<'_> {
-    /// An input seen as `[1, C, H, W]`.
-    pub(super) fn feature_map(&self, graph: &Graph, index: usize) -> Result<ValueId, String> {
-        let Traced { id, view } = self.traced(index)?;
-        let ty = graph.ty(*id);
-        if ty.shape.len() == 3 && *view == View::standard(ty) {
-            return Ok(*id);
+    /// An input seen as `[1, C, H, W]`; its elements are moved if its axes come in another order.
+    pub(super) fn feature_map(&self, graph: &mut Graph, index: usize) -> Result<ValueId, String> {
+        let x = self.traced(index)?;
+        match x.view.dims() {
+            [1, _, _, _] => graph.as_map(x, self.name),
+            dims => Err(format!(
+                "expects [batch, channels, height, width], found {dims:?}"
+            )),
         }
-        Err(format!(
-            "expects [batch, channels, height, width], found {:?}{}",
-            view.dims(),
-            if view.is_natural() {
-                ""
-            } else {
-                " in another axis order"
-            }
-        ))
     }
 
     /// An input whose second axis is the channels, and how it is seen.
     pub(super) fn channels_second(
         &self,
-        graph: &Graph,
+        graph: &mut Graph,
         index: usize,
     ) -> Result<(ValueId, View), String> {
-        let Traced { id, view } = self.traced(index)?;
-        let channels = graph.chw(*id)[0];
-        let second = view.dims().len() >= 2
-            && view.dims()[1] == channels
-            && (channels == 1 || view.axes(1) == [0]);
-        if second {
-            return Ok((*id, view.clone()));
+        let x = self.traced(index)?;
+        let Some(second) = x.view.dims().get(1).copied() else {
+            return Err(format!(
+                "expects the channels on axis 1, found {:?}",
+                x.view.dims()
+            ));
+        };
+        let is_second = |graph: &Graph, x: &Traced| {
+            graph.chw(x.id)[0] == second && (second == 1 || x.view.axes(1) == [0])
+        };
+        if x.view.is_whole() && is_second(graph, x) {
+            return Ok((x.id, x.view.clone()));
+        }
+        let moved = graph.reordered(x, self.name)?;
+        if moved.view.is_whole() && is_second(graph, &moved) {
+            return Ok((moved.id, moved.view));
         }
         Err(format!(
             "expects the channels on axis 1, found {:?}",
-            view.dims()
+            x.view.dims()
         ))
     }
 }
@@ -160,28 +166,12 @@ impl Graph {
         dims: &[usize],
         name: &str,
     ) -> Result<Value, String> {
-        // Behind a flattening the axes are still known, so that it can be undone.
-        let (id, view) = match self.inner.node(x.id).op {
-            Op::Linear(LinearOp::Flatten) => {
-                let operand = self.inner.operands(x.id)[0];
-                (operand, x.view.unflattened(self.ty(operand)))
-            }
-            _ => (x.id, x.view.clone()),
-        };
-        check_rank(dims.len())?;
-        let view = view.reshaped(self.ty(id), dims)?;
-        self.flattened(Traced { id, view }, name)
+        self.regrouped(x, dims, name).map(Value::Traced)
     }
 
     /// `x`, made a vector of the graph if it has become one of the model.
     pub(super) fn flattened(&mut self, x: Traced, name: &str) -> Result<Value, String> {
-        if !(x.view.is_vector() && x.view.is_natural()) {
-            return Ok(Value::Traced(x));
-        }
-        let dims = x.view.dims().to_vec();
-        let id = self.flat(x.id, name)?;
-        let view = View::standard(self.ty(id)).reshaped(self.ty(id), &dims)?;
-        Ok(Value::Traced(Traced { id, view }))
+        self.as_vector(x, name).map(Value::Traced)
     }
 
     /// The value as a vector in the graph's own order.
@@ -316,6 +306,9 @@ impl Graph {
                 constant.name, constant.shape
             )
         };
+        if !x.view.is_whole() && constant.len() != 1 {
+            return Err(misfit());
+        }
         let offset = dims
             .len()
             .checked_sub(constant.shape.len())

@@ -403,6 +403,14 @@ impl<'a> Importer<'a> {
         node: &'a NodeProto,
         inputs: Vec<Option<Value>>,
     ) -> Result<Vec<Value>, String> {
+        let mut inputs = inputs;
+        if !ops::takes_any_view(&node.op_type) {
+            for input in inputs.iter_mut().flatten() {
+                if let Value::Traced(x) = input {
+                    *x = self.graph.settled(x, node_name(node))?;
+                }
+            }
+        }
         let constant = inputs
             .iter()
             .flatten()
@@ -472,17 +480,19 @@ impl<'a> Importer<'a> {
 
     fn finish(&mut self, output: &'a str) {
         match self.slots.get(output) {
-            Some(Slot::Ready(Value::Traced(x))) if x.view.is_natural() => {
-                let id = x.id;
-                self.graph.inner.set_outputs(vec![id]);
-                self.report_placeholders(id);
-            }
             Some(Slot::Ready(Value::Traced(x))) => {
-                let message = format!(
-                    "ends in another axis order than channels first ({:?})",
-                    x.view.dims()
-                );
-                self.problem(output, "output", message);
+                let x = x.clone();
+                let id = match self.graph.is_in_order(&x) {
+                    true => Ok(x.id),
+                    false => self.graph.in_order(&x, output),
+                };
+                match id {
+                    Ok(id) => {
+                        self.graph.inner.set_outputs(vec![id]);
+                        self.report_placeholders(id);
+                    }
+                    Err(message) => self.problem(output, "output", message),
+                }
             }
             Some(Slot::Ready(Value::Const(_))) => {
                 self.problem(output, "output", "does not depend on the image");

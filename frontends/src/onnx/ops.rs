@@ -6,10 +6,15 @@ mod concat;
 mod conv;
 mod dense;
 mod gated;
+mod gather;
 mod identity;
+mod maximum;
 mod norm;
 mod pad;
 mod pool;
+mod rearrange;
+mod reduce;
+mod resize;
 mod shape;
 mod slice;
 mod split;
@@ -33,10 +38,16 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Clip", activation::clip),
     ("Concat", concat::concat),
     ("Conv", conv::conv),
+    ("CumSum", rearrange::cum_sum),
+    ("DepthToSpace", rearrange::depth_to_space),
     ("Div", arithmetic::div),
     ("Dropout", identity::dropout),
     ("Erf", activation::erf),
+    ("Expand", rearrange::expand),
     ("Flatten", shape::flatten),
+    ("Gather", gather::gather),
+    ("GatherElements", gather::gather_elements),
+    ("GatherND", gather::gather_nd),
     ("Gelu", activation::gelu),
     ("Gemm", dense::gemm),
     ("GlobalAveragePool", pool::global_average_pool),
@@ -46,28 +57,37 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("Identity", identity::identity),
     ("LeakyRelu", activation::leaky_relu),
     ("MatMul", dense::matmul),
-    ("Max", activation::max),
+    ("Max", maximum::max),
     ("MaxPool", pool::max_pool),
-    ("Min", activation::min),
+    ("Mean", arithmetic::mean),
+    ("Min", maximum::min),
     ("Mul", arithmetic::mul),
     ("Neg", arithmetic::neg),
     ("PRelu", activation::prelu),
     ("Pad", pad::pad),
     ("Pow", activation::pow),
-    ("ReduceMean", pool::reduce_mean),
+    ("ReduceMax", reduce::reduce_max),
+    ("ReduceMean", reduce::reduce_mean),
+    ("ReduceMin", reduce::reduce_min),
+    ("ReduceSum", reduce::reduce_sum),
+    ("ReduceSumSquare", reduce::reduce_sum_square),
     ("Relu", activation::relu),
     ("Reshape", shape::reshape),
+    ("Resize", resize::resize),
     ("Shape", shape::shape),
     ("Sigmoid", activation::sigmoid),
     ("Size", shape::size),
     ("Slice", slice::slice),
+    ("SpaceToDepth", rearrange::space_to_depth),
     ("Squeeze", shape::squeeze),
     ("Sub", arithmetic::sub),
     ("Sum", arithmetic::sum),
     ("Swish", activation::swish),
     ("Tanh", activation::tanh),
+    ("Tile", rearrange::tile),
     ("Transpose", shape::transpose),
     ("Unsqueeze", shape::unsqueeze),
+    ("Upsample", resize::upsample),
 ];
 
 /// Adds one ONNX node to the graph and returns all its outputs; errors as those of [`Builder`].
@@ -88,6 +108,53 @@ pub(super) fn builder(op: &str) -> Option<Builder> {
     Some(BUILDERS[index].1)
 }
 
+/// Operators whose builders take values of any view: those that change views, and those that act
+/// element by element. All others get whole axes of the graph.
+const ANY_VIEW: &[&str] = &[
+    "Cast",
+    "CastLike",
+    "Clip",
+    "Concat",
+    "DepthToSpace",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gemm",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "MatMul",
+    "Neg",
+    "Pad",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Relu",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Size",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tanh",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Whether an operator's builder takes values that are not seen by whole axes of the graph.
+pub(super) fn takes_any_view(op: &str) -> bool {
+    ANY_VIEW.binary_search(&op).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,5 +162,6 @@ mod tests {
     #[test]
     fn the_table_is_sorted() {
         assert!(BUILDERS.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(ANY_VIEW.is_sorted());
     }
 }

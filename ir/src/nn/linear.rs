@@ -28,6 +28,7 @@ mod gemm;
 mod global_average_pool;
 mod moments;
 mod pad;
+mod rearrange;
 mod separable;
 mod slice;
 mod structure;
@@ -42,6 +43,7 @@ pub use gemm::Gemm;
 pub use global_average_pool::GlobalAveragePool;
 pub use moments::{Moments, SIGMAS};
 pub use pad::Pad;
+pub use rearrange::Rearrange;
 pub use separable::Separable;
 pub use slice::Slice;
 pub use structure::{Axis, AxisEntry, Channels, Filter, Structure};
@@ -302,6 +304,10 @@ macro_rules! linear_operations {
         }
 
         impl LinearOp {
+            /// The names of all operations.
+            #[cfg(test)]
+            pub(crate) const NAMES: &[&str] = &[$(stringify!($name),)+ $(stringify!($plain),)+];
+
             /// What is known about the operation.
             pub fn as_operation(&self) -> &dyn LinearOperation {
                 match self {
@@ -346,6 +352,8 @@ linear_operations! {
     Separable,
     /// Adds zeros around the elements.
     Pad,
+    /// The elements in another order, repeated, left out, or zero.
+    Rearrange,
     ;
     /// Mean over height and width: `[C, H, W]` to `[C, 1, 1]`.
     GlobalAveragePool,
@@ -462,5 +470,7 @@ impl LinearOp {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -90,7 +90,7 @@ fn check_operation(
         | Op::RotateSum { .. }
         | Op::Normalise(_)
         | Op::ParallelConvolution { .. } => 1,
-        Op::Add => 2,
+        Op::Add | Op::Multiply => 2,
     };
     if operands.len() != arity {
         return vec![format!(
@@ -104,7 +104,7 @@ fn check_operation(
         Op::ParallelConvolution { map, slots } => check_parallel(map, Some(weights), *slots),
         Op::Activation(activation) => check_activation(activation),
         Op::Normalise(division) => check_division(division),
-        Op::Input | Op::Add | Op::RotateSum { .. } => Vec::new(),
+        Op::Input | Op::Add | Op::Multiply | Op::RotateSum { .. } => Vec::new(),
     };
     if !types_are_sound {
         return wrong;
@@ -118,6 +118,18 @@ fn check_operation(
         Op::Add => {
             if let Some(other) = types.iter().find(|ty| !same_type(ty, &node.ty)) {
                 wrong.push(format!("has type {}, an operand {other}", node.ty));
+            }
+        }
+        Op::Multiply => {
+            if let Some(other) = types.iter().find(|ty| ty.layout != node.ty.layout) {
+                wrong.push(format!("has type {}, an operand {other}", node.ty));
+            }
+            let product = types[0].range * types[1].range;
+            if !close(node.ty.range, product) {
+                wrong.push(format!(
+                    "has the range {}, the operands' multiply to {product}",
+                    node.ty.range
+                ));
             }
         }
         Op::Activation(activation) => {
@@ -382,6 +394,45 @@ mod tests {
                 .iter()
                 .any(|m| m.contains("output %99 does not exist"))
         );
+    }
+
+    /// The valid graph with the product of its second activation with itself behind that.
+    fn with_product(edit: impl FnOnce(&mut SlotType)) -> Vec<String> {
+        let (graph, weights) = slot_graph();
+        let mut squared = Graph::new();
+        for value in graph.values().take(5) {
+            let node = graph.node(value);
+            let operands = graph.operands(value);
+            squared.add(node.op.clone(), &operands, node.ty.clone(), &node.name);
+        }
+        let mut ty = graph.ty(ValueId(4)).clone();
+        ty.range *= ty.range;
+        let before = ty.range;
+        edit(&mut ty);
+        let range = ty.range;
+        let factor = [ValueId(4), ValueId(4)];
+        let product = squared.add(Op::Multiply, &factor, ty, "product");
+        let fc = graph.node(ValueId(5));
+        let Op::Linear(mut map) = fc.op.clone() else {
+            panic!("the graph ends in a linear map");
+        };
+        map.terms[0].factor = range / fc.ty.range;
+        let out = squared.add(Op::Linear(map), &[product], fc.ty.clone(), "fc");
+        squared.set_outputs(vec![out]);
+        if range == before {
+            let text = print_slot(&squared);
+            assert_eq!(parse_slot(&text).unwrap(), squared);
+        }
+        let violations = verify(&squared, &weights);
+        violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_ranges_of_a_product_multiply() {
+        assert_eq!(with_product(|_| {}), [""; 0]);
+        assert_only(&with_product(|ty| ty.range *= 2.0), "multiply to");
+        let messages = with_product(|ty| ty.layout.channels = 1);
+        assert!(messages[0].contains("an operand slots<"), "{messages:#?}");
     }
 
     /// The valid graph with a division behind its second activation.

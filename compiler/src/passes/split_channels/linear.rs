@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    AveragePool, Conv, Gemm, LinearOp, Pad, PaddingInMean, Region, Separable, Slice, TensorType,
-    Window,
+    AveragePool, Conv, Gemm, LinearOp, Pad, PaddingInMean, Rearrange, Region, Separable, Slice,
+    TensorType, Window,
 };
 use heddle_ir::{Tensor, ValueId, WeightId};
 
@@ -22,7 +22,7 @@ impl Splitter<'_> {
         value: ValueId,
         regions: Vec<Region>,
     ) -> Result<Vec<Piece>, Error> {
-        if self.is_flattened(operand) && !matches!(op, LinearOp::Gemm(_)) {
+        if self.is_flattened(operand) && !matches!(op, LinearOp::Gemm(_) | LinearOp::Rearrange(_)) {
             return self.on_features(op, operand, value);
         }
         match op {
@@ -37,6 +37,13 @@ impl Splitter<'_> {
                 let whole = self.gemm(gemm, operand, value);
                 Ok(self.cut(whole, regions, value))
             }
+            LinearOp::Rearrange(rearrange) => Ok(regions
+                .into_iter()
+                .map(|region| {
+                    let value = self.rearranged(rearrange, operand, &region, value);
+                    Piece { region, value }
+                })
+                .collect()),
             // Nothing is gained by bringing the pieces together here.
             LinearOp::Flatten => {
                 let pieces = self.pieces(operand);
@@ -415,6 +422,30 @@ impl Splitter<'_> {
         });
         let ty = TensorType::new([channels, rows.len(), width]);
         self.add(op, piece.value, ty, value)
+    }
+
+    /// A region of a rearrangement: the sum over the operand's pieces.
+    fn rearranged(
+        &mut self,
+        rearrange: &Rearrange,
+        operand: ValueId,
+        region: &Region,
+        value: ValueId,
+    ) -> ValueId {
+        let shape = self.maps[operand.index()].shape();
+        let mut sum: Option<ValueId> = None;
+        let pieces = self.pieces(operand);
+        for (i, piece) in pieces.iter().enumerate() {
+            let part = rearrange.between(shape, &piece.region, region);
+            let is_last = i + 1 == pieces.len();
+            if part.is_zero() && !(is_last && sum.is_none()) {
+                continue;
+            }
+            let ty = TensorType::new(part.to.clone());
+            let term = self.add(part.into(), piece.value, ty, value);
+            sum = Some(self.sum(sum, term, value));
+        }
+        sum.expect("an operand has at least one piece")
     }
 
     /// A matrix product: the sum over the operand's pieces.

@@ -5,26 +5,55 @@ use heddle_ir::nn::{Gemm, LinearOp, Op};
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
+use crate::onnx::dims;
 use crate::onnx::tensor::Const;
 
 pub(super) fn add(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     match (call.input(0)?, call.input(1)?) {
         (Value::Traced(x), Value::Traced(y)) => sum_of(graph, call, x, y),
         (Value::Traced(x), Value::Const(shift)) | (Value::Const(shift), Value::Traced(x)) => {
-            shifted(graph, call, x, shift)
+            let x = spread(graph, call, x, shift)?;
+            shifted(graph, call, &x, shift)
         }
         (Value::Const(_), Value::Const(_)) => Err("constants that were not folded".into()),
     }
 }
 
-/// `Sum` of one or two values.
+/// `Sum` of any number of values and constants.
 pub(super) fn sum(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    match call.inputs.len() {
-        1 => super::identity::identity(graph, call),
-        2 => add(graph, call),
-        count => Err(format!(
-            "a sum of {count} values; chains of two are supported"
-        )),
+    let (mut total, mut constants): (Option<Traced>, Vec<&Const>) = (None, Vec::new());
+    for index in 0..call.inputs.len() {
+        total = match (call.input(index)?, total) {
+            (Value::Const(constant), total) => {
+                constants.push(constant);
+                total
+            }
+            (Value::Traced(x), None) => Some(x.clone()),
+            (Value::Traced(x), Some(total)) => Some(added(graph, call, &total, x)?),
+        };
+    }
+    let mut total = total.ok_or("constants that were not folded")?;
+    if call.inputs.len() == 1 {
+        return super::identity::identity(graph, call);
+    }
+    for constant in constants {
+        let x = spread(graph, call, &total, constant)?;
+        let Value::Traced(shifted) = shifted(graph, call, &x, constant)? else {
+            return Err("constants that were not folded".into());
+        };
+        total = shifted;
+    }
+    Ok(Value::Traced(total))
+}
+
+/// `Mean` of any number of values and constants.
+pub(super) fn mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
+    let total = sum(graph, call)?;
+    match (total, call.inputs.len()) {
+        (Value::Traced(total), count) if count > 1 => {
+            graph.scaled(&total, 1.0 / count as f64, call.name)
+        }
+        (total, _) => Ok(total),
     }
 }
 
@@ -39,6 +68,7 @@ pub(super) fn sub(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
             sum_of(graph, call, x, &negative)
         }
         (Value::Traced(x), Value::Const(shift)) => {
+            let x = &spread(graph, call, x, shift)?;
             let shift = graph
                 .coefficients(x, shift)?
                 .into_iter()
@@ -47,6 +77,7 @@ pub(super) fn sub(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
             affine(graph, call, x, None, Some(shift))
         }
         (Value::Const(minuend), Value::Traced(x)) => {
+            let x = &spread(graph, call, x, minuend)?;
             let minuend = graph.coefficients(x, minuend)?;
             let id = negated(graph, call, x, Some(minuend))?;
             Ok(Value::Traced(Traced {
@@ -70,6 +101,7 @@ pub(super) fn neg(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     match (call.input(0)?, call.input(1)?) {
         (Value::Traced(x), Value::Const(scale)) | (Value::Const(scale), Value::Traced(x)) => {
+            let x = &spread(graph, call, x, scale)?;
             let scale = graph.coefficients(x, scale)?;
             affine(graph, call, x, Some(scale), None)
         }
@@ -80,8 +112,13 @@ pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 
 pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let (Value::Traced(x), Value::Const(divisor)) = (call.input(0)?, call.input(1)?) else {
-        return Err("a division by a value that depends on the image".into());
+        return Err(
+            "a division by a value that depends on the image; the divisor must be constant, since the \
+             quotient has no bound where it comes near 0"
+                .into(),
+        );
     };
+    let x = &spread(graph, call, x, divisor)?;
     let divisor = graph.coefficients(x, divisor)?;
     if divisor.contains(&0.0) {
         return Err("a division by zero".into());
@@ -94,14 +131,29 @@ pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 }
 
 fn sum_of(graph: &mut Graph, call: &Call<'_>, x: &Traced, y: &Traced) -> Result<Value, String> {
-    if x.view != y.view {
-        return Err(format!(
-            "adds {:?} and {:?}; sums need two values of the same shape and axis order",
-            x.view.dims(),
-            y.view.dims()
-        ));
+    added(graph, call, x, y).map(Value::Traced)
+}
+
+/// The sum of two values that are broadcast to one shape.
+fn added(graph: &mut Graph, call: &Call<'_>, x: &Traced, y: &Traced) -> Result<Traced, String> {
+    let [x, y] = graph.alike(x, y, call.name)?;
+    let id = graph.emit(Op::Add, &[x.id, y.id], call.name)?;
+    let view = x.view;
+    Ok(Traced { id, view })
+}
+
+/// `x` repeated along the axes that a constant has more elements on.
+pub(super) fn spread(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    x: &Traced,
+    constant: &Const,
+) -> Result<Traced, String> {
+    match dims::broadcast(x.view.dims(), &constant.shape) {
+        Ok(dims) => graph.broadcast(x, &dims, call.name),
+        // The constant's reader says what does not fit.
+        Err(_) => Ok(x.clone()),
     }
-    graph.traced(Op::Add, &[x.id, y.id], x.view.clone(), call.name)
 }
 
 /// Adds a constant; a matrix product without a bias takes it as its own.

@@ -2,10 +2,10 @@
 
 use heddle_ir::nn::{Gemm, LinearOp, Op, TensorType};
 
-use crate::onnx::build::Graph;
+use crate::onnx::build::{AxisMatrix, Graph, offset_in};
 use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::tensor::Const;
-use crate::onnx::view::View;
+use crate::onnx::view::{View, merged};
 
 pub(super) fn gemm(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.traced(0)?;
@@ -91,13 +91,14 @@ fn dense(
         .checked_sub(from_the_back)
         .filter(|axis| dims[*axis] == inputs && others(*axis).iter().all(|extent| *extent == 1));
     let Some(axis) = axis else {
-        return Err(format!(
-            "multiplies {dims:?} with a matrix for {inputs} features; flatten to [1, {inputs}] first"
-        ));
+        return along(graph, call, (x, from_the_back), (weight, rows), alpha, bias);
     };
     // An ONNX vector may run through the axes in another order than the graph's flattening.
-    let shape = graph.ty(x.id).shape.clone();
-    let columns = flat_positions(&shape, &x.view);
+    graph.room(inputs)?;
+    let runs = merged(&x.view.runs(graph.ty(x.id)).concat());
+    let columns: Vec<usize> = (0..inputs)
+        .map(|position| offset_in(&runs, position).map(|offset| offset as usize))
+        .collect::<Result<_, String>>()?;
     let elements = weight.to_weights()?;
     let mut matrix = vec![0.0; elements.len()];
     for output in 0..outputs {
@@ -136,15 +137,54 @@ fn dense(
     Ok(Value::Traced(Traced { id, view }))
 }
 
-/// For every element of the ONNX vector its index in the graph's row-major flattening.
-fn flat_positions(shape: &[usize], view: &View) -> Vec<usize> {
-    let mut positions = vec![0];
-    for axis in view.order() {
-        let stride: usize = shape[axis + 1..].iter().product();
-        positions = positions
-            .iter()
-            .flat_map(|base| (0..shape[axis]).map(move |index| base + index * stride))
-            .collect();
+/// A matrix product at every position of the other axes, as a convolution of 1×1 in a channels-last
+/// network is written.
+fn along(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    (x, from_the_back): (&Traced, usize),
+    (weight, rows): (&Const, Rows),
+    alpha: f32,
+    bias: Option<(&Const, f32)>,
+) -> Result<Value, String> {
+    let dims = x.view.dims();
+    let [inputs, results] = match (rows, &weight.shape[..]) {
+        (Rows::Inputs, [inputs, results]) | (Rows::Outputs, [results, inputs]) => {
+            [*inputs, *results]
+        }
+        _ => return Err(format!("a matrix of shape {:?}", weight.shape)),
+    };
+    let axis = dims.len().checked_sub(from_the_back);
+    let Some(axis) = axis.filter(|axis| dims[*axis] == inputs) else {
+        return Err(format!(
+            "multiplies {dims:?} with a matrix for {inputs} features; flatten to [1, {inputs}] first"
+        ));
+    };
+    graph.room(weight.len())?;
+    let elements = weight.to_weights()?;
+    let mut data = Vec::with_capacity(elements.len());
+    for result in 0..results {
+        for input in 0..inputs {
+            let index = match rows {
+                Rows::Inputs => input * results + result,
+                Rows::Outputs => result * inputs + input,
+            };
+            data.push(alpha * elements[index]);
+        }
     }
-    positions
+    let matrix = AxisMatrix {
+        name: format!("{}.along", weight.name),
+        results,
+        data,
+    };
+    let product = graph.mapped(x, axis, matrix, call.name)?;
+    let product = graph.settled(&product, call.name)?;
+    let Some((bias, beta)) = bias else {
+        return graph.flattened(product, call.name);
+    };
+    let shift = graph.coefficients(&product, bias)?;
+    let shift = shift.into_iter().map(|x| beta * x).collect();
+    let id = graph.scale_and_shift(product.id, [None, Some(shift)], &bias.name, call.name)?;
+    let view = product.view;
+    graph.flattened(Traced { id, view }, call.name)
 }

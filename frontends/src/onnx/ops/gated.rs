@@ -1,4 +1,5 @@
-//! Products of two values that depend on the image: the ones that are an activation written out.
+//! Products of two values that depend on the image, first of all the ones that are an activation
+//! written out.
 //!
 //! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
 //! error function and the other is a multiple of that function's argument, whatever constants the
@@ -40,28 +41,40 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }
 
-/// The product of two values of one shape.
+/// The product of two values, which are broadcast to each other.
 pub(super) fn product(
     graph: &mut Graph,
     call: &Call<'_>,
     x: &Traced,
     y: &Traced,
 ) -> Result<Value, String> {
-    let refused = || {
-        "a product of two values that depend on the image; products with constants are supported, \
-         squares, and x times a sigmoid (SiLU), hard sigmoid (HardSwish) or normal distribution (GELU) \
-         of x"
-            .to_string()
-    };
-    if x.view != y.view {
-        return Err(refused());
-    }
     let name = call.name;
+    if x.view == y.view
+        && let Some(activation) = activation(graph, name, x, y)?
+    {
+        return Ok(activation);
+    }
+    let [left, right] = graph.alike(x, y, name)?;
+    // What is broadcast comes second: a product lies where its first operand lies.
+    let operands = match left.id == x.id || right.id != y.id {
+        true => [left.id, right.id],
+        false => [right.id, left.id],
+    };
+    graph.traced(Op::multiply(), &operands, left.view, name)
+}
+
+/// The product of two values of one shape as an activation, if it is one.
+fn activation(
+    graph: &mut Graph,
+    name: &str,
+    x: &Traced,
+    y: &Traced,
+) -> Result<Option<Value>, String> {
     for (factor, gate) in [(x, y), (y, x)] {
         if let Some((op, argument, scale)) = graph.gated(factor.id, gate.id, name)? {
             let id = graph.emit(op, &[argument], name)?;
             let view = x.view.clone();
-            return graph.scaled(&Traced { id, view }, scale, name);
+            return graph.scaled(&Traced { id, view }, scale, name).map(Some);
         }
     }
     for (factor, square) in [(x, y), (y, x)] {
@@ -69,15 +82,17 @@ pub(super) fn product(
             let view = x.view.clone();
             let cube = graph.placeholder(Placeholder::Cube, argument, view.clone(), name)?;
             return match cube {
-                Value::Traced(cube) => graph.scaled(&cube, scale, name),
-                constant @ Value::Const(_) => Ok(constant),
+                Value::Traced(cube) => graph.scaled(&cube, scale, name).map(Some),
+                constant @ Value::Const(_) => Ok(Some(constant)),
             };
         }
     }
-    let ratio = graph.multiple(x.id, y.id).ok_or_else(refused)?;
+    let Some(ratio) = graph.multiple(x.id, y.id) else {
+        return Ok(None);
+    };
     let id = graph.emit(Op::activation(Activation::Square), &[y.id], name)?;
     let view = x.view.clone();
-    graph.scaled(&Traced { id, view }, ratio, name)
+    graph.scaled(&Traced { id, view }, ratio, name).map(Some)
 }
 
 impl Graph {
@@ -159,7 +174,7 @@ impl Graph {
     }
 
     /// The factor by which `x` is a multiple of `y`, if it is known to be one.
-    fn multiple(&self, x: ValueId, y: ValueId) -> Option<f64> {
+    pub(super) fn multiple(&self, x: ValueId, y: ValueId) -> Option<f64> {
         let (x, y) = (self.chain(x), self.chain(y));
         let (x, y) = x
             .iter()

@@ -1,11 +1,10 @@
 //! Means and maxima over windows and over whole planes.
 
-use heddle_ir::nn::{AveragePool, LinearOp, Op, PaddingInMean, Separable, TensorType, Window};
+use heddle_ir::nn::{AveragePool, LinearOp, Op, PaddingInMean, Separable, Window};
 
 use crate::onnx::build::Graph;
-use crate::onnx::call::{Call, Traced, Value};
+use crate::onnx::call::{Call, Value};
 use crate::onnx::ops::conv::{reach, window};
-use crate::onnx::view::KeepDims;
 
 pub(super) fn global_average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let x = call.feature_map(graph, 0)?;
@@ -147,49 +146,4 @@ fn extend(window: &mut Window, [_, height, width]: [usize; 3]) -> Result<(), Str
         window.pads[axis + 2] = window.pads[axis + 2].saturating_add(added);
     }
     Ok(())
-}
-
-/// `ReduceMean` over height, width or both.
-pub(super) fn reduce_mean(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.traced(0)?;
-    let axes = call.axes_since(18, 1)?;
-    let no_axes_is_identity = call.attributes.flag("noop_with_empty_axes", false)?;
-    let keep = if call.attributes.flag("keepdims", true)? {
-        KeepDims::Yes
-    } else {
-        KeepDims::No
-    };
-    let rank = x.view.dims().len();
-    let reduced = match axes {
-        Some(axes) if !axes.is_empty() => crate::onnx::dims::axis_set(&axes, rank)?,
-        _ if no_axes_is_identity => return super::identity::identity(graph, call),
-        _ => vec![true; rank],
-    };
-    let mut over = [false; 3];
-    for axis in (0..rank).filter(|axis| reduced[*axis]) {
-        for axis in x.view.axes(axis) {
-            over[*axis] = true;
-        }
-    }
-    if over[0] {
-        return Err("a mean over channels or features; over height and width is supported".into());
-    }
-    let [_, height, width] = graph.chw(x.id);
-    let op = match over {
-        [_, false, false] => Op::Identity,
-        [_, rows, columns] if (rows || height == 1) && (columns || width == 1) => {
-            Op::Linear(LinearOp::GlobalAveragePool)
-        }
-        [_, rows, _] => Op::Linear(LinearOp::AveragePool(AveragePool {
-            window: Window::plain(if rows { [height, 1] } else { [1, width] }),
-            padding: PaddingInMean::Counted,
-        })),
-    };
-    let view = x.view.reduced(&reduced, keep);
-    let id = graph.emit(op, &[x.id], call.name)?;
-    debug_assert_eq!(
-        view.dims().iter().product::<usize>(),
-        TensorType::elements(graph.ty(id))
-    );
-    graph.flattened(Traced { id, view }, call.name)
 }

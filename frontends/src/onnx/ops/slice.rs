@@ -2,7 +2,7 @@
 
 use heddle_ir::nn::{LinearOp, Op, Slice};
 
-use crate::onnx::build::Graph;
+use crate::onnx::build::{Graph, Picks};
 use crate::onnx::call::{Call, Value};
 use crate::onnx::dims::Span;
 
@@ -11,35 +11,54 @@ pub(super) fn slice(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String>
     let extents = graph.chw(x.id);
     let (mut start, mut end, mut step) = ([0; 3], extents, [1; 3]);
     let spans = call.spans(x.view.dims())?;
+    let mut is_plain = x.view.is_whole();
+    let mut picks: Vec<Option<Picks>> = Vec::with_capacity(spans.len());
     for (axis, span) in spans.into_iter().enumerate() {
         let extent = x.view.dims()[axis];
-        if span
-            == (Span {
-                start: 0,
-                step: 1,
-                len: extent,
-            })
-        {
-            continue;
-        }
+        let whole = Span {
+            start: 0,
+            step: 1,
+            len: extent,
+        };
         if span.len == 0 {
             return Err(format!("the slice keeps nothing of axis {axis}"));
         }
-        let [inner] = x.view.axes(axis) else {
-            if extent == 1 {
-                continue;
-            }
-            return Err(format!("axis {axis} mixes channels, height and width"));
+        if span == whole || extent == 1 {
+            picks.push(None);
+            continue;
+        }
+        graph.room(span.len)?;
+        let position = |index: usize| {
+            span.start
+                .wrapping_add_signed(index as isize * stride(span))
         };
-        let stride = usize::try_from(span.step)
-            .map_err(|_| format!("axis {axis} is sliced backwards (step {})", span.step))?;
-        start[*inner] = span.start;
-        step[*inner] = stride.min(extent);
-        end[*inner] = span.start + (span.len - 1) * step[*inner] + 1;
+        picks.push(Some(
+            (0..span.len).map(|index| Some(position(index))).collect(),
+        ));
+        match (x.view.axes(axis), usize::try_from(span.step)) {
+            ([inner], Ok(stride)) => {
+                start[*inner] = span.start;
+                step[*inner] = stride.min(extent);
+                end[*inner] = span.start + (span.len - 1) * step[*inner] + 1;
+            }
+            _ => is_plain = false,
+        }
     }
-    if (start, end, step) == ([0; 3], extents, [1; 3]) {
+    if picks.iter().all(Option::is_none) {
         return super::identity::identity(graph, call);
     }
-    let op = Op::Linear(LinearOp::Slice(Slice { start, end, step }));
-    graph.resized(op, x, call.name)
+    if is_plain {
+        let op = Op::Linear(LinearOp::Slice(Slice { start, end, step }));
+        return graph.resized(op, x, call.name);
+    }
+    let picked = graph.picked(x, &picks, call.name)?;
+    graph.flattened(picked, call.name)
+}
+
+/// The step between two positions; it is of no use where there is one position only.
+fn stride(span: Span) -> isize {
+    match span.len {
+        1 => 0,
+        _ => span.step as isize,
+    }
 }

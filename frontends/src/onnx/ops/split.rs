@@ -2,7 +2,7 @@
 
 use heddle_ir::nn::{LinearOp, Op, Slice};
 
-use crate::onnx::build::Graph;
+use crate::onnx::build::{Graph, Picks};
 use crate::onnx::call::{Call, Value};
 use crate::onnx::dims;
 
@@ -14,14 +14,9 @@ pub(super) fn split(graph: &mut Graph, call: &Call<'_>) -> Result<Vec<Value>, St
     let extent = x.view.dims()[axis];
     let sizes = sizes(call, extent)?;
     let inner = match x.view.axes(axis) {
-        [inner] => *inner,
+        [inner] if x.view.is_whole() => *inner,
         _ if sizes == [extent] => 0,
-        _ => {
-            return Err(format!(
-                "splits axis {axis} of {:?}; channels, height or width of more than 1 can be split",
-                x.view.dims()
-            ));
-        }
+        _ => return parts_of_any_axis(graph, call, axis, &sizes),
     };
     let mut parts = Vec::with_capacity(sizes.len());
     let mut from = 0;
@@ -34,6 +29,27 @@ pub(super) fn split(graph: &mut Graph, call: &Call<'_>) -> Result<Vec<Value>, St
         let step = [1; 3];
         let op = Op::Linear(LinearOp::Slice(Slice { start, end, step }));
         parts.push(graph.resized(op, x, &format!("{}/part.{index}", call.name))?);
+    }
+    Ok(parts)
+}
+
+/// The parts along an axis that is not one of the graph's.
+fn parts_of_any_axis(
+    graph: &mut Graph,
+    call: &Call<'_>,
+    axis: usize,
+    sizes: &[usize],
+) -> Result<Vec<Value>, String> {
+    let x = call.traced(0)?;
+    let (mut parts, mut from) = (Vec::with_capacity(sizes.len()), 0);
+    for (index, size) in sizes.iter().enumerate() {
+        graph.room(*size)?;
+        let mut picks: Vec<Option<Picks>> = vec![None; x.view.dims().len()];
+        picks[axis] = Some((from..from + size).map(Some).collect());
+        from += size;
+        let name = format!("{}/part.{index}", call.name);
+        let part = graph.picked(x, &picks, &name)?;
+        parts.push(graph.flattened(part, &name)?);
     }
     Ok(parts)
 }
