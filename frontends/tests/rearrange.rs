@@ -250,7 +250,11 @@ fn outputs_in_another_axis_order_are_put_into_order() {
 #[test]
 fn positions_are_gathered_along_any_axis() {
     let x = image([3, 4, 5]);
-    for (axis, indices) in [(1, vec![2, 0, -1, 1]), (2, vec![3, 3]), (3, vec![4, 1, 0])] {
+    for (axis, indices) in [
+        (1, vec![2_i64, 0, -1, 1]),
+        (2, vec![3, 3]),
+        (3, vec![4, 1, 0]),
+    ] {
         let extent = x.dims[axis] as i64;
         let mut dims = x.dims.clone();
         dims[axis] = indices.len();
