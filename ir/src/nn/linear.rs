@@ -116,8 +116,8 @@ pub trait LinearOperation {
         operand.cloned()
     }
 
-    /// How far the result's `channels` channels can go in the worst case; one entry stands for all
-    /// of them where they do not differ. The default is right where a row of the matrix has
+    /// How far the result's `channels` channels can go in the worst case: one entry for each, for
+    /// each element, or for all. The default is right where a row of the matrix has
     /// magnitudes that sum to 1 at most, and no offset.
     fn gains(&self, _channels: usize, _weights: &Weights) -> Vec<Gain> {
         vec![Gain::ONE]
