@@ -3,6 +3,7 @@
 
 mod build;
 mod fusion;
+mod grid;
 mod max_pool;
 mod names;
 mod observer;
