@@ -19,7 +19,7 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::share_sums::Transforms;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
-    append_softmax, approximate_activations, fold_batch_norm, fold_padding, fuse_linear_maps,
+    append_softmax, approximate_activations, centre_operands, fold_batch_norm, fold_padding, fuse_linear_maps,
     lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, share_sums,
     split_channels,
 };
@@ -116,6 +116,9 @@ impl Pipeline<'_> {
         if self.with_softmax() {
             tensors = tensors.prepare(append_softmax::centred)?;
         }
+        tensors = tensors.pass(centre_operands::NAME, |model| {
+            centre_operands::run(model, &options.samples)
+        })?;
         tensors = tensors.prepare(|mut model| {
             model.number_activations();
             model
@@ -130,7 +133,7 @@ impl Pipeline<'_> {
         tensors.note(ranges::NAME, Changed::No, Vec::new());
         let mut tensors = tensors.pass(fold_batch_norm::NAME, fold_batch_norm::run)?;
         let sign = options.relu.stages()?;
-        let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign);
+        let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign)?;
         tensors.note(approximate_activations::NAME, Changed::No, Vec::new());
         let splitting = match self.is_siso() {
             true => Splitting::EveryChannel,

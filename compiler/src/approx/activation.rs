@@ -12,6 +12,9 @@ pub const SMOOTH_BITS: i32 = 13;
 /// the whole range, while ReLU's is close to 0 for most operands.
 pub const WANTED_SMOOTH_BITS: i32 = 16;
 
+/// Results beyond two to this power are refused: what follows would overflow.
+const MAX_RESULT_BITS: f64 = 100.0;
+
 /// An activation as polynomials on its range.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Approximation {
@@ -23,6 +26,82 @@ pub struct Approximation {
     pub result_bound: f64,
 }
 
+/// Most bits by which the results on the calibration images may lie below the result's bound.
+/// Beyond, noise and the polynomials' errors, which go with the bound, leave nothing of them.
+const MAX_UNUSED_BITS: f64 = 12.0;
+
+/// Distance from a jump, relative to the result's bound and as `−log2`, from which a gate counts as
+/// settled.
+const SETTLED_BITS: i32 = 8;
+
+impl Approximation {
+    /// How far from its jumps the function is not followed; `None` for a continuous function, and
+    /// where no jump lies within the range.
+    pub fn jump_width(&self) -> Option<f64> {
+        let bound = self.operand_bound;
+        let pieces = piecewise::pieces(self.activation.function)?;
+        let settled = f64::from(-SETTLED_BITS).exp2();
+        let off = |v: f64| {
+            let exact = self.activation.function.apply(v) / self.result_bound;
+            (self.activation.eval(v / bound) - exact).abs() > settled
+        };
+        let jumps = piecewise::jumps(&pieces);
+        let widths = jumps.into_iter().filter(|at| at.abs() < bound).map(|at| {
+            const STEPS: i32 = 400;
+            let distances = (0..=STEPS).map(|i| {
+                let exponent = -20.0 * f64::from(i) / f64::from(STEPS);
+                2.0 * bound * exponent.exp2()
+            });
+            let within = |v: f64| v.abs() <= bound;
+            let unsettled = |distance: &f64| {
+                [at - distance, at + distance]
+                    .into_iter()
+                    .any(|v| within(v) && off(v))
+            };
+            distances.into_iter().find(unsettled).unwrap_or(0.0)
+        });
+        widths.reduce(f64::max)
+    }
+}
+
+/// [`approximate`] where the calibration images use the fraction `used` of the bound. Exponentials,
+/// logarithms and powers of offset operands get polynomials that are as precise on what the images
+/// reach as those of others are on the whole range.
+///
+/// # Errors
+/// A sentence if the function has no polynomials on the range, or none that help: the range reaches
+/// a pole, results overflow, or those of the images lie far below the bound.
+pub fn approximate_used(
+    function: Activation,
+    bound: f64,
+    used: f64,
+    sign: &[Chebyshev],
+) -> Result<Approximation, String> {
+    if let Some(pole) = function.pole().filter(|pole| -bound <= *pole) {
+        return Err(format!(
+            "the range reaches {pole:.4}, which its operand must stay above"
+        ));
+    }
+    let whole = result_bound(function, bound);
+    if !(whole.is_finite() && whole.log2() < MAX_RESULT_BITS) {
+        return Err(format!("its results reach {whole:e}"));
+    }
+    let steep = matches!(function, Activation::Monomial { .. }) || function.offset().is_some();
+    if !steep || used <= 0.0 {
+        return Ok(approximate(function, bound, sign));
+    }
+    let unused = (whole / result_bound(function, bound * used.min(1.0))).log2();
+    if unused > MAX_UNUSED_BITS {
+        return Err(format!(
+            "its results on the sample images lie below 2^-{:.0} of those at the ends of the \
+             range, which leaves no precision",
+            unused.floor()
+        ));
+    }
+    let more = unused.max(0.0).ceil() as i32;
+    Ok(with_precision(function, bound, sign, more))
+}
+
 /// Approximates `function` on [−bound, bound]; `sign` is the composition for the sign function that
 /// piecewise functions are made of. `bound` is positive and finite.
 ///
@@ -30,23 +109,39 @@ pub struct Approximation {
 /// 2^−[`SMOOTH_BITS`], down to 2^−[`WANTED_SMOOTH_BITS`] where this takes no further level, or what
 /// a polynomial of degree [`smooth::MAX_DEGREE`] reaches. What was reached is recorded.
 pub fn approximate(function: Activation, bound: f64, sign: &[Chebyshev]) -> Approximation {
+    with_precision(function, bound, sign, 0)
+}
+
+/// [`approximate`] with `more` bits of precision where the function is smooth.
+fn with_precision(
+    function: Activation,
+    bound: f64,
+    sign: &[Chebyshev],
+    more: i32,
+) -> Approximation {
     let result_bound = result_bound(function, bound);
-    let (terms, free) = match piecewise::pieces(function) {
-        Some(pieces) => {
-            let (terms, free) = piecewise::summands(&pieces, bound, result_bound, sign);
-            // A function that vanishes on its range still needs a value.
-            let vanishes = terms.is_empty() && free.is_none();
-            let zero = Chebyshev {
-                coefficients: vec![0.0],
-            };
-            (terms, if vanishes { Some(zero) } else { free })
-        }
-        None => {
-            let in_slots = |x: f64| function.apply(bound * x) / result_bound;
-            let error = |bits: i32| f64::from(-bits).exp2();
-            let fit = smooth::fit(in_slots, error(SMOOTH_BITS), error(WANTED_SMOOTH_BITS));
-            (Vec::new(), Some(fit.polynomial))
-        }
+    let fit = |f: &dyn Fn(f64) -> f64| {
+        let in_slots = |x: f64| f(bound * x) / result_bound;
+        let error = |bits: i32| f64::from(-bits - more).exp2();
+        smooth::fit(in_slots, error(SMOOTH_BITS), error(WANTED_SMOOTH_BITS)).polynomial
+    };
+    let (terms, free) = if let Some(pieces) = piecewise::pieces(function) {
+        let (terms, free) = piecewise::summands(&pieces, bound, result_bound, sign);
+        // A function that vanishes on its range still needs a value.
+        let vanishes = terms.is_empty() && free.is_none();
+        let zero = Chebyshev {
+            coefficients: vec![0.0],
+        };
+        (terms, if vanishes { Some(zero) } else { free })
+    } else if let Some(kink) = piecewise::kink(function) {
+        let (terms, _) = piecewise::summands(&kink, bound, result_bound, sign);
+        let rest = |v: f64| function.apply(v) - piecewise::value(&kink, v);
+        (terms, Some(fit(&rest)))
+    } else if let Activation::Monomial { degree } = function {
+        let in_slots = |x: f64| function.apply(bound * x) / result_bound;
+        (Vec::new(), Some(smooth::interpolate(degree as usize, in_slots)))
+    } else {
+        (Vec::new(), Some(fit(&|v| function.apply(v))))
     };
     let mut activation = ApproximatedActivation {
         function,

@@ -24,7 +24,7 @@ fn fused(model: Model) -> SlotGraph {
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
-    let approximations = approximate_activations::run(&model, &ranges, &sign);
+    let approximations = approximate_activations::run(&model, &ranges, &sign).unwrap();
     let packed = pack::run(
         &model,
         &ranges,

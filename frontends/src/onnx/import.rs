@@ -471,7 +471,6 @@ impl<'a> Importer<'a> {
             Some(Slot::Ready(Value::Traced(x))) if x.view.is_natural() => {
                 let id = x.id;
                 self.graph.inner.set_outputs(vec![id]);
-                self.report_placeholders(id);
             }
             Some(Slot::Ready(Value::Traced(x))) => {
                 let message = format!(
@@ -484,41 +483,6 @@ impl<'a> Importer<'a> {
                 self.problem(output, "output", "does not depend on the image");
             }
             _ => self.problem(output, "output", "is not produced by any node"),
-        }
-    }
-}
-
-impl Importer<'_> {
-    /// Reports every placeholder that the output still depends on.
-    fn report_placeholders(&mut self, output: ValueId) {
-        let graph = &self.graph.inner;
-        let mut live = vec![false; graph.len()];
-        live[output.index()] = true;
-        for value in graph.values().rev() {
-            if live[value.index()] {
-                for operand in graph.operands(value) {
-                    live[operand.index()] = true;
-                }
-            }
-        }
-        let left: Vec<(String, &str)> = self
-            .graph
-            .placeholders
-            .iter()
-            .filter(|(value, _)| live[value.index()])
-            .map(|(value, kind)| (graph.node(*value).name.clone(), kind.refusal()))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        // The first node of a name counts.
-        let nodes = self.proto.node.iter().rev();
-        let kinds: HashMap<&str, &str> = nodes
-            .map(|node| (node_name(node), node.op_type.as_str()))
-            .collect();
-        for (name, refusal) in left {
-            let kind = kinds.get(&*name).copied().unwrap_or("node");
-            self.problem(&name, kind, refusal);
         }
     }
 }
