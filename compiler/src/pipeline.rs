@@ -19,9 +19,9 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::share_sums::Transforms;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
-    append_softmax, approximate_activations, centre_operands, fold_batch_norm, fold_padding, fuse_linear_maps,
-    lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity, schedule, share_sums,
-    split_channels,
+    append_softmax, approximate_activations, centre_operands, fold_batch_norm, fold_padding,
+    fuse_linear_maps, lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity,
+    schedule, share_sums, split_channels,
 };
 use crate::stage::{Packed, Scheduled, Verified};
 

@@ -139,7 +139,10 @@ fn with_precision(
         (terms, Some(fit(&rest)))
     } else if let Activation::Monomial { degree } = function {
         let in_slots = |x: f64| function.apply(bound * x) / result_bound;
-        (Vec::new(), Some(smooth::interpolate(degree as usize, in_slots)))
+        (
+            Vec::new(),
+            Some(smooth::interpolate(degree as usize, in_slots)),
+        )
     } else {
         (Vec::new(), Some(fit(&|v| function.apply(v))))
     };
@@ -282,6 +285,103 @@ mod tests {
                 last = degree;
             }
         }
+    }
+
+    const ELU: Activation = Activation::Elu {
+        alpha: 1.0,
+        gamma: 1.0,
+        width: 1.0,
+    };
+    const SELU: Activation = Activation::Elu {
+        alpha: 1.673,
+        gamma: 1.0507,
+        width: 1.0,
+    };
+
+    #[test]
+    fn units_and_softplus_reach_their_precision() {
+        let functions = [
+            ELU,
+            Activation::Softplus,
+            Activation::Mish,
+            Activation::Erf,
+            Activation::Softsign,
+        ];
+        for function in functions {
+            for bound in [1.0, 3.0, 8.0] {
+                let found = approximate(function, bound, &[]).activation;
+                let bits = found.precision_bits();
+                assert!(bits >= f64::from(SMOOTH_BITS), "{function}: {bits} bits");
+                assert!(found.depth() <= 10, "{function}: {}", found.depth());
+            }
+        }
+    }
+
+    #[test]
+    fn a_kink_is_a_gate_beside_a_smooth_function() {
+        for bound in [1.0, 8.0, 40.0] {
+            let found = approximate(SELU, bound, &sign());
+            assert_eq!(found.activation.terms.len(), 1);
+            assert!(found.activation.terms[0].factor.is_identity());
+            assert_eq!(found.activation.depth(), 14);
+            let bits = found.activation.precision_bits();
+            assert!(bits > 11.5, "{bound}: {bits} bits");
+            assert_eq!(found.jump_width(), None);
+        }
+    }
+
+    #[test]
+    fn powers_are_exact() {
+        for degree in [3, 5, 16] {
+            let function = Activation::Monomial { degree };
+            let found = approximate(function, 1.5, &[]);
+            assert!((found.result_bound - 1.5_f64.powi(degree as i32)).abs() < 1e-9);
+            assert!(found.activation.error < 1e-14, "{degree}");
+            let free = found.activation.free.unwrap();
+            assert_eq!(free.degree(), degree as usize);
+        }
+    }
+
+    #[test]
+    fn jumps_are_told_with_their_width() {
+        let threshold = Activation::ThresholdedRelu { threshold: 1.0 };
+        let found = approximate(threshold, 4.0, &sign());
+        let width = found.jump_width().unwrap();
+        assert!((1e-4..0.05).contains(&width), "{width}");
+        for v in [-3.9, -1.0, 0.0, 0.9, 1.1, 3.9] {
+            let error = found.activation.eval(v / 4.0) - threshold.apply(v) / 4.0;
+            assert!(error.abs() < 1.0 / 256.0, "{v}: {error}");
+        }
+        assert_eq!(approximate(threshold, 0.5, &sign()).jump_width(), None);
+        let soft = Activation::Shrink {
+            threshold: 0.5,
+            bias: 0.5,
+        };
+        assert_eq!(approximate(soft, 4.0, &sign()).jump_width(), None);
+    }
+
+    #[test]
+    fn functions_without_use_on_a_range_are_refused() {
+        let exp = Activation::Exp { offset: 1.0 };
+        let found = approximate_used(exp, 4.0, 0.5, &[]).unwrap();
+        // Results on images are e^−2 of those at the end, three bits.
+        let bits = found.activation.precision_bits();
+        assert!(bits >= f64::from(SMOOTH_BITS + 3), "{bits}");
+        let reason =
+            |function, bound, used| approximate_used(function, bound, used, &[]).unwrap_err();
+        assert!(reason(exp, 40.0, 0.5).contains("leaves no precision"));
+        assert!(reason(exp, 1e4, 1.0).contains("its results reach"));
+        let degree = 20;
+        assert!(reason(Activation::Monomial { degree }, 2.0, 0.5).contains("2^-20"));
+        let log = Activation::Log { offset: 2.0 };
+        assert!(reason(log, 2.0, 0.5).contains("reaches -2"));
+        assert!(approximate_used(log, 1.5, 0.5, &[]).is_ok());
+        let root = Activation::Power {
+            offset: 1.0,
+            exponent: 0.5,
+        };
+        let found = approximate_used(root, 0.9, 1.0, &[]).unwrap();
+        assert!(found.activation.precision_bits() >= f64::from(SMOOTH_BITS));
     }
 
     #[test]

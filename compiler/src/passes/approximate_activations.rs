@@ -51,7 +51,10 @@ pub fn run(
         };
         known.push((approximation, used));
     }
-    Ok(known.into_iter().map(|(approximation, _)| approximation).collect())
+    Ok(known
+        .into_iter()
+        .map(|(approximation, _)| approximation)
+        .collect())
 }
 
 /// What a plan records of ranges and polynomials: every activation, then the logits.

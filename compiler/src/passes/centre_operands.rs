@@ -156,6 +156,10 @@ mod tests {
         let empty = [f64::INFINITY, f64::NEG_INFINITY];
         assert_eq!(widened(empty, [1.0; 2]), [1.0; 2]);
         assert_eq!(widened([1.0, 2.0], [-1.0, 1.5]), [-1.0, 2.0]);
-        assert!(widened([1.0, 2.0], [f64::NAN; 2]).iter().all(|x| x.is_nan()));
+        assert!(
+            widened([1.0, 2.0], [f64::NAN; 2])
+                .iter()
+                .all(|x| x.is_nan())
+        );
     }
 }

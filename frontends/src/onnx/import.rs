@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{AxisOrder, Model, Op, TensorType};
-use heddle_ir::{Note, ValueId, verify};
+use heddle_ir::{Note, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};

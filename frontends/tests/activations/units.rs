@@ -26,7 +26,11 @@ fn exponential_linear_units() {
             }
         }
     };
-    check(&node(6 + 1, "Elu", &[]), &[elu(1.0, 1.0, 1.0)], unit(1.0, 1.0, 1.0));
+    check(
+        &node(6 + 1, "Elu", &[]),
+        &[elu(1.0, 1.0, 1.0)],
+        unit(1.0, 1.0, 1.0),
+    );
     check(
         &node(22, "Elu", &[("alpha", float(0.5))]),
         &[elu(0.5, 1.0, 1.0)],
@@ -43,14 +47,21 @@ fn exponential_linear_units() {
         &[elu(2.0, 0.5, 1.0)],
         unit(2.0, 0.5, 1.0),
     );
-    check(&node(12, "Celu", &[]), &[elu(1.0, 1.0, 1.0)], unit(1.0, 1.0, 1.0));
+    check(
+        &node(12, "Celu", &[]),
+        &[elu(1.0, 1.0, 1.0)],
+        unit(1.0, 1.0, 1.0),
+    );
     check(
         &node(12, "Celu", &[("alpha", float(2.0))]),
         &[elu(2.0, 1.0, 2.0)],
         unit(2.0, 1.0, 2.0),
     );
     let message = refusal(&node(12, "Celu", &[("alpha", float(-1.0))]));
-    assert!(message.contains("the width -1 is not positive"), "{message}");
+    assert!(
+        message.contains("the width -1 is not positive"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -94,16 +105,21 @@ fn functions_with_thresholds() {
         shrink(1.5, 1.25),
     );
     let message = refusal(&node(9, "Shrink", &[("lambd", float(-1.5))]));
-    assert!(message.contains("the threshold -1.5 is negative"), "{message}");
+    assert!(
+        message.contains("the threshold -1.5 is negative"),
+        "{message}"
+    );
     let message = refusal(&node(13, "Sign", &[]));
     assert!(message.contains("the sign jumps at 0"), "{message}");
 }
 
 #[test]
 fn softplus_and_what_is_made_of_it() {
-    check(&node(6 + 1, "Softplus", &[]), &[Activation::Softplus], |_, x| {
-        softplus(x)
-    });
+    check(
+        &node(6 + 1, "Softplus", &[]),
+        &[Activation::Softplus],
+        |_, x| softplus(x),
+    );
     check(&node(18, "Mish", &[]), &[Activation::Mish], |_, x| {
         x * softplus(x).tanh()
     });
@@ -146,7 +162,11 @@ fn softplus_and_what_is_made_of_it() {
 #[test]
 fn softsign_as_an_operator_and_a_quotient() {
     let softsign = |_: usize, x: f64| x / (1.0 + x.abs());
-    check(&node(6 + 1, "Softsign", &[]), &[Activation::Softsign], softsign);
+    check(
+        &node(6 + 1, "Softsign", &[]),
+        &[Activation::Softsign],
+        softsign,
+    );
     let quotient = |scale: f32, shift: f32| {
         model(13, |m| {
             m.floats("scale", &[], &[scale])

@@ -55,21 +55,34 @@ pub(super) fn product(
          (GELU) or tanh of a softplus (Mish) of x"
             .to_string()
     };
-    if x.view != y.view {
-        return Err(refused());
+    if x.view == y.view
+        && let Some(activation) = activation(graph, call.name, x, y)?
+    {
+        return Ok(activation);
     }
-    let name = call.name;
+    Err(refused())
+}
+
+/// The product of two values of one shape as an activation, if it is one.
+fn activation(
+    graph: &mut Graph,
+    name: &str,
+    x: &Traced,
+    y: &Traced,
+) -> Result<Option<Value>, String> {
     for (factor, gate) in [(x, y), (y, x)] {
         if let Some((op, argument, scale)) = graph.gated(factor.id, gate.id, name)? {
             let id = graph.emit(op, &[argument], name)?;
             let view = x.view.clone();
-            return graph.scaled(&Traced { id, view }, scale, name);
+            return graph.scaled(&Traced { id, view }, scale, name).map(Some);
         }
     }
-    let (base, degree, scale) = graph.product_of_powers(x.id, y.id).ok_or_else(refused)?;
+    let Some((base, degree, scale)) = graph.product_of_powers(x.id, y.id) else {
+        return Ok(None);
+    };
     let id = graph.emit(Op::activation(power(degree)), &[base], name)?;
     let view = x.view.clone();
-    graph.scaled(&Traced { id, view }, scale, name)
+    graph.scaled(&Traced { id, view }, scale, name).map(Some)
 }
 
 /// `x^degree` as an activation.
@@ -297,17 +310,15 @@ impl Graph {
 
     /// `x^exponent` as a base, an exponent and a factor, where `x` is a multiple of a power and the
     /// whole is still a low one.
-    pub(super) fn power_of_power(
-        &self,
-        x: ValueId,
-        exponent: u32,
-    ) -> Option<(ValueId, u32, f64)> {
-        self.powers(x).into_iter().find_map(|(base, degree, scale)| {
-            let product = degree.checked_mul(exponent)?;
-            let factor = powi(scale, exponent);
-            (degree > 1 && product <= MAX_MERGED && factor.is_finite())
-                .then_some((base, product, factor))
-        })
+    pub(super) fn power_of_power(&self, x: ValueId, exponent: u32) -> Option<(ValueId, u32, f64)> {
+        self.powers(x)
+            .into_iter()
+            .find_map(|(base, degree, scale)| {
+                let product = degree.checked_mul(exponent)?;
+                let factor = powi(scale, exponent);
+                (degree > 1 && product <= MAX_MERGED && factor.is_finite())
+                    .then_some((base, product, factor))
+            })
     }
 
     /// The operand u and the numbers `[scale, shift]` where `x` is `scale·f(u) + shift`.
