@@ -12,7 +12,7 @@ mod statistics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use heddle_ir::eval::nn::run_with;
-use heddle_ir::nn::{Activation, ActivationId, ActivationMap, Model, Op};
+use heddle_ir::nn::{ActivationId, ActivationMap, Model, Op};
 use heddle_ir::{Note, ValueId};
 use rayon::prelude::*;
 
@@ -261,7 +261,7 @@ struct Target {
     node: ValueId,
     /// The name of that node.
     name: String,
-    /// What the bounded value must stay above, see [`Activation::pole`].
+    /// What the bounded value must stay above, see [`pole`](heddle_ir::nn::Activation::pole).
     pole: Option<f64>,
 }
 
