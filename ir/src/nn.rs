@@ -13,14 +13,16 @@ use crate::weights::Weights;
 
 mod activation;
 pub mod linear;
+mod product;
 pub(crate) mod shapes;
 mod window;
 
 pub use activation::{Activation, ActivationId, ActivationMap, GeluForm, MAX_POWER};
 pub use linear::{
     AveragePool, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, LinearOperation,
-    Pad, PaddingInMean, Separable, Slice,
+    Pad, PaddingInMean, Rearrange, Separable, Slice,
 };
+pub use product::ProductId;
 pub use window::Window;
 
 /// The shape of a value, without the batch axis.
@@ -77,6 +79,12 @@ pub enum Op {
     },
     /// The sum of two operands of one shape.
     Add,
+    /// The product, element by element, of two operands of one shape.
+    Multiply {
+        /// Which product of the calibrated graph this is: its operands' ranges are looked up by it.
+        /// Copies of a product share it; before calibration there is none.
+        id: Option<ProductId>,
+    },
     /// The maximum over each window of a feature map; padding takes no part in it.
     MaxPool {
         /// Window. Every position of it covers at least one element.
@@ -90,6 +98,11 @@ impl Op {
     /// An activation that is not calibrated yet.
     pub fn activation(function: Activation) -> Self {
         Self::Activation { function, id: None }
+    }
+
+    /// A product that is not calibrated yet.
+    pub fn multiply() -> Self {
+        Self::Multiply { id: None }
     }
 }
 
@@ -118,9 +131,12 @@ pub fn referenced_weights(graph: &mut Graph<Op, TensorType>, weights: &Weights) 
         .collect();
     let references = ops.iter_mut().flat_map(|op| match op {
         Op::Linear(op) => op.weights_mut(),
-        Op::Input | Op::Activation { .. } | Op::Add | Op::MaxPool { .. } | Op::Identity => {
-            Vec::new()
-        }
+        Op::Input
+        | Op::Activation { .. }
+        | Op::Add
+        | Op::Multiply { .. }
+        | Op::MaxPool { .. }
+        | Op::Identity => Vec::new(),
     });
     let kept = weights.referenced(references.collect());
     for (value, op) in graph.values().zip(ops) {
@@ -147,13 +163,28 @@ impl Model {
             .filter(|value| matches!(self.graph.node(*value).op, Op::Activation { .. }))
     }
 
-    /// Numbers the activations in order. Later passes keep the numbers, however they rewrite the
-    /// graph.
+    /// The products in order; the place of each is its [`ProductId`] in this graph.
+    pub fn products(&self) -> impl Iterator<Item = ValueId> {
+        self.graph
+            .values()
+            .filter(|value| matches!(self.graph.node(*value).op, Op::Multiply { .. }))
+    }
+
+    /// Numbers the activations in order, and the products. Later passes keep the numbers, however
+    /// they rewrite the graph.
     pub fn number_activations(&mut self) {
-        let activations: Vec<ValueId> = self.activations().collect();
-        for (index, value) in activations.into_iter().enumerate() {
-            if let Op::Activation { id, .. } = &mut self.graph.node_mut(value).op {
-                *id = Some(ActivationId(index as u32));
+        let (mut activations, mut products) = (0, 0);
+        for value in self.graph.values() {
+            match &mut self.graph.node_mut(value).op {
+                Op::Activation { id, .. } => {
+                    *id = Some(ActivationId(activations));
+                    activations += 1;
+                }
+                Op::Multiply { id } => {
+                    *id = Some(ProductId(products));
+                    products += 1;
+                }
+                _ => {}
             }
         }
     }

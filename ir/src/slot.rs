@@ -94,6 +94,8 @@ pub enum Op {
     SisoConvolution(LinearMap),
     /// The sum of two operands of one type. It takes no level.
     Add,
+    /// The slotwise product of two operands of one layout, whose ranges multiply. It takes a level.
+    Multiply,
     /// A slotwise activation of one operand.
     Activation(ApproximatedActivation),
     /// The sum of the operand rotated left by every combination of `rotations`, in order:

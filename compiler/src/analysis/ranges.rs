@@ -1,4 +1,5 @@
-//! Range calibration: a bound for every activation's operand, for the image and for the logits.
+//! Range calibration: a bound for every activation's operand, for both operands of every product,
+//! for the image and for the logits.
 //!
 //! The polynomial that stands for an activation diverges outside [−1, 1]; slots hold x / bound, and
 //! a bound that is too small ruins the result while one that is too large costs precision. Bounds
@@ -12,7 +13,7 @@ mod statistics;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use heddle_ir::eval::nn::run_with;
-use heddle_ir::nn::{ActivationId, ActivationMap, Model, Op};
+use heddle_ir::nn::{ActivationId, ActivationMap, Model, Op, ProductId};
 use heddle_ir::{Note, ValueId};
 use rayon::prelude::*;
 
@@ -61,7 +62,8 @@ pub enum BoundOrigin {
 /// The bound of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Range {
-    /// Name of the activation's node; for the logits, of the last node.
+    /// Name of the activation's node; for an operand of a product, that of the product and the
+    /// operand's place; for the logits, that of the last node.
     pub name: String,
     /// |x| ≤ bound, positive and finite.
     pub bound: f64,
@@ -83,6 +85,7 @@ impl Range {
 pub struct Ranges {
     input: f64,
     activations: ActivationMap<Range>,
+    products: Vec<[Range; 2]>,
     logits: Range,
     notes: Vec<Note>,
 }
@@ -106,14 +109,31 @@ impl Ranges {
         &self.activations[id]
     }
 
+    /// Bounds of both operands of every product, by [`ProductId`].
+    pub fn products(&self) -> &[[Range; 2]] {
+        &self.products
+    }
+
+    /// Bounds of both operands of one product.
+    ///
+    /// # Panics
+    /// If the calibrated model has no such product.
+    pub fn product(&self, id: ProductId) -> &[Range; 2] {
+        &self.products[id.index()]
+    }
+
     /// Bound of the logits.
     pub fn logits(&self) -> &Range {
         &self.logits
     }
 
-    /// All bounds with names and margins: the activations by id, then the logits.
+    /// All bounds with names and margins: the activations by id, the products' operands, the logits.
     pub fn details(&self) -> impl Iterator<Item = &Range> {
-        self.activations.values().chain([&self.logits])
+        let products = self.products.iter().flatten();
+        self.activations
+            .values()
+            .chain(products)
+            .chain([&self.logits])
     }
 
     /// What the user should know.
@@ -171,22 +191,36 @@ pub fn calibrate(
         })
         .collect();
     let logits = bounds.pop().expect("the logits are a target");
+    let factors = bounds.split_off(targets.activations);
     let activations = all_known(&targets, bounds)?;
-    let logits = logits.unwrap_or_else(|| Bound {
-        value: statistics::worst_case(model, input, &targets, &activations),
+    let mut bounds: Vec<Option<Bound>> = activations.into_iter().map(Some).collect();
+    bounds.extend(factors);
+    bounds.push(logits);
+    // Statistics may tell nothing of a gate, and without images, of the logits.
+    let worst = match bounds.iter().all(Option::is_some) {
+        true => Vec::new(),
+        false => statistics::worst_case(model, input, &targets, &bounds),
+    };
+    let at_worst = |target: &Target| Bound {
+        value: worst[target.bounded.index()],
         origin: BoundOrigin::WorstCase,
-    });
+    };
     let mut ranges: Vec<Range> = Vec::with_capacity(targets.len());
-    let bounds = activations.into_iter().chain([logits]);
+    let bounds = targets.iter().zip(bounds);
+    let bounds = bounds.map(|(target, bound)| bound.unwrap_or_else(|| at_worst(target)));
     for (i, (target, bound)) in targets.iter().zip(bounds).enumerate() {
         let observed = observed.as_ref().map(|observed| observed[i]);
         ranges.push(bound.checked(target.name.clone(), observed)?);
     }
     let notes = notes(&ranges, images.len());
     let logits = ranges.pop().expect("the logits are a target");
+    let factors = ranges.split_off(targets.activations);
+    let products = factors.chunks_exact(2);
+    let products = products.map(|pair| [pair[0].clone(), pair[1].clone()]);
     Ok(Ranges {
         input,
         activations: ranges.into_iter().collect(),
+        products: products.collect(),
         logits,
         notes,
     })
@@ -255,14 +289,31 @@ impl Bound {
 
 /// A value that needs a bound.
 struct Target {
-    /// The value that is bounded: an activation's operand, or the logits.
+    /// The value that is bounded: an operand of an activation or a product, or the logits.
     bounded: ValueId,
-    /// The node that needs the bound: an activation, or the last node.
+    /// The node that needs the bound: an activation, a product, or the last node.
     node: ValueId,
-    /// The name of that node.
+    /// The name of that node, for a product's operand with its place.
     name: String,
     /// What the bounded value must stay above, see [`pole`](heddle_ir::nn::Activation::pole).
     pole: Option<f64>,
+    /// Which operand of a product this is.
+    factor: Option<usize>,
+}
+
+/// The activations by id, both operands of every product, then the logits.
+struct Targets {
+    all: Vec<Target>,
+    /// How many of them are activations.
+    activations: usize,
+}
+
+impl std::ops::Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.all
+    }
 }
 
 impl Target {
@@ -270,16 +321,14 @@ impl Target {
     fn floor(&self, floor: f64) -> f64 {
         self.pole.map_or(floor, |pole| floor.min(pole.abs() / 2.0))
     }
-}
 
-/// The activations by id, then the logits.
-struct Targets(Vec<Target>);
-
-impl std::ops::Deref for Targets {
-    type Target = [Target];
-
-    fn deref(&self) -> &[Target] {
-        &self.0
+    /// The names that `--range` may call it by. The result of an activation goes by the product's
+    /// name alone, since the activation's own name is that of its operand's range.
+    fn names<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a str> {
+        let bounded = model.graph.node(self.bounded);
+        let is_result = matches!(bounded.op, Op::Activation { .. });
+        let followed = (self.factor.is_none() || !is_result).then_some(bounded.name.as_str());
+        [self.name.as_str()].into_iter().chain(followed)
     }
 }
 
@@ -294,12 +343,23 @@ impl Targets {
                 Op::Activation { function, .. } if bounded != node => function.pole(),
                 _ => None,
             },
+            factor: None,
         };
-        let activations = model
+        let mut all: Vec<Target> = model
             .activations()
-            .map(|activation| target(graph.operands(activation)[0], activation));
-        let logits = target(model.output(), model.output());
-        Self(activations.chain([logits]).collect())
+            .map(|activation| target(graph.operands(activation)[0], activation))
+            .collect();
+        let activations = all.len();
+        for product in model.products() {
+            let operands = graph.operands(product).into_iter().enumerate();
+            all.extend(operands.map(|(place, operand)| Target {
+                name: format!("{}/operand.{place}", graph.node(product).name),
+                factor: Some(place),
+                ..target(operand, product)
+            }));
+        }
+        all.push(target(model.output(), model.output()));
+        Self { all, activations }
     }
 }
 
@@ -377,8 +437,9 @@ fn notes(ranges: &[Range], images: usize) -> Vec<Note> {
         });
     }
     notes.extend(
-        from(BoundOrigin::WorstCase)
-            .take(1)
+        ranges
+            .last()
+            .filter(|logits| logits.origin == BoundOrigin::WorstCase)
             .map(|range| Note::WorstCaseRange {
                 node: range.name.clone(),
                 bound: range.bound,

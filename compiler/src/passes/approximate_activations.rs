@@ -57,7 +57,8 @@ pub fn run(
         .collect())
 }
 
-/// What a plan records of ranges and polynomials: every activation, then the logits.
+/// What a plan records of ranges and polynomials: every activation, the operands of the products,
+/// then the logits.
 pub fn records(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -> Vec<RangeRecord> {
     let record = |range: &Range, activation: Option<ActivationRecord>| RangeRecord {
         name: range.name.clone(),
@@ -75,7 +76,9 @@ pub fn records(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -
             });
         record(range, activation)
     });
-    activations.chain([record(ranges.logits(), None)]).collect()
+    let others = ranges.products().iter().flatten().chain([ranges.logits()]);
+    let others = others.map(|range| record(range, None));
+    activations.chain(others).collect()
 }
 
 /// What the user should know: activations whose polynomial falls short of the precision of the

@@ -9,7 +9,9 @@
 
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::linear::{LinearMap, LinearTerm};
-use heddle_ir::nn::{ActivationId, ActivationMap, LinearOp, Model, Op as NnOp};
+use heddle_ir::nn::{
+    ActivationId, ActivationMap, LinearOp, Model, Op as NnOp, ProductId, Rearrange,
+};
 use heddle_ir::slot::{Op, SlotGraph, SlotType};
 use heddle_ir::{Graph, ValueId};
 
@@ -19,6 +21,7 @@ use crate::error::Error;
 use crate::options::Convolution;
 
 mod parallel;
+mod product;
 
 /// The pass's name.
 pub const NAME: &str = "pack";
@@ -63,6 +66,9 @@ pub fn run(
             NnOp::Identity | NnOp::Linear(LinearOp::Flatten) => operands[0],
             NnOp::Linear(op) => packer.linear(op, operands[0], value)?,
             NnOp::Add => packer.add_terms(&operands, value)?,
+            NnOp::Multiply { id } => {
+                packer.multiply([operands[0], operands[1]], of_product(ranges, *id), value)?
+            }
             NnOp::MaxPool { .. } => {
                 unreachable!("an earlier pass turns max pools into ReLUs")
             }
@@ -74,7 +80,7 @@ pub fn run(
     let mut outputs = Vec::new();
     for output in model.graph.outputs() {
         let holder = packed[output.index()].unwrap_or(*output);
-        outputs.push(packer.masked(holder, *output)?);
+        outputs.push(packer.masked(holder, *output, ranges)?);
     }
     let mut graph = packer.graph;
     graph.set_outputs(outputs);
@@ -94,6 +100,7 @@ pub fn remarks(packed: &SlotGraph) -> Vec<String> {
             Op::Input
             | Op::SisoConvolution(_)
             | Op::Add
+            | Op::Multiply
             | Op::Activation(_)
             | Op::RotateSum { .. }
             | Op::Normalise(_) => {}
@@ -115,8 +122,17 @@ fn of_activation(
     approximation.expect("every activation is approximated")
 }
 
+/// The calibrated bounds of a product's operands.
+fn of_product(ranges: &Ranges, id: Option<ProductId>) -> [f64; 2] {
+    let product = id.and_then(|id| ranges.products().get(id.index()));
+    let product = product.expect("every product is calibrated");
+    product.each_ref().map(|range| range.bound)
+}
+
 /// The range of every tensor value. An activation's operand has the calibrated bound, unless it is
-/// another activation's result, and a result the bound that its own polynomials have. A value that is followed by linear operations alone has
+/// another activation's result, and a result the bound that its own polynomials have. A linear
+/// operation in front of a product has the bound calibrated for it. A value that is followed by
+/// linear operations alone has
 /// the bound of what they lead to, so that fusing them changes no scale.
 fn bounds(
     model: &Model,
@@ -134,6 +150,16 @@ fn bounds(
             let operand = graph.operands(value)[0];
             if !matches!(graph.node(operand).op, NnOp::Activation { .. }) {
                 bounds[operand.index()] = Some(approximation.operand_bound);
+            }
+        }
+    }
+    for value in graph.values() {
+        if let NnOp::Multiply { id } = graph.node(value).op {
+            let factors = graph.operands(value).into_iter();
+            for (factor, bound) in factors.zip(of_product(ranges, id)) {
+                if matches!(graph.node(factor).op, NnOp::Linear(_) | NnOp::Add) {
+                    bounds[factor.index()].get_or_insert(bound);
+                }
             }
         }
     }
@@ -238,17 +264,27 @@ impl Packer<'_> {
     }
 
     /// The value with zero in every slot but the output's elements. The result of a linear map has
-    /// that already; all other results would show the client what their other slots hold.
-    fn masked(&mut self, holder: ValueId, value: ValueId) -> Result<ValueId, Error> {
+    /// that already; all other results would show the client what their other slots hold. A product
+    /// comes out far below its range, so it is brought to that of the logits.
+    fn masked(
+        &mut self,
+        holder: ValueId,
+        value: ValueId,
+        ranges: &Ranges,
+    ) -> Result<ValueId, Error> {
         if matches!(self.graph.node(holder).op, Op::Linear(_)) {
             return Ok(holder);
         }
         let SlotType { layout, range } = self.graph.ty(holder).clone();
-        self.bounds[value.index()] = range;
+        let bound = match self.graph.node(holder).op {
+            Op::Multiply => ranges.logits().bound,
+            _ => range,
+        };
+        self.bounds[value.index()] = bound;
         let term = LinearTerm {
             input: layout,
             ops: Vec::new(),
-            factor: 1.0,
+            factor: range / bound,
         };
         self.linear_map(vec![term], &[holder], layout, value)
     }
@@ -328,6 +364,13 @@ pub(super) fn output_layout(
     match op {
         // A vector leaves the grid: the shorter its period, the fewer diagonals lead to it.
         LinearOp::Gemm(_) => MultiplexedLayout::dense(channels, 1, 1),
+        LinearOp::Rearrange(Rearrange { to, .. }) if to.len() == 1 => {
+            MultiplexedLayout::dense(channels, 1, 1)
+        }
+        // What outgrows the grid gets one of its own.
+        _ if height > layout.grid_height || width > layout.grid_width => {
+            MultiplexedLayout::dense(channels, height, width)
+        }
         _ => {
             let largest = (layout.grid_height / height).min(layout.grid_width / width);
             let [down, right] = op.as_operation().strides();

@@ -24,6 +24,7 @@ use crate::error::Error;
 mod channel_groups;
 mod costs;
 mod frontier;
+mod products;
 
 use channel_groups::ChannelGroups;
 use frontier::{State, pareto_frontier};
@@ -47,6 +48,9 @@ pub struct Placement {
     pub levels: Vec<usize>,
     /// By value: the operands that are refreshed just before the operation.
     pub refreshed: Vec<Vec<ValueId>>,
+    /// By value: the operand of a product whose linear map ends at the scale that makes the product
+    /// rescale to the network's. Products without one take an operand that has a level to spare.
+    pub fitted: Vec<Option<ValueId>>,
     /// The cost of the whole, in limb transforms.
     pub cost: f64,
     /// The least cost and its number of bootstraps for every level that the image could have been
@@ -121,6 +125,7 @@ pub fn run(
         matched: matched_level(parameters, bootstrap),
         least: least_level(parameters, bootstrap),
         live: groups.live_sets(),
+        fitting: products::fitting(graph, &groups),
         groups,
     };
     for worth in WORTHS {
@@ -242,6 +247,8 @@ struct Search<'a> {
     least: usize,
     /// By group: the groups that are needed when its operations run or later, ascending.
     live: Vec<Vec<ValueId>>,
+    /// By value: a product's operands whose linear maps can end at any scale.
+    fitting: Vec<Vec<ValueId>>,
 }
 
 impl Search<'_> {
@@ -421,9 +428,13 @@ impl Search<'_> {
         let operands = self.groups.graph.operands(group);
         let reached = operands.iter().map(|x| transition.level(&levels, *x));
         let highest = reached.min().unwrap_or(0);
-        let (depth, ceiling) = self.depth_and_ceiling(group);
+        let (depth, mut ceiling) = self.depth_and_ceiling(group);
+        if matches!(self.op(group), Op::Multiply) {
+            let level_of = |operand: ValueId| transition.level(&levels, operand);
+            ceiling = ceiling.min(self.product_ceiling(group, refreshed, level_of));
+        }
         let floor = match self.op(group) {
-            Op::Activation(_) => self.matched,
+            Op::Activation(_) | Op::Multiply => self.matched,
             _ => 0,
         };
         let below_top = transition.below_top(from.state);
@@ -440,12 +451,12 @@ impl Search<'_> {
         }
     }
 
-    /// Whether the values of a group lie within [−1, 1], as those do that an activation or a
-    /// quotient bounds.
+    /// Whether the values of a group lie within [−1, 1], as those do that an activation, a product or
+    /// a quotient bounds.
     fn can_refresh(&self, group: ValueId) -> bool {
         let is_bounded = |value: ValueId| {
             let op = &self.graph.node(value).op;
-            matches!(op, Op::Activation(_) | Op::Normalise(_))
+            matches!(op, Op::Activation(_) | Op::Normalise(_) | Op::Multiply)
         };
         self.groups.members(group).all(|value| {
             is_bounded(value)
@@ -461,6 +472,7 @@ impl Search<'_> {
             Op::Input | Op::Add | Op::RotateSum { .. } => (0, self.top),
             Op::Linear(_) | Op::SisoConvolution(_) => (1, self.top),
             Op::ParallelConvolution { .. } => (2, self.top),
+            Op::Multiply => (1, self.refreshed),
             Op::Activation(activation) => (activation.depth(), self.refreshed),
             Op::Normalise(division) => (division.depth(), self.refreshed),
         }
@@ -471,6 +483,7 @@ impl Search<'_> {
         let mut placement = Placement {
             levels: vec![0; self.graph.len()],
             refreshed: vec![Vec::new(); self.graph.len()],
+            fitted: vec![None; self.graph.len()],
             cost: history.last().map_or(0.0, |last| last[place].cost),
             alternatives: Vec::new(),
             searched: Searched::All,
@@ -480,6 +493,7 @@ impl Search<'_> {
             let group = ValueId(index as u32);
             for value in self.groups.members(group) {
                 placement.levels[value.index()] = step.level;
+                placement.fitted[value.index()] = self.fitted(value, &step.refreshed);
             }
             for (value, operand) in self.groups.refreshes(self.graph, group, &step.refreshed) {
                 placement.refreshed[value.index()].push(operand);

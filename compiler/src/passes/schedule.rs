@@ -3,7 +3,8 @@
 //!
 //! Between operations every ciphertext has the network's scale Δ exactly. The diagonals of a linear
 //! map are encoded at the scale that rescales to Δ, and the last stage of a gate ends at the scale
-//! whose product with its factor rescales to Δ. All other types follow from those of the operands,
+//! whose product with its factor rescales to Δ, and so does one operand of a product of two values.
+//! All other types follow from those of the operands,
 //! by [`Target::expected_type`].
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::passes::place_bootstraps::Placement;
 
 mod normalise;
 mod parallel;
+mod product;
 mod siso;
 
 use siso::Shared;
@@ -51,6 +53,15 @@ pub fn run(
         polynomials: Vec::new(),
         shared: BTreeMap::new(),
     };
+    // The scales of linear maps that a product asks for.
+    let fitted: BTreeMap<ValueId, f64> = packed
+        .values()
+        .filter_map(|product| {
+            let operand = placement.fitted[product.index()]?;
+            let level = placement.levels[product.index()];
+            Some((operand, target.log_q(level)))
+        })
+        .collect();
     // The ciphertext that holds each packed value now: refreshing replaces it.
     let mut holders: Vec<ValueId> = Vec::with_capacity(packed.len());
     for value in packed.values() {
@@ -59,6 +70,12 @@ pub fn run(
         for operand in &placement.refreshed[value.index()] {
             let holder = &mut holders[operand.index()];
             *holder = scheduler.refresh(*holder, &packed.node(*operand).name);
+        }
+        if matches!(node.op, SlotOp::Multiply) {
+            let operands = packed.operands(value).into_iter();
+            let operands: Vec<ValueId> = operands.map(|x| holders[x.index()]).collect();
+            holders.push(scheduler.product([operands[0], operands[1]], level, &node.name));
+            continue;
         }
         let shared = matches!(node.op, SlotOp::SisoConvolution(_));
         let operands: Vec<ValueId> = packed
@@ -81,7 +98,8 @@ pub fn run(
             }
             SlotOp::Linear(map) => {
                 let rotations = rotations[value.index()].clone();
-                scheduler.linear(map, rotations, &operands, weights, &node.name)?
+                let log_scale = fitted.get(&value).copied().unwrap_or(scheduler.log_scale);
+                scheduler.linear(map, rotations, &operands, weights, log_scale, &node.name)?
             }
             SlotOp::ParallelConvolution { map, slots } => {
                 scheduler.parallel_convolution(map, *slots, operands[0], weights, &node.name)?
@@ -89,6 +107,7 @@ pub fn run(
             SlotOp::SisoConvolution(map) => {
                 scheduler.siso_convolution(map, &operands, weights, &node.name)?
             }
+            SlotOp::Multiply => unreachable!("products choose their operands' levels above"),
             SlotOp::Add => scheduler.sum(operands[0], operands[1], &node.name),
             SlotOp::Activation(activation) => {
                 scheduler.activation(activation, operands[0], &node.name)
@@ -165,11 +184,16 @@ impl Scheduler<'_> {
 
     /// The value rescaled to the network's scale, which its scale was chosen for.
     fn rescale(&mut self, value: ValueId, name: &str) -> ValueId {
+        self.rescale_to(value, self.log_scale, name)
+    }
+
+    /// The value rescaled to a scale that its own was chosen for.
+    fn rescale_to(&mut self, value: ValueId, log_scale: f64, name: &str) -> ValueId {
         let rescaled = self.derive(Op::Rescale, &[value], name);
         let found = &mut self.graph.node_mut(rescaled).ty.log_scale;
-        debug_assert!(same_log_scale(*found, self.log_scale), "`{name}`");
+        debug_assert!(same_log_scale(*found, log_scale), "`{name}`");
         // The logarithms are rounded; stating the scale keeps it exact.
-        *found = self.log_scale;
+        *found = log_scale;
         rescaled
     }
 
@@ -179,12 +203,14 @@ impl Scheduler<'_> {
         self.derive(Op::Bootstrap { variant }, &[lowered], name)
     }
 
+    /// A linear map that ends at the given scale, bias included.
     fn linear(
         &mut self,
         map: &LinearMap,
         rotations: Vec<TransformSteps>,
         operands: &[ValueId],
         weights: &Weights,
+        log_scale: f64,
         name: &str,
     ) -> Result<ValueId, Error> {
         let id = LinearMapId(self.linear_maps.len() as u32);
@@ -193,14 +219,14 @@ impl Scheduler<'_> {
         let ty = CiphertextType {
             log_slots: map.shared_period().trailing_zeros(),
             level,
-            log_scale: self.log_scale + self.log_q(level),
+            log_scale: log_scale + self.log_q(level),
         };
         let op = Op::LinearTransform {
             map: id,
             steps: rotations,
         };
         let sum = self.push(op, operands, ty, name);
-        let mut sum = self.rescale(sum, name);
+        let mut sum = self.rescale_to(sum, log_scale, name);
         for log_shares in (0..map.log_shares).rev() {
             sum = self.halve_period(sum, map.output.period() << log_shares, name);
         }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::linear::OnChannels;
 use heddle_ir::nn::{
-    Conv, Gemm, LinearOp, Model, Op, Pad, Slice, TensorType, Window, referenced_weights,
+    Conv, Gemm, LinearOp, Model, Op, Pad, Rearrange, Slice, TensorType, Window, referenced_weights,
 };
 use heddle_ir::{Graph, Tensor, ValueId, Weights};
 
@@ -134,6 +134,7 @@ impl Splitter<'_> {
             Op::MaxPool { .. } => unreachable!("an earlier pass turns max pools into ReLUs"),
             Op::Linear(op) => self.linear(op, operands[0], value, runs),
             Op::Add => self.add_runs([operands[0], operands[1]], value, runs),
+            Op::Multiply { .. } => self.multiply_runs([operands[0], operands[1]], value, runs),
             op @ (Op::Activation { .. } | Op::Identity) => {
                 let apply = |Piece { run, value: piece }: Piece| {
                     let ty = self.graph.ty(piece).clone();
@@ -173,6 +174,9 @@ impl Splitter<'_> {
         match (op, self.splitting) {
             (Op::Input, _) => vec![all],
             (Op::Linear(LinearOp::Gemm(_)), _) => self.runs(layout),
+            (Op::Linear(LinearOp::Rearrange(Rearrange { to, .. })), _) if to.len() == 1 => {
+                self.runs(layout)
+            }
             (Op::Linear(LinearOp::Conv(_)), Splitting::EveryChannel) => each(layout.channels),
             (_, Splitting::EveryChannel) if !is_whole => each(layout.channels),
             _ => self.runs(layout),
@@ -222,6 +226,30 @@ impl Splitter<'_> {
         runs.into_iter().map(add).collect()
     }
 
+    /// A product, run by run.
+    fn multiply_runs(
+        &mut self,
+        operands: [ValueId; 2],
+        value: ValueId,
+        runs: Vec<Run>,
+    ) -> Vec<Piece> {
+        let node = self.model.graph.node(value);
+        // The pieces of one operand come first, so that they are neighbours in the graph.
+        let [left, right] = operands.map(|operand| {
+            let pieces = self.pieces(operand);
+            let of_run = |run: &Run| self.assemble(run, &pieces, value);
+            runs.iter().map(of_run).collect::<Vec<_>>()
+        });
+        let multiply = |(run, operands): (Run, [ValueId; 2])| {
+            let ty = self.ty_of(operands[0]);
+            let op = node.op.clone();
+            let value = self.graph.add(op, &operands, ty, &node.name);
+            Piece { run, value }
+        };
+        let pairs = left.into_iter().zip(right).map(<[ValueId; 2]>::from);
+        runs.into_iter().zip(pairs).map(multiply).collect()
+    }
+
     fn linear(
         &mut self,
         op: &LinearOp,
@@ -241,6 +269,13 @@ impl Splitter<'_> {
                 run: 0..runs[0].end,
                 value: self.gemm(gemm, operand, value),
             }],
+            LinearOp::Rearrange(rearrange) => runs
+                .into_iter()
+                .map(|run| {
+                    let value = self.rearranged(rearrange, operand, &run, value);
+                    Piece { run, value }
+                })
+                .collect(),
             // Nothing is gained by bringing the runs together here.
             LinearOp::Flatten | LinearOp::GlobalAveragePool => {
                 let pieces = self.pieces(operand);
@@ -312,6 +347,33 @@ impl Splitter<'_> {
                 groups: 1,
             });
             let term = self.add(op, piece.value, ty.clone(), value);
+            sum = Some(self.sum(sum, term, value));
+        }
+        sum.expect("an operand has at least one piece")
+    }
+
+    /// The channels `run` of a rearrangement: the sum over the operand's pieces.
+    fn rearranged(
+        &mut self,
+        rearrange: &Rearrange,
+        operand: ValueId,
+        run: &Run,
+        value: ValueId,
+    ) -> ValueId {
+        // A flattened map has pieces by channel, each with several features.
+        let channels = self.maps[operand.index()].layout.channels;
+        let per_channel = rearrange.from[0] / channels.max(1);
+        let mut sum: Option<ValueId> = None;
+        let pieces = self.pieces(operand);
+        for (i, piece) in pieces.iter().enumerate() {
+            let held = piece.run.start * per_channel..piece.run.end * per_channel;
+            let part = rearrange.between(&held, run);
+            let is_last = i + 1 == pieces.len();
+            if part.is_zero() && !(is_last && sum.is_none()) {
+                continue;
+            }
+            let ty = TensorType::new(part.to.clone());
+            let term = self.add(part.into(), piece.value, ty, value);
             sum = Some(self.sum(sum, term, value));
         }
         sum.expect("an operand has at least one piece")

@@ -9,6 +9,7 @@ mod observer;
 mod parallel;
 mod passes;
 mod placement;
+mod products;
 mod ranges;
 mod shares;
 mod split;

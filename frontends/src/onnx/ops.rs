@@ -7,8 +7,10 @@ mod conv;
 mod dense;
 mod gated;
 mod identity;
+mod maximum;
 mod norm;
 mod pad;
+mod pair;
 mod pool;
 mod shape;
 mod slice;
@@ -48,12 +50,13 @@ pub(super) const BUILDERS: &[(&str, Builder)] = &[
     ("HardSigmoid", activation::hard_sigmoid),
     ("HardSwish", activation::hard_swish),
     ("Identity", identity::identity),
+    ("LRN", norm::lrn),
     ("LeakyRelu", activation::leaky_relu),
     ("Log", activation::log),
     ("MatMul", dense::matmul),
-    ("Max", activation::max),
+    ("Max", maximum::max),
     ("MaxPool", pool::max_pool),
-    ("Min", activation::min),
+    ("Min", maximum::min),
     ("Mish", activation::mish),
     ("Mul", arithmetic::mul),
     ("Neg", arithmetic::neg),

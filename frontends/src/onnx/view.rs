@@ -23,6 +23,12 @@ impl View {
         Self::of(&[1], ty, &(0..ty.shape.len()).collect::<Vec<usize>>())
     }
 
+    /// A tensor of shape `dims` that runs over these axes of the graph's value; axes of extent 1
+    /// are left out.
+    pub(super) fn new(dims: Vec<usize>, axes: Vec<Vec<usize>>) -> Self {
+        Self { dims, axes }
+    }
+
     /// An image in the given order, with a batch axis or without one.
     pub(super) fn image(ty: &TensorType, order: AxisOrder, batch: &[usize]) -> Self {
         let order = match order {

@@ -189,3 +189,47 @@ fn exponentials_of_any_base() {
     check(&with_base(0.5), &[exp], |_, x| (-x).exp2());
     assert!(refusal(&with_base(-2.0)).contains("the base -2"));
 }
+
+/// By the definition in ONNX's text.
+fn lrn(x: &[f32], [size, channels]: [usize; 2], [alpha, beta, bias]: [f64; 3]) -> Vec<f64> {
+    let plane = x.len() / channels;
+    let at = |channel: usize, pixel: usize| f64::from(x[channel * plane + pixel]);
+    (0..x.len())
+        .map(|index| {
+            let (channel, pixel) = (index / plane, index % plane);
+            let first = channel.saturating_sub((size - 1) / 2);
+            let last = (channel + size / 2).min(channels - 1);
+            let sum: f64 = (first..=last).map(|c| at(c, pixel).powi(2)).sum();
+            at(channel, pixel) * (bias + alpha / size as f64 * sum).powf(-beta)
+        })
+        .collect()
+}
+
+#[test]
+fn local_response_normalisation_sums_over_channels() {
+    let float = Attr::Float;
+    for size in [1, 2, 3, 9] {
+        let attributes = [
+            ("size", Attr::Int(size)),
+            ("alpha", float(0.5)),
+            ("beta", float(0.6)),
+            ("bias", float(2.0)),
+        ];
+        let model = import(&node(13, "LRN", &attributes));
+        let found = eval::nn::run(&model, &image()).unwrap();
+        let parameters = [0.5, f64::from(0.6_f32), 2.0];
+        let expected = lrn(&image(), [size as usize, CHANNELS], parameters);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5, "{size}");
+        }
+    }
+    let defaults = import(&node(13, "LRN", &[("size", Attr::Int(3))]));
+    let found = eval::nn::run(&defaults, &image()).unwrap();
+    let expected = lrn(&image(), [3, CHANNELS], [1e-4, 0.75, 1.0]);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5);
+    }
+    assert!(refusal(&node(13, "LRN", &[])).contains("`size` is missing"));
+    let zero = [("size", Attr::Int(3)), ("bias", float(0.0))];
+    assert!(refusal(&node(13, "LRN", &zero)).contains("must stay positive"));
+}

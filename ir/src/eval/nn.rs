@@ -78,6 +78,11 @@ pub fn run_with(
                 .zip(operand(1))
                 .map(|(a, b)| a + b)
                 .collect(),
+            Op::Multiply { .. } => operand(0)
+                .iter()
+                .zip(operand(1))
+                .map(|(a, b)| a * b)
+                .collect(),
             Op::MaxPool { window } => max_pool::max_pool(
                 operand(0),
                 graph.ty(operands[0]).chw(),

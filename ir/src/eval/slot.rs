@@ -113,6 +113,10 @@ impl SlotInterpreter {
                     let pairs = operand(0).iter().zip(operand(1));
                     pairs.map(|(x, y)| x + y).collect()
                 }
+                Op::Multiply => {
+                    let pairs = operand(0).iter().zip(operand(1));
+                    pairs.map(|(x, y)| x * y).collect()
+                }
                 Op::Activation(activation) => {
                     let bound = self.graph.ty(operands[0]).range;
                     let apply = |x: &f64| match activations {

@@ -28,6 +28,7 @@ mod gemm;
 mod global_average_pool;
 mod moments;
 mod pad;
+mod rearrange;
 mod separable;
 mod slice;
 
@@ -41,6 +42,7 @@ pub use gemm::Gemm;
 pub use global_average_pool::GlobalAveragePool;
 pub use moments::{Moments, SIGMAS};
 pub use pad::Pad;
+pub use rearrange::Rearrange;
 pub use separable::Separable;
 pub use slice::Slice;
 
@@ -338,6 +340,8 @@ linear_operations! {
     Separable,
     /// Adds zeros around the elements.
     Pad,
+    /// The elements in another order, repeated, left out, or zero.
+    Rearrange,
     ;
     /// Mean over height and width: `[C, H, W]` to `[C, 1, 1]`.
     GlobalAveragePool,

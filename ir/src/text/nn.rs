@@ -49,6 +49,7 @@ fn call(op: &Op) -> Call {
             function: activation,
             ..
         } => Call::of_variant(to_value(activation)),
+        Op::Multiply { .. } => Call::of_variant("multiply".into()),
         Op::Input | Op::Add | Op::MaxPool { .. } | Op::Identity => Call::of_variant(to_value(op)),
     }
 }
@@ -74,6 +75,7 @@ fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
         match word {
             "input" => return Ok(Op::Input),
             "add" => return Ok(Op::Add),
+            "multiply" => return Ok(Op::multiply()),
             "identity" => return Ok(Op::Identity),
             word => {
                 if let Ok(activation) = serde_json::from_value::<Activation>(word.into()) {
@@ -233,11 +235,17 @@ mod tests {
         });
         let norm = graph.add(Op::Linear(masked), &[norm], small.clone(), "masked");
         let sum = graph.add(Op::Add, &[norm, relu], small.clone(), "add");
+        let product = graph.add(Op::multiply(), &[sum, relu], small.clone(), "product");
         let pool = LinearOp::AveragePool(AveragePool {
             window,
             padding: PaddingInMean::Excluded,
         });
-        let pool = graph.add(Op::Linear(pool), &[sum], TensorType::new([2, 1, 1]), "pool");
+        let pool = graph.add(
+            Op::Linear(pool),
+            &[product],
+            TensorType::new([2, 1, 1]),
+            "pool",
+        );
         let separable = LinearOp::Separable(Separable {
             rows: Some(matrix),
             columns: None,
@@ -281,7 +289,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
-        assert!(text.contains("= max_pool %7 {window={dilation="), "{text}");
+        assert!(text.contains("%6 = multiply %5 %2 : tensor<2x2x2>  @\"product\"\n"));
+        assert!(text.contains("= max_pool %8 {window={dilation="), "{text}");
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
     }
 

@@ -58,6 +58,7 @@ fn call(op: &Op, tables: &mut Tables) -> Call {
         }
         Op::Input => json!("input"),
         Op::Add => json!("add"),
+        Op::Multiply => json!("multiply"),
         Op::RotateSum { rotations } => json!({"rotate_sum": {"steps": rotations}}),
     };
     Call::of_variant(variant)
@@ -217,6 +218,7 @@ fn op(cursor: &Cursor<'_>, call: Call, tables: &Tables) -> Result<Op, Error> {
         }
         "input" => Ok(Op::Input),
         "add" => Ok(Op::Add),
+        "multiply" => Ok(Op::Multiply),
         _ => Err(cursor.error(format!("{what} is no operation of a packed graph"))),
     }
 }

@@ -17,7 +17,7 @@ const MAX_POOL: usize = 1 << 10;
 pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<TensorType, String> {
     let arity = match op {
         Op::Input => 0,
-        Op::Add => 2,
+        Op::Add | Op::Multiply { .. } => 2,
         Op::Linear(_) | Op::Activation { .. } | Op::MaxPool { .. } | Op::Identity => 1,
     };
     if operands.len() != arity {
@@ -39,9 +39,15 @@ pub fn infer(op: &Op, operands: &[&TensorType], weights: &Weights) -> Result<Ten
             operands[0].clone()
         }
         Op::Identity => operands[0].clone(),
-        Op::Add if operands[0] == operands[1] => operands[0].clone(),
+        Op::Add | Op::Multiply { .. } if operands[0] == operands[1] => operands[0].clone(),
         Op::Add => {
             return Err(format!("cannot add {} and {}", operands[0], operands[1]));
+        }
+        Op::Multiply { .. } => {
+            return Err(format!(
+                "cannot multiply {} and {}",
+                operands[0], operands[1]
+            ));
         }
         Op::MaxPool { window } => infer_max_pool(window, operands[0])?,
         Op::Linear(linear) => return infer_linear(linear, operands[0], weights),
@@ -268,6 +274,11 @@ mod tests {
         assert_eq!(infer(&slice(4), &[&x], &weights).unwrap().shape, [2, 2, 2]);
         assert!(infer(&slice(5), &[&x], &weights).is_err());
         assert!(infer(&Op::Add, &[&x, &TensorType::new([32])], &weights).is_err());
+        let product = Op::multiply();
+        assert_eq!(infer(&product, &[&x, &x], &weights), Ok(x.clone()));
+        let refused = infer(&product, &[&x, &TensorType::new([2, 1, 1])], &weights).unwrap_err();
+        assert_eq!(refused, "cannot multiply tensor<2x4x4> and tensor<2x1x1>");
+        assert!(infer(&product, &[&x], &weights).is_err());
     }
 
     #[test]

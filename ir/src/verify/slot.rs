@@ -90,7 +90,7 @@ fn check_operation(
         | Op::RotateSum { .. }
         | Op::Normalise(_)
         | Op::ParallelConvolution { .. } => 1,
-        Op::Add => 2,
+        Op::Add | Op::Multiply => 2,
     };
     if operands.len() != arity {
         return vec![format!(
@@ -104,7 +104,7 @@ fn check_operation(
         Op::ParallelConvolution { map, slots } => check_parallel(map, Some(weights), *slots),
         Op::Activation(activation) => check_activation(activation),
         Op::Normalise(division) => check_division(division),
-        Op::Input | Op::Add | Op::RotateSum { .. } => Vec::new(),
+        Op::Input | Op::Add | Op::Multiply | Op::RotateSum { .. } => Vec::new(),
     };
     if !types_are_sound {
         return wrong;
@@ -118,6 +118,18 @@ fn check_operation(
         Op::Add => {
             if let Some(other) = types.iter().find(|ty| !same_type(ty, &node.ty)) {
                 wrong.push(format!("has type {}, an operand {other}", node.ty));
+            }
+        }
+        Op::Multiply => {
+            if let Some(other) = types.iter().find(|ty| ty.layout != node.ty.layout) {
+                wrong.push(format!("has type {}, an operand {other}", node.ty));
+            }
+            let product = types[0].range * types[1].range;
+            if !close(node.ty.range, product) {
+                wrong.push(format!(
+                    "has the range {}, the operands' multiply to {product}",
+                    node.ty.range
+                ));
             }
         }
         Op::Activation(activation) => {

@@ -13,8 +13,8 @@ const LISTED: usize = 12;
 /// A bound for every activation whose name matches a pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeOverride {
-    /// The name of the activation's node or of the node that it follows, or of the last node for
-    /// the logits. `*` stands for any number of characters.
+    /// The name of the activation's node or of the node that it follows, `PRODUCT/operand.0` or
+    /// `.1` for an operand of a product, or the name of the last node for the logits. `*` stands for any number of characters.
     pub pattern: String,
     /// The bound, positive and finite.
     pub bound: f64,
@@ -72,8 +72,7 @@ pub(super) fn resolve(
         RangeOverride::new(pattern.as_str(), *bound)?;
         let mut matched = false;
         for (target, slot) in targets.iter().zip(&mut bounds) {
-            let followed = &model.graph.node(target.bounded).name;
-            if matches(pattern, &target.name) || matches(pattern, followed) {
+            if target.names(model).any(|name| matches(pattern, name)) {
                 *slot = Some(*bound);
                 matched = true;
             }

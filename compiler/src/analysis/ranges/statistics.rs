@@ -3,8 +3,8 @@
 //! A batch normalisation's result has mean β and standard deviation |γ| in every channel, over the
 //! images that it was trained on. Means and deviations are carried along from there: through an
 //! activation as if its operand were normal; through a residual join as if the summands were fully
-//! correlated, since a block's result and its shortcut are large in the same places; through a
-//! matrix product as if the features were independent.
+//! correlated, since a block's result and its shortcut are large in the same places, and through a
+//! product of two values likewise; through a matrix product as if the features were independent.
 
 use heddle_ir::nn::linear::Moments;
 use heddle_ir::nn::{Activation, Model, Op};
@@ -52,6 +52,7 @@ fn propagate(model: &Model) -> Vec<Option<Moments>> {
                     .map(|(a, b)| a + b)
                     .collect(),
             }),
+            Op::Multiply { .. } => operand(0).zip(operand(1)).map(|(a, b)| multiplied(a, b)),
             Op::Linear(op) => {
                 let shape = graph.ty(operands[0]).chw();
                 op.as_operation().moments(operand(0), shape, &model.weights)
@@ -60,6 +61,21 @@ fn propagate(model: &Model) -> Vec<Option<Moments>> {
         all.push(moments);
     }
     all
+}
+
+/// Moments of xy for normal x = μ + σz and y = μ' + σ'z with one z: E = μμ' + σσ' and
+/// V = (μσ' + μ'σ)² + 2σ²σ'².
+fn multiplied(a: &Moments, b: &Moments) -> Moments {
+    let left = a.mean.iter().zip(&a.deviation);
+    let right = b.mean.iter().zip(&b.deviation);
+    let (mean, deviation) = left
+        .zip(right)
+        .map(|((m, s), (n, t))| {
+            let variance = (m * t + n * s).powi(2) + 2.0 * (s * t).powi(2);
+            (m * n + s * t, variance.sqrt())
+        })
+        .unzip();
+    Moments { mean, deviation }
 }
 
 /// Moments of max(x, 0) for normal x: with z = μ/σ, E = μΦ(z) + σφ(z) and
@@ -132,13 +148,18 @@ fn normal_distribution(z: f64) -> f64 {
     0.5 + z.signum() * sum * h / 3.0
 }
 
-/// The largest |logit| that the bounds of the activations' operands allow; `known` are the first
-/// targets', in order.
-pub(super) fn worst_case(model: &Model, input: f64, targets: &Targets, known: &[Bound]) -> f64 {
+/// By value: the largest magnitude that the known bounds of the targets, in their order, allow.
+pub(super) fn worst_case(
+    model: &Model,
+    input: f64,
+    targets: &Targets,
+    known: &[Option<Bound>],
+) -> Vec<f64> {
     let graph = &model.graph;
-    let mut of_activation = vec![None; graph.len()];
+    let mut of_operands = vec![[None; 2]; graph.len()];
     for (target, bound) in targets.iter().zip(known) {
-        of_activation[target.node.index()] = Some(bound.value);
+        let place = target.factor.unwrap_or(0);
+        of_operands[target.node.index()][place] = bound.map(|bound| bound.value);
     }
     let mut bounds: Vec<f64> = Vec::with_capacity(graph.len());
     for value in graph.values() {
@@ -148,8 +169,14 @@ pub(super) fn worst_case(model: &Model, input: f64, targets: &Targets, known: &[
             Op::Input => input,
             Op::Identity | Op::MaxPool { .. } => operand(0),
             Op::Activation { function, .. } => {
-                let bound = of_activation[value.index()].unwrap_or_else(|| operand(0));
+                let bound = of_operands[value.index()][0].unwrap_or_else(|| operand(0));
                 result_bound(*function, bound)
+            }
+            Op::Multiply { .. } => {
+                let factor = |place: usize| {
+                    of_operands[value.index()][place].unwrap_or_else(|| operand(place))
+                };
+                factor(0) * factor(1)
             }
             Op::Add => operand(0) + operand(1),
             Op::Linear(op) => {
@@ -161,12 +188,11 @@ pub(super) fn worst_case(model: &Model, input: f64, targets: &Targets, known: &[
         };
         bounds.push(bound);
     }
-    let bound = bounds[model.output().index()];
-    if bound > 0.0 && bound.is_finite() {
-        bound
-    } else {
-        1.0
-    }
+    let usable = |bound: f64| match bound > 0.0 && bound.is_finite() {
+        true => bound,
+        false => 1.0,
+    };
+    bounds.into_iter().map(usable).collect()
 }
 
 #[cfg(test)]
@@ -228,6 +254,12 @@ mod tests {
         assert!((square.mean[0] - 1.0).abs() < 1e-9);
         assert!((square.deviation[0] - 2.0_f64.sqrt()).abs() < 1e-9);
         assert_eq!((square.mean[3], square.deviation[3]), (9.0, 0.0));
+        // So has the product of a value with itself.
+        let squared = multiplied(&moments, &moments);
+        for channel in 0..4 {
+            assert!((squared.mean[channel] - square.mean[channel]).abs() < 1e-8);
+            assert!((squared.deviation[channel] - square.deviation[channel]).abs() < 1e-8);
+        }
         // The logistic function is odd around (0, 1/2).
         let sigmoid = activated(Activation::Sigmoid, &moments);
         assert!((sigmoid.mean[0] - 0.5).abs() < 1e-9);

@@ -53,6 +53,11 @@ impl ChannelGroups {
         }
     }
 
+    /// The group of a value.
+    pub(super) fn group_of(&self, value: ValueId) -> ValueId {
+        self.of[value.index()]
+    }
+
     /// The values of a group, in order.
     pub(super) fn members(&self, group: ValueId) -> impl Iterator<Item = ValueId> + use<> {
         self.graph.node(group).op.clone().map(ValueId)
@@ -149,6 +154,7 @@ fn are_pieces(graph: &SlotGraph, before: ValueId, value: ValueId, of: &[ValueId]
             grid(left) == grid(right) && overlap()
         }
         (Op::Activation(left), Op::Activation(right)) => left == right && follow(),
+        (Op::Multiply, Op::Multiply) => follow(),
         (Op::RotateSum { rotations: left }, Op::RotateSum { rotations: right }) => {
             left == right && follow()
         }

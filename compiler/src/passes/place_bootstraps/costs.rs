@@ -55,6 +55,7 @@ fn cost_of<'a>(
             Some((products, shared)) => Box::new(move |level| cost.siso(level, products, shared)),
             None => impossible(),
         },
+        Op::Multiply => Box::new(|level| cost.multiply(level)),
         Op::Activation(activation) => Box::new(|level| cost.activation(level, activation)),
         Op::RotateSum { rotations } => Box::new(|level| cost.rotate_sum(level, rotations.len())),
         Op::Normalise(division) => Box::new(|level| cost.normalise(level, division)),

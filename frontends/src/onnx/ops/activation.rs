@@ -51,18 +51,6 @@ pub(super) fn clip(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> 
     clipped(graph, call, call.traced(0)?, low, high)
 }
 
-/// The maximum of a value and a number.
-pub(super) fn max(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let (x, bound) = value_and_number(graph, call, "maximum")?;
-    clipped(graph, call, x, Some(bound), None)
-}
-
-/// The minimum of a value and a number.
-pub(super) fn min(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let (x, bound) = value_and_number(graph, call, "minimum")?;
-    clipped(graph, call, x, None, Some(bound))
-}
-
 pub(super) fn sigmoid(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     slotwise(graph, call, Activation::Sigmoid)
 }
@@ -350,40 +338,15 @@ fn slotwise(graph: &mut Graph, call: &Call<'_>, function: Activation) -> Result<
 }
 
 /// The one number that all elements are.
-fn uniform(elements: &[f32]) -> Option<f64> {
+pub(super) fn uniform(elements: &[f32]) -> Option<f64> {
     let (first, rest) = elements.split_first()?;
     let same = rest.iter().all(|element| element == first);
     same.then_some(f64::from(*first))
 }
 
-/// The operands of a maximum or minimum, in either order.
-fn value_and_number<'a>(
-    graph: &mut Graph,
-    call: &'a Call<'_>,
-    what: &str,
-) -> Result<(&'a Traced, f64), String> {
-    let (x, constant): (_, &Const) = match &call.inputs[..] {
-        [Some(Value::Traced(x)), Some(Value::Const(constant))]
-        | [Some(Value::Const(constant)), Some(Value::Traced(x))] => (x, constant),
-        _ => {
-            return Err(format!(
-                "a {what} is supported of one value and one number only (Relu, Clip)"
-            ));
-        }
-    };
-    let bounds = graph.per_channel(x, constant)?;
-    let bound = uniform(&bounds).ok_or_else(|| {
-        format!(
-            "a {what} with a number for every channel (`{}`); one number is supported",
-            constant.name
-        )
-    })?;
-    Ok((x, bound))
-}
-
 /// `x` clipped to bounds, of which infinite ones are none. Clipping what is clipped already narrows
 /// its bounds.
-fn clipped(
+pub(super) fn clipped(
     graph: &mut Graph,
     call: &Call<'_>,
     x: &Traced,

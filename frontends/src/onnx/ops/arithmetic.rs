@@ -89,11 +89,14 @@ pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
         }
         (Value::Traced(x), Value::Traced(y)) => {
             let softsign = super::activation::softsign_written_out(graph, call, x, y)?;
-            return softsign.ok_or_else(|| {
-                "a division by a value that depends on the image; constants divided by such a \
-                 value are supported, and softsign (x/(1 + |x|))"
-                    .into()
-            });
+            if let Some(softsign) = softsign {
+                return Ok(softsign);
+            }
+            let reciprocal = Traced {
+                id: super::activation::reciprocal_of(graph, call, y)?,
+                view: y.view.clone(),
+            };
+            return super::gated::product(graph, call, x, &reciprocal);
         }
         (Value::Const(_), Value::Const(_)) => return Err("constants that were not folded".into()),
     };

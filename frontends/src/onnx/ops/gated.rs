@@ -1,4 +1,5 @@
-//! Products of two values that depend on the image: the ones that are an activation written out.
+//! Products of two values that depend on the image, first of all the ones that are an activation
+//! written out.
 //!
 //! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
 //! error function and the other is a multiple of that function's argument, whatever constants the
@@ -12,6 +13,8 @@ use heddle_ir::nn::{Activation, ChannelAffine, GeluForm, LinearOp, MAX_POWER, Op
 
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
+
+use super::pair::Pair;
 
 /// Relative difference up to which constants of a pattern agree; files hold them as 32-bit floats,
 /// some rounded to six digits.
@@ -42,25 +45,26 @@ fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }
 
-/// The product of two values of one shape.
+/// The product of two values, which are broadcast to each other.
 pub(super) fn product(
     graph: &mut Graph,
     call: &Call<'_>,
     x: &Traced,
     y: &Traced,
 ) -> Result<Value, String> {
-    let refused = || {
-        "a product of two values that depend on the image; products with constants are supported, \
-         squares, powers, and x times a sigmoid (SiLU), hard sigmoid (HardSwish), normal distribution \
-         (GELU) or tanh of a softplus (Mish) of x"
-            .to_string()
-    };
+    let name = call.name;
     if x.view == y.view
-        && let Some(activation) = activation(graph, call.name, x, y)?
+        && let Some(activation) = activation(graph, name, x, y)?
     {
         return Ok(activation);
     }
-    Err(refused())
+    let Pair { left, right, view } = graph.pair(x, y, name)?;
+    // What is broadcast comes second: a product lies where its first operand lies.
+    let operands = match left == x.id || right != y.id {
+        true => [left, right],
+        false => [right, left],
+    };
+    graph.traced(Op::multiply(), &operands, view, name)
 }
 
 /// The product of two values of one shape as an activation, if it is one.

@@ -15,7 +15,7 @@ fn window() -> Window {
 #[test]
 fn every_operation_keeps_its_serialised_form() {
     let [w0, w1] = [WeightId(0), WeightId(1)];
-    let cases: [(LinearOp, &str); 11] = [
+    let cases: [(LinearOp, &str); 12] = [
         (
             Conv {
                 weight: w0,
@@ -96,6 +96,10 @@ fn every_operation_keeps_its_serialised_form() {
             }
             .into(),
             r#"{"pad":{"before":[0,1,2],"after":[3,4,5]}}"#,
+        ),
+        (
+            Rearrange::whole(vec![vec![Some(1), None]], [2, 1, 1], [2]).into(),
+            r#"{"rearrange":{"axes":[[1,null]],"from":[2,1,1],"to":[2],"skipped":[0,0]}}"#,
         ),
     ];
     for (op, text) in cases {
