@@ -67,6 +67,38 @@ pub enum Error {
         /// Levels that a bootstrap gives.
         levels: usize,
     },
+    /// A calibration image gives a function an operand that it is not defined on.
+    #[error(
+        "`{node}` is {function}, whose operand must stay above {pole}; a sample image gives {least}\n\
+         help: check the preprocessing and the images, or train the network with a larger constant \
+         in front of this function"
+    )]
+    Pole {
+        /// The node's name.
+        node: String,
+        /// The function.
+        function: String,
+        /// What its operand must stay above.
+        pole: f64,
+        /// The least operand that the images show.
+        least: f64,
+    },
+    /// An activation has no useful polynomials on its range.
+    #[error(
+        "`{node}` is {function} on ±{bound:.4}: {reason}\n\
+         help: give a range with `--range {node}=B` that is closer to what images reach, or calibrate \
+         with other images"
+    )]
+    Activation {
+        /// The node's name.
+        node: String,
+        /// The function.
+        function: String,
+        /// The bound of its operand.
+        bound: f64,
+        /// Why there are none.
+        reason: String,
+    },
     /// Neither samples, nor batch-norm statistics, nor the user tell the range of an activation.
     #[error(
         "the range of `{node}` is unknown: there are no sample images, and no batch normalisation in \

@@ -3,6 +3,7 @@
 pub mod add_checkpoints;
 pub mod append_softmax;
 pub mod approximate_activations;
+pub mod centre_operands;
 pub mod fold_batch_norm;
 pub mod fold_padding;
 pub mod fuse_linear_maps;

@@ -20,9 +20,9 @@ use crate::pass::{Changed, PassLog};
 use crate::passes::share_sums::Transforms;
 use crate::passes::split_channels::Splitting;
 use crate::passes::{
-    add_checkpoints, append_softmax, approximate_activations, fold_batch_norm, fold_padding,
-    fuse_linear_maps, lower_max_pool, lower_siso, pack, place_bootstraps, remove_identity,
-    schedule, share_sums, split_channels,
+    add_checkpoints, append_softmax, approximate_activations, centre_operands, fold_batch_norm,
+    fold_padding, fuse_linear_maps, lower_max_pool, lower_siso, pack, place_bootstraps,
+    remove_identity, schedule, share_sums, split_channels,
 };
 use crate::stage::{Packed, Scheduled, Verified};
 
@@ -132,6 +132,9 @@ impl Pipeline<'_> {
                 add_checkpoints::run(model, &grid)
             })?;
         }
+        tensors = tensors.pass(centre_operands::NAME, |model| {
+            centre_operands::run(model, &options.samples)
+        })?;
         tensors = tensors.prepare(|mut model| {
             model.number_activations();
             model
@@ -146,7 +149,7 @@ impl Pipeline<'_> {
         tensors.note(ranges::NAME, Changed::No, Vec::new());
         let mut tensors = tensors.pass(fold_batch_norm::NAME, fold_batch_norm::run)?;
         let sign = options.relu.stages()?;
-        let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign);
+        let approximations = approximate_activations::run(tensors.graph(), &ranges, &sign)?;
         tensors.note(approximate_activations::NAME, Changed::No, Vec::new());
         let tensors = tensors.pass(split_channels::NAME, |model| {
             split_channels::run(model, splitting, &grid)

@@ -55,20 +55,20 @@ fn everything_unsupported_is_reported_at_once() {
                 &[("kernel_shape", Attr::Ints(vec![2, 2, 2]))],
             )
             .node("Relu", &["x"], "relu", &[])
-            .node("Softplus", &["relu"], "softplus", &[])
+            .node("Sign", &["relu"], "sign", &[])
             .node("Add", &["x", "b"], "shifted", &[])
-            .node("LSTM", &["softplus", "shifted", "pool"], "y", &[]);
+            .node("LSTM", &["sign", "shifted", "pool"], "y", &[]);
     });
     let error = refuse(&bytes);
     assert_eq!(
         error.to_string(),
         "cannot import `bad.onnx`: 4 problems\n  \
-         MaxPool   `pool`      attribute `kernel_shape` is [2, 2, 2], expected 2 numbers of at least 1 \
+         MaxPool  `pool`     attribute `kernel_shape` is [2, 2, 2], expected 2 numbers of at least 1 \
          (2-D layers only)\n  \
-         Softplus  `softplus`  this activation is not supported; Relu, LeakyRelu, PRelu, Clip, \
-         Sigmoid, Tanh, HardSigmoid, HardSwish, Swish and Gelu are\n  \
-         Add       `shifted`   the constant `b` of shape [5] does not broadcast to [1, 2, 4, 4]\n  \
-         LSTM      `y`         recurrent layers are not supported; replace them with convolutions, \
+         Sign     `sign`     the sign jumps at 0, where the values of a network lie, and polynomials \
+         do not; use Tanh of a multiple, or HardSigmoid\n  \
+         Add      `shifted`  the constant `b` of shape [5] does not broadcast to [1, 2, 4, 4]\n  \
+         LSTM     `y`        recurrent layers are not supported; replace them with convolutions, \
          or run them on the client behind the encrypted part"
     );
 }

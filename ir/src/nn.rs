@@ -18,7 +18,7 @@ mod region;
 pub(crate) mod shapes;
 mod window;
 
-pub use activation::{Activation, ActivationId, ActivationMap, GeluForm};
+pub use activation::{Activation, ActivationId, ActivationMap, GeluForm, MAX_POWER};
 pub use linear::{
     AveragePool, BatchNorm, ChannelAffine, Conv, ElementAffine, Gemm, LinearOp, LinearOperation,
     Pad, PaddingInMean, Rearrange, Separable, Slice,

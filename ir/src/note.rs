@@ -86,6 +86,15 @@ pub enum Note {
         /// `−log2` of the largest error, in units of the result's bound.
         bits: f64,
     },
+    /// An activation jumps, which polynomials do not.
+    Jump {
+        /// The node's name.
+        node: String,
+        /// The function.
+        function: Activation,
+        /// The distance from a jump within which a result lies between the two.
+        width: f64,
+    },
     /// A sentence whose meaning is not known: one read back from a text.
     Sentence(String),
 }
@@ -102,7 +111,8 @@ impl Note {
             Self::WorstCaseRange { node, .. }
             | Self::LittleMargin { node, .. }
             | Self::NearlyDead { node, .. }
-            | Self::Imprecise { node, .. } => printable::make_line(node),
+            | Self::Imprecise { node, .. }
+            | Self::Jump { node, .. } => printable::make_line(node),
             Self::NewOperatorSet { .. }
             | Self::Probabilities { .. }
             | Self::FewImages { .. }
@@ -164,6 +174,15 @@ impl fmt::Display for Note {
                 f,
                 "`{node}` is {function} on ±{bound:.1}, which no polynomial of a feasible degree \
                  follows: it is precise to {bits:.1} bits only"
+            ),
+            Self::Jump {
+                node,
+                function,
+                width,
+            } => write!(
+                f,
+                "`{node}` is {function}, which jumps; operands closer than {width:.4} to a jump get a \
+                 result between both sides"
             ),
             Self::Sentence(text) => f.write_str(text),
         }
@@ -256,6 +275,15 @@ mod tests {
                 "`layer1/relu` is tanh on ±40.0, which no polynomial of a feasible degree follows: \
                  it is precise to 6.2 bits only",
             ),
+            (
+                Note::Jump {
+                    node: node(),
+                    function: Activation::ThresholdedRelu { threshold: 1.0 },
+                    width: 0.012_34,
+                },
+                "`layer1/relu` is thresholded_relu(1), which jumps; operands closer than 0.0123 to a \
+                 jump get a result between both sides",
+            ),
             (Note::Sentence("as it is".into()), "as it is"),
         ];
         for (note, sentence) in cases {
@@ -295,6 +323,11 @@ mod tests {
                 function: Activation::Tanh,
                 bound: 1.0,
                 bits: 1.0,
+            },
+            Note::Jump {
+                node: hostile(),
+                function: Activation::ThresholdedRelu { threshold: 1.0 },
+                width: 0.5,
             },
             Note::Sentence(hostile()),
         ];

@@ -166,9 +166,10 @@ pub fn calibrate(
         bound.max(f64::from(element.abs()))
     });
     let estimated: Vec<Option<Bound>> = match &observed {
-        Some(observed) => observed
+        Some(observed) => targets
             .iter()
-            .map(|max| Some(Bound::of_images(*max)))
+            .zip(observed)
+            .map(|(target, max)| Some(Bound::of_images(*max, target.pole)))
             .collect(),
         None => statistics::bounds(model, &targets),
     };
@@ -176,13 +177,14 @@ pub fn calibrate(
     let mut bounds: Vec<Option<Bound>> = given
         .into_iter()
         .zip(estimated)
-        .map(|(given, estimated)| match (given, estimated) {
+        .zip(targets.iter())
+        .map(|((given, estimated), target)| match (given, estimated) {
             (Some(value), _) => Some(Bound {
                 value,
                 origin: BoundOrigin::User,
             }),
-            (None, Some(bound)) if bound.value < floor => Some(Bound {
-                value: floor,
+            (None, Some(bound)) if bound.value < target.floor(floor) => Some(Bound {
+                value: target.floor(floor),
                 origin: BoundOrigin::Floor,
             }),
             (None, estimated) => estimated,
@@ -251,9 +253,13 @@ struct Bound {
 }
 
 impl Bound {
-    fn of_images(largest: f64) -> Self {
+    /// The bound of an operand that has no room beyond `pole`: half of the way there is left.
+    fn of_images(largest: f64, pole: Option<f64>) -> Self {
+        let wanted = IMAGE_MARGIN * largest;
+        let room = pole.map(|pole| (largest + pole.abs()) / 2.0);
+        let value = room.map_or(wanted, |room| wanted.min(room).max(largest));
         Self {
-            value: IMAGE_MARGIN * largest,
+            value,
             origin: BoundOrigin::Images,
         }
     }
@@ -289,6 +295,8 @@ struct Target {
     node: ValueId,
     /// The name of that node, for a product's operand with its place.
     name: String,
+    /// What the bounded value must stay above, see [`pole`](heddle_ir::nn::Activation::pole).
+    pole: Option<f64>,
     /// Which operand of a product this is.
     factor: Option<usize>,
 }
@@ -309,6 +317,11 @@ impl std::ops::Deref for Targets {
 }
 
 impl Target {
+    /// The least bound, as far as there is room in front of a pole.
+    fn floor(&self, floor: f64) -> f64 {
+        self.pole.map_or(floor, |pole| floor.min(pole.abs() / 2.0))
+    }
+
     /// The names that `--range` may call it by. The result of an activation goes by the product's
     /// name alone, since the activation's own name is that of its operand's range.
     fn names<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a str> {
@@ -326,6 +339,10 @@ impl Targets {
             bounded,
             node,
             name: graph.node(node).name.clone(),
+            pole: match graph.node(node).op {
+                Op::Activation { function, .. } if bounded != node => function.pole(),
+                _ => None,
+            },
             factor: None,
         };
         let mut all: Vec<Target> = model

@@ -1,4 +1,4 @@
-//! Piecewise polynomial functions (ReLU, clipping, hard sigmoids) from the composition that
+//! Piecewise polynomial functions (ReLU, absolute value, clipping, hard sigmoids) from the composition that
 //! approximates the sign function.
 //!
 //! A continuous function with pieces p_0, p_1, … and thresholds t_1, t_2, … is `p_0 + Σ (p_k −
@@ -6,6 +6,9 @@
 //! approximate sign is wrong. The sign of `v − t` wants an argument in [−1, 1]; scaling and shift
 //! are absorbed into the first polynomial of the composition and the half and the one into the
 //! last, so that every such function takes the levels of the composition and of one product.
+//!
+//! A function that jumps at a threshold is wrong in a small neighbourhood of it, by up to the jump.
+//! A smooth function with a kink is one without it and a ReLU, see [`kink`].
 
 use heddle_ir::nn::Activation;
 use heddle_ir::slot::{Chebyshev, GatedTerm};
@@ -68,9 +71,73 @@ pub fn pieces(function: Activation) -> Option<Vec<Piece>> {
             piece(3.0, IDENTITY),
         ],
         Activation::Square => vec![first([0.0, 0.0, 1.0])],
+        Activation::Abs => vec![first([0.0, -1.0, 0.0]), piece(0.0, IDENTITY)],
+        Activation::ThresholdedRelu { threshold } => {
+            vec![first([0.0; 3]), piece(threshold, IDENTITY)]
+        }
+        Activation::Shrink { threshold, bias } => vec![
+            first([bias, 1.0, 0.0]),
+            piece(-threshold, [0.0; 3]),
+            piece(threshold, [-bias, 1.0, 0.0]),
+        ],
         _ => return None,
     };
     Some(found)
+}
+
+/// The pieces of a function without which a smooth one with a continuous slope is left; `None` for
+/// a function that has no kink of its own.
+///
+/// With `c = alpha/width`, an exponential linear unit is `gamma·(1 − c)·relu(x)` and what has the
+/// slope `gamma·c` on both sides of 0.
+pub fn kink(function: Activation) -> Option<Vec<Piece>> {
+    let Activation::Elu {
+        alpha,
+        gamma,
+        width,
+    } = function
+    else {
+        return None;
+    };
+    let step = 1.0 - alpha / width;
+    // Parameters are 32-bit floats.
+    (step.abs() > f64::from(f32::EPSILON)).then(|| {
+        let piece = |start, slope| Piece {
+            start,
+            coefficients: [0.0, slope, 0.0],
+        };
+        vec![piece(f64::NEG_INFINITY, 0.0), piece(0.0, gamma * step)]
+    })
+}
+
+/// The value of a piecewise function.
+pub fn value(pieces: &[Piece], v: f64) -> f64 {
+    let piece = pieces.iter().rfind(|piece| piece.start <= v);
+    piece.map_or(0.0, |piece| piece.at(v))
+}
+
+/// The thresholds at which two pieces do not meet.
+pub fn jumps(pieces: &[Piece]) -> Vec<f64> {
+    let meet = |below: &Piece, above: &Piece| {
+        let [left, right] = [below, above].map(|piece| piece.at(above.start));
+        let scale = left.abs().max(right.abs()).max(above.start.abs());
+        (left - right).abs() <= JUMP_TOLERANCE * scale
+    };
+    let pairs = pieces.iter().zip(pieces.iter().skip(1));
+    pairs
+        .filter(|(below, above)| !meet(below, above))
+        .map(|(_, above)| above.start)
+        .collect()
+}
+
+/// Relative difference up to which two pieces meet; parameters are 32-bit floats.
+const JUMP_TOLERANCE: f64 = 1e-6;
+
+impl Piece {
+    fn at(&self, v: f64) -> f64 {
+        let [c0, c1, c2] = self.coefficients;
+        c0 + v * (c1 + v * c2)
+    }
 }
 
 /// The summands of a piecewise function on [−bound, bound], over `result`: a free polynomial and a
@@ -204,6 +271,18 @@ mod tests {
             },
             Activation::HardSwish,
             Activation::Square,
+            Activation::Abs,
+            Activation::ThresholdedRelu { threshold: 0.0 },
+            Activation::ThresholdedRelu { threshold: 1.51 },
+            Activation::ThresholdedRelu { threshold: -1.51 },
+            Activation::Shrink {
+                threshold: 0.51,
+                bias: 0.51,
+            },
+            Activation::Shrink {
+                threshold: 0.51,
+                bias: -1.0,
+            },
         ]
     }
 
@@ -214,9 +293,7 @@ mod tests {
             assert!(pieces.is_sorted_by(|a, b| a.start <= b.start));
             for i in -400..=400 {
                 let v = f64::from(i) / 40.0;
-                let piece = pieces.iter().rfind(|piece| piece.start <= v).unwrap();
-                let [c0, c1, c2] = piece.coefficients;
-                let found = c0 + v * (c1 + v * c2);
+                let found = value(&pieces, v);
                 assert!(
                     (found - function.apply(v)).abs() < 1e-12,
                     "{function}({v}) = {found}"
@@ -224,6 +301,50 @@ mod tests {
             }
         }
         assert_eq!(pieces(Activation::Tanh), None);
+    }
+
+    #[test]
+    fn jumps_are_where_pieces_do_not_meet() {
+        let jumps = |function| jumps(&pieces(function).unwrap());
+        let shrink = |bias| Activation::Shrink {
+            threshold: 0.5,
+            bias,
+        };
+        assert_eq!(jumps(shrink(0.25)), [-0.5, 0.5]);
+        assert_eq!(jumps(Activation::ThresholdedRelu { threshold: 1.5 }), [1.5]);
+        let continuous = [
+            shrink(0.5),
+            Activation::ThresholdedRelu { threshold: 0.0 },
+            Activation::Abs,
+            Activation::HardSwish,
+            HARD_SIGMOID,
+        ];
+        for function in continuous {
+            assert_eq!(jumps(function), [0.0; 0], "{function}");
+        }
+    }
+
+    #[test]
+    fn without_its_kink_an_exponential_unit_has_a_continuous_slope() {
+        for (alpha, gamma, width) in [(1.673, 1.0507, 1.0), (0.5, 1.0, 1.0), (-2.0, 3.0, 0.5)] {
+            let function = Activation::Elu {
+                alpha,
+                gamma,
+                width,
+            };
+            let kink = kink(function).unwrap();
+            let rest = |v: f64| function.apply(v) - value(&kink, v);
+            let h = 1e-6;
+            let (below, above) = ((rest(0.0) - rest(-h)) / h, (rest(h) - rest(0.0)) / h);
+            assert!((below - above).abs() < 1e-4, "{function}: {below} {above}");
+        }
+        let smooth = Activation::Elu {
+            alpha: 1.0,
+            gamma: 1.0,
+            width: 1.0,
+        };
+        assert_eq!(kink(smooth), None);
+        assert_eq!(kink(Activation::Mish), None);
     }
 
     #[test]

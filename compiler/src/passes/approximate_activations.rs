@@ -6,31 +6,55 @@ use heddle_ir::plan::{ActivationRecord, RangeRecord};
 use heddle_ir::slot::Chebyshev;
 
 use crate::analysis::ranges::{Range, Ranges};
-use crate::approx::activation::{Approximation, SMOOTH_BITS, approximate};
+use crate::approx::activation::{Approximation, SMOOTH_BITS, approximate_used};
+use crate::error::Error;
 
 /// The pass's name.
 pub const NAME: &str = "approximate-activations";
 
+/// Precision in bits of a smooth function with a kink below which the user is told.
+const LEAST_KINK_BITS: f64 = 10.0;
+
 /// The polynomials of every activation of a calibrated model; `sign` is the composition that
 /// piecewise functions are made of.
-pub fn run(model: &Model, ranges: &Ranges, sign: &[Chebyshev]) -> ActivationMap<Approximation> {
-    let mut known: Vec<Approximation> = Vec::new();
+///
+/// # Errors
+/// [`Error::Activation`] if a function is not defined on all of its range, or its results on the
+/// calibration images vanish beside those elsewhere in the range.
+pub fn run(
+    model: &Model,
+    ranges: &Ranges,
+    sign: &[Chebyshev],
+) -> Result<ActivationMap<Approximation>, Error> {
+    let mut known: Vec<(Approximation, f64)> = Vec::new();
     for value in model.activations() {
         let Op::Activation { function, id } = model.graph.node(value).op else {
             continue;
         };
         let id = id.expect("a calibrated model numbers its activations");
-        let bound = ranges.activation(id).bound;
-        let same = |other: &&Approximation| {
-            other.activation.function == function && other.operand_bound == bound
+        let range = ranges.activation(id);
+        let used = range.used().unwrap_or(1.0);
+        let refused = |reason| Error::Activation {
+            node: range.name.clone(),
+            function: function.to_string(),
+            bound: range.bound,
+            reason,
+        };
+        let same = |(other, of_used): &&(Approximation, f64)| {
+            other.activation.function == function
+                && other.operand_bound == range.bound
+                && *of_used == used
         };
         let approximation = match known.iter().find(same) {
-            Some(known) => known.clone(),
-            None => approximate(function, bound, sign),
+            Some((known, _)) => known.clone(),
+            None => approximate_used(function, range.bound, used, sign).map_err(refused)?,
         };
-        known.push(approximation);
+        known.push((approximation, used));
     }
-    known.into_iter().collect()
+    Ok(known
+        .into_iter()
+        .map(|(approximation, _)| approximation)
+        .collect())
 }
 
 /// What a plan records of ranges and polynomials: every activation, the operands of the products,
@@ -58,20 +82,36 @@ pub fn records(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -
 }
 
 /// What the user should know: activations whose polynomial falls short of the precision of the
-/// others, by name.
+/// others, and those that jump, by name.
 pub fn notes(ranges: &Ranges, approximations: &ActivationMap<Approximation>) -> Vec<Note> {
-    let short = |approximation: &Approximation| {
-        approximation.activation.terms.is_empty()
-            && approximation.activation.precision_bits() < f64::from(SMOOTH_BITS)
-    };
-    approximations
-        .iter()
-        .filter(|(_, approximation)| short(approximation))
-        .map(|(id, approximation)| Note::Imprecise {
-            node: ranges.activation(id).name.clone(),
-            function: approximation.activation.function,
-            bound: approximation.operand_bound,
-            bits: approximation.activation.precision_bits(),
+    let of_one = |(id, approximation): (_, &Approximation)| {
+        let node = ranges.activation(id).name.clone();
+        let Approximation {
+            activation,
+            operand_bound,
+            ..
+        } = approximation;
+        let function = activation.function;
+        if let Some(width) = approximation.jump_width() {
+            return Some(Note::Jump {
+                node,
+                function,
+                width,
+            });
+        }
+        let least = match (&activation.terms[..], &activation.free) {
+            ([], _) => f64::from(SMOOTH_BITS),
+            // A kink beside a smooth function.
+            (_, Some(free)) if free.degree() > 2 => LEAST_KINK_BITS,
+            _ => return None,
+        };
+        let bits = activation.precision_bits();
+        (bits < least).then_some(Note::Imprecise {
+            node,
+            function,
+            bound: *operand_bound,
+            bits,
         })
-        .collect()
+    };
+    approximations.iter().filter_map(of_one).collect()
 }

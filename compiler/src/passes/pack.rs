@@ -134,9 +134,10 @@ fn of_product(ranges: &Ranges, id: Option<ProductId>) -> [f64; 2] {
     product.each_ref().map(|range| range.bound)
 }
 
-/// The range of every tensor value. An activation's operand has the calibrated bound, and its
-/// result the bound that follows from it. A linear operation in front of a product has the bound
-/// calibrated for it. A value that is followed by linear operations alone has
+/// The range of every tensor value. An activation's operand has the calibrated bound, unless it is
+/// another activation's result, and a result the bound that its own polynomials have. A linear
+/// operation in front of a product has the bound calibrated for it. A value that is followed by
+/// linear operations alone has
 /// the bound of what they lead to, so that fusing them changes no scale.
 fn bounds(
     model: &Model,
@@ -153,7 +154,10 @@ fn bounds(
         if let NnOp::Activation { id, .. } = graph.node(value).op {
             let approximation = of_activation(approximations, id);
             bounds[value.index()] = Some(approximation.result_bound);
-            bounds[graph.operands(value)[0].index()] = Some(approximation.operand_bound);
+            let operand = graph.operands(value)[0];
+            if !matches!(graph.node(operand).op, NnOp::Activation { .. }) {
+                bounds[operand.index()] = Some(approximation.operand_bound);
+            }
         }
     }
     for value in graph.values() {

@@ -29,7 +29,7 @@ fn fused(model: Model) -> SlotGraph {
     let samples = images(4, c * h * w);
     let ranges = calibrate(&model, &samples, &[], 1.0, &()).unwrap();
     let sign = ReluPrecision::default().stages().unwrap();
-    let approximations = approximate_activations::run(&model, &ranges, &sign);
+    let approximations = approximate_activations::run(&model, &ranges, &sign).unwrap();
     let grid = Grid::of(&model, SLOTS).unwrap();
     let convolution = Convolution::default();
     let packed = pack::run(&model, &ranges, &approximations, convolution, &grid).unwrap();

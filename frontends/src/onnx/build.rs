@@ -56,33 +56,6 @@ impl Call<'_> {
     }
 }
 
-/// A function that means something as part of a product only. It stands in the graph as an
-/// identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placeholder {
-    /// The error function.
-    Erf,
-    /// The third power.
-    Cube,
-    /// `tanh(√(2/π)·(x + 0.044715·x³))`.
-    GeluTanh,
-}
-
-impl Placeholder {
-    /// Why it cannot stay.
-    pub(super) fn refusal(self) -> &'static str {
-        match self {
-            Self::Erf => {
-                "the error function is supported as part of GELU only: x·(1 + erf(x/√2))/2"
-            }
-            Self::Cube | Self::GeluTanh => {
-                "the third power is supported as part of GELU only: \
-                 x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2"
-            }
-        }
-    }
-}
-
 /// Bytes that an operation of the graph takes, its name apart.
 const NODE: usize = 512;
 
@@ -97,8 +70,8 @@ pub(super) struct Graph {
     uniform: Vec<Option<f32>>,
     /// What may still be made.
     pub(super) budget: Budget,
-    /// Identities that stand for a function which only a product can take.
-    pub(super) placeholders: BTreeMap<ValueId, Placeholder>,
+    /// For every `tanh(√(2/π)·(u + 0.044715·u³))` the value u, for GELUs that are written with it.
+    pub(super) gelu_tanh: BTreeMap<ValueId, ValueId>,
 }
 
 impl Graph {

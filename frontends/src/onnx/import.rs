@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use heddle_ir::nn::{AxisOrder, Model, Op, Region, TensorType};
-use heddle_ir::{Note, ValueId, verify};
+use heddle_ir::{Note, verify};
 use indexmap::IndexSet;
 use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 use onnx_protobuf::{tensor_shape_proto, type_proto};
@@ -487,10 +487,7 @@ impl<'a> Importer<'a> {
                     false => self.graph.in_order(&x, output),
                 };
                 match id {
-                    Ok(id) => {
-                        self.graph.inner.set_outputs(vec![id]);
-                        self.report_placeholders(id);
-                    }
+                    Ok(id) => self.graph.inner.set_outputs(vec![id]),
                     Err(message) => self.problem(output, "output", message),
                 }
             }
@@ -498,41 +495,6 @@ impl<'a> Importer<'a> {
                 self.problem(output, "output", "does not depend on the image");
             }
             _ => self.problem(output, "output", "is not produced by any node"),
-        }
-    }
-}
-
-impl Importer<'_> {
-    /// Reports every placeholder that the output still depends on.
-    fn report_placeholders(&mut self, output: ValueId) {
-        let graph = &self.graph.inner;
-        let mut live = vec![false; graph.len()];
-        live[output.index()] = true;
-        for value in graph.values().rev() {
-            if live[value.index()] {
-                for operand in graph.operands(value) {
-                    live[operand.index()] = true;
-                }
-            }
-        }
-        let left: Vec<(String, &str)> = self
-            .graph
-            .placeholders
-            .iter()
-            .filter(|(value, _)| live[value.index()])
-            .map(|(value, kind)| (graph.node(*value).name.clone(), kind.refusal()))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        // The first node of a name counts.
-        let nodes = self.proto.node.iter().rev();
-        let kinds: HashMap<&str, &str> = nodes
-            .map(|node| (node_name(node), node.op_type.as_str()))
-            .collect();
-        for (name, refusal) in left {
-            let kind = kinds.get(&*name).copied().unwrap_or("node");
-            self.problem(&name, kind, refusal);
         }
     }
 }

@@ -64,9 +64,9 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
              client behind the encrypted part"
                 .into()
         }
-        "Elu" | "Selu" | "Softplus" | "Mish" | "Celu" | "ThresholdedRelu" | "Softsign" => {
-            "this activation is not supported; Relu, LeakyRelu, PRelu, Clip, Sigmoid, Tanh, \
-             HardSigmoid, HardSwish, Swish and Gelu are"
+        "Sign" => {
+            "the sign jumps at 0, where the values of a network lie, and polynomials do not; use \
+             Tanh of a multiple, or HardSigmoid"
                 .into()
         }
         _ if FINAL.contains(&op) => {

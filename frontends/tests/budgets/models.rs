@@ -388,7 +388,7 @@ hostile!(
 );
 
 hostile!(
-    left_over_error_functions_are_reported_in_linear_time,
+    long_chains_of_error_functions_are_read_in_linear_time,
     400,
     60,
     |folder| write(folder, &[1, 1, 2, 2], |m| {
@@ -396,8 +396,7 @@ hostile!(
         m.node("Relu", &[&last], "y", &[]);
     }),
     |folder| {
-        refused(folder, "40000 problems");
-        refused(folder, "and 39980 more");
+        read(folder).unwrap();
     }
 );
 

@@ -108,7 +108,64 @@ pub enum Activation {
     Square,
     /// `x` itself, with a calibrated range: a place where a value can be refreshed.
     Checkpoint,
+    /// `x^degree`.
+    Monomial {
+        /// The exponent, from 1 to [`MAX_POWER`].
+        degree: u32,
+    },
+    /// `|x|`.
+    Abs,
+    /// `gamma·x` where x is positive, `gamma·alpha·(e^(x/width) − 1)` elsewhere: ELU, SELU, CELU.
+    Elu {
+        /// What the negative half saturates at, negated and before `gamma`.
+        alpha: f64,
+        /// The factor of both halves.
+        gamma: f64,
+        /// How far the negative half reaches, positive.
+        width: f64,
+    },
+    /// `ln(1 + e^x)`.
+    Softplus,
+    /// `x/(1 + |x|)`.
+    Softsign,
+    /// `x·tanh(ln(1 + e^x))`.
+    Mish,
+    /// The error function.
+    Erf,
+    /// `x` where that is above the threshold, 0 elsewhere. It jumps, unless the threshold is 0.
+    ThresholdedRelu {
+        /// The threshold.
+        threshold: f64,
+    },
+    /// `x + bias` below −threshold, `x − bias` above the threshold, 0 between. It jumps, unless
+    /// both parameters are the same.
+    Shrink {
+        /// The threshold, not negative.
+        threshold: f64,
+        /// How far the outer pieces move towards 0.
+        bias: f64,
+    },
+    /// `e^(x + offset)`.
+    Exp {
+        /// What is added to the operand.
+        offset: f64,
+    },
+    /// `ln(x + offset)`, for operands above `−offset`.
+    Log {
+        /// What is added to the operand.
+        offset: f64,
+    },
+    /// `(x + offset)^exponent`, for operands above `−offset`.
+    Power {
+        /// What is added to the operand.
+        offset: f64,
+        /// The exponent, any number.
+        exponent: f64,
+    },
 }
+
+/// The largest degree of [`Activation::Monomial`]: that of the largest polynomials.
+pub const MAX_POWER: u32 = 1023;
 
 /// How GELU's normal distribution is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +201,80 @@ impl Activation {
             Self::Gelu { form } => x * normal_distribution(x, form),
             Self::Square => x * x,
             Self::Checkpoint => x,
+            Self::Monomial { degree } => x.powi(degree.min(MAX_POWER) as i32),
+            Self::Abs => x.abs(),
+            Self::Elu {
+                alpha,
+                gamma,
+                width,
+            } => {
+                if x > 0.0 {
+                    gamma * x
+                } else {
+                    gamma * alpha * (x / width).exp_m1()
+                }
+            }
+            Self::Softplus => softplus(x),
+            Self::Softsign => x / (1.0 + x.abs()),
+            Self::Mish => x * softplus(x).tanh(),
+            Self::Erf => libm::erf(x),
+            Self::ThresholdedRelu { threshold } => {
+                if x > threshold {
+                    x
+                } else {
+                    0.0
+                }
+            }
+            Self::Shrink { threshold, bias } => {
+                if x < -threshold {
+                    x + bias
+                } else if x > threshold {
+                    x - bias
+                } else {
+                    0.0
+                }
+            }
+            Self::Exp { offset } => (x + offset).exp(),
+            Self::Log { offset } => (x + offset).ln(),
+            Self::Power { offset, exponent } => (x + offset).powf(exponent),
+        }
+    }
+
+    /// What the function adds to its operand first, where that is all that a shift of the operand
+    /// changes: of exponentials, logarithms and powers.
+    pub fn offset(self) -> Option<f64> {
+        match self {
+            Self::Exp { offset } | Self::Log { offset } | Self::Power { offset, .. } => {
+                Some(offset)
+            }
+            _ => None,
+        }
+    }
+
+    /// The function of operands that are smaller by `shift`; itself, unless it has an
+    /// [`offset`](Self::offset).
+    pub fn shifted(self, shift: f64) -> Self {
+        match self {
+            Self::Exp { offset } => Self::Exp {
+                offset: offset + shift,
+            },
+            Self::Log { offset } => Self::Log {
+                offset: offset + shift,
+            },
+            Self::Power { offset, exponent } => Self::Power {
+                offset: offset + shift,
+                exponent,
+            },
+            other => other,
+        }
+    }
+
+    /// The number that all operands must stay above, where there is one: the function has no
+    /// polynomials on a range that reaches it.
+    pub fn pole(self) -> Option<f64> {
+        match self {
+            Self::Log { offset } | Self::Power { offset, .. } => Some(-offset),
+            _ => None,
         }
     }
 
@@ -175,6 +306,37 @@ impl Activation {
                 finite("alpha", alpha)?;
                 finite("beta", beta)
             }
+            Self::Monomial { degree } => match degree {
+                1..=MAX_POWER => Ok(()),
+                _ => Err(format!("the power {degree} is not one of 1 to {MAX_POWER}")),
+            },
+            Self::Elu {
+                alpha,
+                gamma,
+                width,
+            } => {
+                finite("alpha", alpha)?;
+                finite("gamma", gamma)?;
+                finite("width", width)?;
+                match width > 0.0 {
+                    true => Ok(()),
+                    false => Err(format!("the width {width} is not positive")),
+                }
+            }
+            Self::ThresholdedRelu { threshold } => finite("threshold", threshold),
+            Self::Shrink { threshold, bias } => {
+                finite("threshold", threshold)?;
+                finite("bias", bias)?;
+                match threshold >= 0.0 {
+                    true => Ok(()),
+                    false => Err(format!("the threshold {threshold} is negative")),
+                }
+            }
+            Self::Exp { offset } | Self::Log { offset } => finite("offset", offset),
+            Self::Power { offset, exponent } => {
+                finite("offset", offset)?;
+                finite("exponent", exponent)
+            }
             Self::Relu
             | Self::Sigmoid
             | Self::Tanh
@@ -183,6 +345,7 @@ impl Activation {
             | Self::Gelu { .. }
             | Self::Square
             | Self::Checkpoint => Ok(()),
+            Self::Abs | Self::Softplus | Self::Softsign | Self::Mish | Self::Erf => Ok(()),
         }
     }
 }
@@ -214,6 +377,36 @@ impl fmt::Display for Activation {
             } => write!(f, "gelu(tanh)"),
             Self::Square => write!(f, "square"),
             Self::Checkpoint => write!(f, "checkpoint"),
+            Self::Monomial { degree } => write!(f, "power({degree})"),
+            Self::Abs => write!(f, "abs"),
+            Self::Elu {
+                alpha,
+                gamma,
+                width,
+            } => {
+                let [alpha, gamma, width] = [alpha, gamma, width].map(short);
+                match (gamma == 1.0, width == 1.0) {
+                    (true, true) => write!(f, "elu({alpha})"),
+                    (true, false) if alpha == width => write!(f, "celu({alpha})"),
+                    (false, true) => write!(f, "selu({alpha}, {gamma})"),
+                    _ => write!(f, "elu({alpha}, {gamma}, {width})"),
+                }
+            }
+            Self::Softplus => write!(f, "softplus"),
+            Self::Softsign => write!(f, "softsign"),
+            Self::Mish => write!(f, "mish"),
+            Self::Erf => write!(f, "erf"),
+            Self::ThresholdedRelu { threshold } => {
+                write!(f, "thresholded_relu({})", short(threshold))
+            }
+            Self::Shrink { threshold, bias } => {
+                write!(f, "shrink({}, {})", short(threshold), short(bias))
+            }
+            Self::Exp { offset } => write!(f, "exp(x + {})", short(offset)),
+            Self::Log { offset } => write!(f, "log(x + {})", short(offset)),
+            Self::Power { offset, exponent } => {
+                write!(f, "(x + {})^{}", short(offset), short(exponent))
+            }
         }
     }
 }
@@ -225,6 +418,11 @@ fn sigmoid(x: f64) -> f64 {
     } else {
         x.exp() / (1.0 + x.exp())
     }
+}
+
+fn softplus(x: f64) -> f64 {
+    // The exponential of what is not positive does not overflow.
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
 fn hard_sigmoid(x: f64, alpha: f64, beta: f64) -> f64 {
@@ -240,96 +438,4 @@ fn normal_distribution(x: f64, form: GeluForm) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLIP: Activation = Activation::Clip {
-        low: Some(-1.0),
-        high: Some(6.0),
-    };
-    const GELU: Activation = Activation::Gelu {
-        form: GeluForm::Erf,
-    };
-    const GELU_TANH: Activation = Activation::Gelu {
-        form: GeluForm::Tanh,
-    };
-
-    #[test]
-    fn functions_have_their_known_values() {
-        let hard_sigmoid = Activation::HardSigmoid {
-            alpha: 0.2,
-            beta: 0.5,
-        };
-        let leaky = Activation::LeakyRelu { slope: 0.25 };
-        let cases = [
-            (Activation::Relu, -2.0, 0.0),
-            (Activation::Relu, 2.0, 2.0),
-            (leaky, -2.0, -0.5),
-            (leaky, 2.0, 2.0),
-            (CLIP, -2.0, -1.0),
-            (CLIP, 2.0, 2.0),
-            (CLIP, 7.0, 6.0),
-            (Activation::Sigmoid, 2.0, 0.880_797_077_977_882_4),
-            (Activation::Sigmoid, -800.0, 0.0),
-            (Activation::Tanh, 0.5, 0.462_117_157_260_009_76),
-            (Activation::Silu, -1.0, -0.268_941_421_369_995_1),
-            (Activation::Silu, 800.0, 800.0),
-            (hard_sigmoid, 1.0, 0.7),
-            (hard_sigmoid, -3.0, 0.0),
-            (hard_sigmoid, 3.0, 1.0),
-            (Activation::HardSwish, 1.5, 1.125),
-            (Activation::HardSwish, -1.5, -0.375),
-            (Activation::HardSwish, 4.0, 4.0),
-            (GELU, 1.0, 0.841_344_746_068_542_9),
-            (GELU, -2.0, -0.045_500_263_896_358_42),
-            (GELU_TANH, 1.0, 0.841_191_990_608_276_8),
-            (Activation::Square, -3.0, 9.0),
-            (Activation::Checkpoint, -3.0, -3.0),
-        ];
-        for (function, x, expected) in cases {
-            let found = function.apply(x);
-            assert!(
-                (found - expected).abs() < 1e-14,
-                "{function}({x}) = {found}, not {expected}"
-            );
-        }
-    }
-
-    #[test]
-    fn parameters_display_as_the_model_has_them() {
-        let slope = f64::from(0.1_f32);
-        assert_eq!(
-            Activation::LeakyRelu { slope }.to_string(),
-            "leaky_relu(0.1)"
-        );
-        assert_eq!(CLIP.to_string(), "clip(-1, 6)");
-        let below = Activation::Clip {
-            low: None,
-            high: Some(6.0),
-        };
-        assert_eq!(below.to_string(), "clip(−∞, 6)");
-    }
-
-    #[test]
-    fn parameters_are_checked() {
-        assert!(CLIP.check().is_ok() && Activation::Relu.check().is_ok());
-        let wrong = [
-            Activation::LeakyRelu { slope: f64::NAN },
-            Activation::Clip {
-                low: Some(1.0),
-                high: Some(0.0),
-            },
-            Activation::Clip {
-                low: None,
-                high: Some(f64::INFINITY),
-            },
-            Activation::HardSigmoid {
-                alpha: 1.0,
-                beta: f64::NEG_INFINITY,
-            },
-        ];
-        for function in wrong {
-            assert!(function.check().is_err(), "{function}");
-        }
-    }
-}
+mod tests;

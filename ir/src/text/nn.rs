@@ -70,7 +70,19 @@ fn call(op: &Op) -> Call {
 }
 
 /// The activations that have parameters, and with them attributes.
-const WITH_PARAMETERS: [&str; 4] = ["leaky_relu", "clip", "hard_sigmoid", "gelu"];
+const WITH_PARAMETERS: [&str; 11] = [
+    "leaky_relu",
+    "clip",
+    "hard_sigmoid",
+    "gelu",
+    "monomial",
+    "elu",
+    "thresholded_relu",
+    "shrink",
+    "exp",
+    "log",
+    "power",
+];
 
 fn op(cursor: &Cursor<'_>, call: Call) -> Result<Op, Error> {
     let word = call.word.as_str();
@@ -394,6 +406,28 @@ mod tests {
                 form: crate::nn::GeluForm::Tanh,
             },
             Activation::Square,
+            Activation::Monomial { degree: 3 },
+            Activation::Abs,
+            Activation::Elu {
+                alpha: 1.673,
+                gamma: 1.0507,
+                width: 1.0,
+            },
+            Activation::Softplus,
+            Activation::Softsign,
+            Activation::Mish,
+            Activation::Erf,
+            Activation::ThresholdedRelu { threshold: 1.5 },
+            Activation::Shrink {
+                threshold: 0.5,
+                bias: 0.25,
+            },
+            Activation::Exp { offset: -0.5 },
+            Activation::Log { offset: 2.0 },
+            Activation::Power {
+                offset: 1.0,
+                exponent: -0.75,
+            },
         ];
         let mut graph = Graph::new();
         let ty = TensorType::new([2, 4, 4]);

@@ -111,12 +111,26 @@ pub(super) fn mul(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
 }
 
 pub(super) fn div(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let (Value::Traced(x), Value::Const(divisor)) = (call.input(0)?, call.input(1)?) else {
-        return Err(
-            "a division by a value that depends on the image; the divisor must be constant, since the \
-             quotient has no bound where it comes near 0"
-                .into(),
-        );
+    let (x, divisor) = match (call.input(0)?, call.input(1)?) {
+        (Value::Traced(x), Value::Const(divisor)) => (x, divisor),
+        (Value::Const(dividend), Value::Traced(x)) => {
+            let scale = graph.coefficients(x, dividend)?;
+            let id = super::activation::reciprocal_of(graph, call, x)?;
+            let view = x.view.clone();
+            return affine(graph, call, &Traced { id, view }, Some(scale), None);
+        }
+        (Value::Traced(x), Value::Traced(y)) => {
+            let softsign = super::activation::softsign_written_out(graph, call, x, y)?;
+            if let Some(softsign) = softsign {
+                return Ok(softsign);
+            }
+            let reciprocal = Traced {
+                id: super::activation::reciprocal_of(graph, call, y)?,
+                view: y.view.clone(),
+            };
+            return super::gated::product(graph, call, x, &reciprocal);
+        }
+        (Value::Const(_), Value::Const(_)) => return Err("constants that were not folded".into()),
     };
     let x = &spread(graph, call, x, divisor)?;
     let divisor = graph.coefficients(x, divisor)?;

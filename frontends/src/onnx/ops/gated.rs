@@ -3,18 +3,16 @@
 //!
 //! A product is recognised when one factor is an affine function of a sigmoid, a clipped line or an
 //! error function and the other is a multiple of that function's argument, whatever constants the
-//! exporter moved where: SiLU, HardSwish, GELU. A value times itself is a square. The error
-//! function, and what GELU's approximation is written with, stand in the graph as placeholders
-//! until a product takes them; one that is left over is reported.
+//! exporter moved where: SiLU, HardSwish, GELU, Mish. A product of powers of one value is a power.
+//! The functions that products take are activations of their own where no product takes them.
 
 use std::f64::consts::{FRAC_2_PI, SQRT_2};
 
 use heddle_ir::ValueId;
-use heddle_ir::nn::{Activation, ChannelAffine, GeluForm, LinearOp, Op};
+use heddle_ir::nn::{Activation, ChannelAffine, GeluForm, LinearOp, MAX_POWER, Op};
 
-use crate::onnx::build::{Graph, Placeholder};
+use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
-use crate::onnx::view::View;
 
 /// Relative difference up to which constants of a pattern agree; files hold them as 32-bit floats,
 /// some rounded to six digits.
@@ -25,6 +23,10 @@ const ROUNDING: f64 = 1e-6;
 
 /// Most values that are looked at on the way back from one; patterns have fewer than ten.
 const MAX_CHAIN: usize = 64;
+
+/// Up to this degree, a power of a power is one polynomial: fewer levels, and results on images
+/// that lie 2^8 below those at the ends of a range at most.
+const MAX_MERGED: u32 = 8;
 
 /// The coefficient of the cube in GELU's approximation.
 const GELU_CUBE: f64 = 0.044_715;
@@ -77,38 +79,36 @@ fn activation(
             return graph.scaled(&Traced { id, view }, scale, name).map(Some);
         }
     }
-    for (factor, square) in [(x, y), (y, x)] {
-        if let Some((argument, scale)) = graph.cube(factor.id, square.id) {
-            let view = x.view.clone();
-            let cube = graph.placeholder(Placeholder::Cube, argument, view.clone(), name)?;
-            return match cube {
-                Value::Traced(cube) => graph.scaled(&cube, scale, name).map(Some),
-                constant @ Value::Const(_) => Ok(Some(constant)),
-            };
-        }
-    }
-    let Some(ratio) = graph.multiple(x.id, y.id) else {
+    let Some((base, degree, scale)) = graph.product_of_powers(x.id, y.id) else {
         return Ok(None);
     };
-    let id = graph.emit(Op::activation(Activation::Square), &[y.id], name)?;
+    let id = graph.emit(Op::activation(power(degree)), &[base], name)?;
     let view = x.view.clone();
-    graph.scaled(&Traced { id, view }, ratio, name).map(Some)
+    graph.scaled(&Traced { id, view }, scale, name).map(Some)
+}
+
+/// `x^degree` as an activation.
+pub(super) fn power(degree: u32) -> Activation {
+    match degree {
+        2 => Activation::Square,
+        degree => Activation::Monomial { degree },
+    }
+}
+
+fn powi(x: f64, degree: u32) -> f64 {
+    x.powi(degree.min(MAX_POWER) as i32)
+}
+
+/// The exponent of a power with an integral one.
+fn degree(function: Activation) -> Option<u32> {
+    match function {
+        Activation::Square => Some(2),
+        Activation::Monomial { degree } => Some(degree),
+        _ => None,
+    }
 }
 
 impl Graph {
-    /// Appends a placeholder for a function of `x`.
-    pub(super) fn placeholder(
-        &mut self,
-        kind: Placeholder,
-        x: ValueId,
-        view: View,
-        name: &str,
-    ) -> Result<Value, String> {
-        let id = self.emit(Op::Identity, &[x], name)?;
-        self.placeholders.insert(id, kind);
-        Ok(Value::Traced(Traced { id, view }))
-    }
-
     /// `scale·x`.
     pub(super) fn scaled(&mut self, x: &Traced, scale: f64, name: &str) -> Result<Value, String> {
         let id = self.affine(x.id, scale, 0.0, name)?;
@@ -150,7 +150,7 @@ impl Graph {
         let mut chain = vec![last];
         while chain.len() < MAX_CHAIN {
             let (scale, shift) = match self.inner.node(last.id).op {
-                Op::Identity if !self.placeholders.contains_key(&last.id) => (1.0, 0.0),
+                Op::Identity => (1.0, 0.0),
                 Op::Linear(LinearOp::ChannelAffine(ChannelAffine { scale, shift })) => {
                     let uniform = |id: Option<heddle_ir::WeightId>, default: f64| match id {
                         None => Some(default),
@@ -198,7 +198,14 @@ impl Graph {
             let Some((function, [slope, offset], multiplier)) = self.gate(id, scale, shift) else {
                 continue;
             };
-            let operand = self.inner.operands(id)[0];
+            let operand = match function {
+                Activation::Gelu {
+                    form: GeluForm::Tanh,
+                } => self.gelu_tanh.get(&id).copied(),
+                Activation::Mish => self.softplus_operand(id),
+                _ => None,
+            };
+            let operand = operand.unwrap_or_else(|| self.inner.operands(id)[0]);
             let argument = self.affine(operand, slope, offset, name)?;
             if let Some(ratio) = self.multiple(factor, argument) {
                 return Ok(Some((
@@ -215,22 +222,21 @@ impl Graph {
     /// u = slope·v + offset, those two, and a multiplier.
     fn gate(&self, id: ValueId, scale: f64, shift: f64) -> Option<(Activation, [f64; 2], f64)> {
         let unshifted = shift.abs() <= TOLERANCE * scale.abs();
-        match self.placeholders.get(&id) {
-            Some(Placeholder::Erf) if close(scale, shift) => {
-                let form = GeluForm::Erf;
-                return Some((Activation::Gelu { form }, [SQRT_2, 0.0], 2.0 * scale));
-            }
-            Some(Placeholder::GeluTanh) if close(scale, shift) => {
-                let form = GeluForm::Tanh;
-                return Some((Activation::Gelu { form }, [1.0, 0.0], 2.0 * scale));
-            }
-            Some(_) => return None,
-            None => {}
-        }
         let Op::Activation { function, .. } = self.inner.node(id).op else {
             return None;
         };
         match function {
+            Activation::Erf if close(scale, shift) => {
+                let form = GeluForm::Erf;
+                Some((Activation::Gelu { form }, [SQRT_2, 0.0], 2.0 * scale))
+            }
+            Activation::Tanh if close(scale, shift) && self.gelu_tanh.contains_key(&id) => {
+                let form = GeluForm::Tanh;
+                Some((Activation::Gelu { form }, [1.0, 0.0], 2.0 * scale))
+            }
+            Activation::Tanh if unshifted && self.softplus_operand(id).is_some() => {
+                Some((Activation::Mish, [1.0, 0.0], scale))
+            }
             Activation::Sigmoid if unshifted => Some((Activation::Silu, [1.0, 0.0], scale)),
             Activation::HardSigmoid { alpha, beta } if unshifted && alpha != 0.0 => Some((
                 Activation::HardSwish,
@@ -250,24 +256,86 @@ impl Graph {
         }
     }
 
-    /// `factor·square` as the cube of a value and a multiplier.
-    fn cube(&self, factor: ValueId, square: ValueId) -> Option<(ValueId, f64)> {
-        let chain = self.chain(square);
-        let squared = chain.into_iter().find(|value| {
-            matches!(
+    /// The operand v of `tanh(softplus(v))`, where `id` is that.
+    fn softplus_operand(&self, id: ValueId) -> Option<ValueId> {
+        let inner = self.inner.operands(id)[0];
+        let exact = |value: &Scaled| {
+            let is_softplus = matches!(
                 self.inner.node(value.id).op,
                 Op::Activation {
-                    function: Activation::Square,
+                    function: Activation::Softplus,
                     ..
                 }
-            )
-        })?;
-        if squared.shift.abs() > TOLERANCE * squared.scale.abs() {
-            return None;
+            );
+            let same = (value.scale - 1.0).abs() <= ROUNDING && value.shift.abs() <= ROUNDING;
+            is_softplus && same
+        };
+        let softplus = self.chain(inner).into_iter().find(exact)?;
+        Some(self.inner.operands(softplus.id)[0])
+    }
+
+    /// The powers that `x` is a multiple of: bases, exponents and factors, `x` itself first.
+    fn powers(&self, x: ValueId) -> Vec<(ValueId, u32, f64)> {
+        let mut found = vec![(x, 1, 1.0)];
+        found.extend(self.chain(x).into_iter().filter_map(|value| {
+            let Op::Activation { function, .. } = self.inner.node(value.id).op else {
+                return None;
+            };
+            let unshifted = value.shift.abs() <= TOLERANCE * value.scale.abs();
+            let degree = degree(function).filter(|_| unshifted)?;
+            Some((self.inner.operands(value.id)[0], degree, value.scale))
+        }));
+        found
+    }
+
+    /// `x·y` as a base, an exponent and a factor, where both are multiples of powers of one value.
+    fn product_of_powers(&self, x: ValueId, y: ValueId) -> Option<(ValueId, u32, f64)> {
+        let mut products = Vec::new();
+        for (left, left_degree, left_scale) in self.powers(x) {
+            for (base, degree, scale) in self.powers(y) {
+                let Some(ratio) = self.multiple(left, base) else {
+                    continue;
+                };
+                let sum = left_degree.saturating_add(degree);
+                let factor = left_scale * scale * powi(ratio, left_degree);
+                if sum <= MAX_POWER && factor.is_finite() {
+                    products.push((base, sum, factor));
+                }
+            }
         }
-        let argument = self.inner.operands(squared.id)[0];
-        let ratio = self.multiple(factor, argument)?;
-        Some((argument, ratio * squared.scale))
+        let best = |(_, degree, _): &(ValueId, u32, f64)| match *degree {
+            0..=MAX_MERGED => MAX_MERGED - degree,
+            degree => degree,
+        };
+        products.into_iter().min_by_key(best)
+    }
+
+    /// `x^exponent` as a base, an exponent and a factor, where `x` is a multiple of a power and the
+    /// whole is still a low one.
+    pub(super) fn power_of_power(&self, x: ValueId, exponent: u32) -> Option<(ValueId, u32, f64)> {
+        self.powers(x)
+            .into_iter()
+            .find_map(|(base, degree, scale)| {
+                let product = degree.checked_mul(exponent)?;
+                let factor = powi(scale, exponent);
+                (degree > 1 && product <= MAX_MERGED && factor.is_finite())
+                    .then_some((base, product, factor))
+            })
+    }
+
+    /// The operand u and the numbers `[scale, shift]` where `x` is `scale·f(u) + shift`.
+    pub(super) fn of_function(
+        &self,
+        x: ValueId,
+        is: impl Fn(Activation) -> bool,
+    ) -> Option<(ValueId, [f64; 2])> {
+        self.chain(x).into_iter().find_map(|value| {
+            let Op::Activation { function, .. } = self.inner.node(value.id).op else {
+                return None;
+            };
+            let operand = self.inner.operands(value.id)[0];
+            is(function).then_some((operand, [value.scale, value.shift]))
+        })
     }
 
     /// The value u when `x` is `√(2/π)·(u + 0.044715·u³)`.
@@ -288,8 +356,10 @@ impl Graph {
         }
         let summands = self.inner.operands(sum.id);
         for (linear, cubic) in [(0, 1), (1, 0)] {
-            let is_cube =
-                |value: &Scaled| self.placeholders.get(&value.id) == Some(&Placeholder::Cube);
+            let is_cube = |value: &Scaled| match self.inner.node(value.id).op {
+                Op::Activation { function, .. } => degree(function) == Some(3),
+                _ => false,
+            };
             let Some(cube) = self.chain(summands[cubic]).into_iter().find(is_cube) else {
                 continue;
             };
