@@ -1,9 +1,9 @@
 //! Max-pool lowering: maxima become ReLUs, by `max(a, b) = b + relu(a − b)`.
 //!
 //! A window's maximum is taken along one axis first, then along the other, and on each axis over
-//! runs of more and more taps; [`runs`] finds the cheapest ones. Each ReLU takes only the positions
-//! that the stride needs, so that the map becomes smaller from one to the next. The axis that makes
-//! the whole cheaper comes first.
+//! runs of more and more taps; the module `runs` finds the cheapest ones. Each ReLU takes only the
+//! positions that the stride needs, so that the map becomes smaller from one to the next. The axis
+//! that makes the whole cheaper comes first.
 //!
 //! Along an axis every maximum is a sum of picked elements of the map and of the ReLUs so far. The
 //! difference of two such sums is one separable map for each of them, whose rows hold +1 and −1.
