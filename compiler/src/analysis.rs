@@ -2,5 +2,6 @@
 
 pub mod cost;
 pub mod grid;
+pub mod prediction;
 pub mod ranges;
 pub mod rotations;

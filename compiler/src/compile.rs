@@ -4,6 +4,7 @@ use heddle_ir::nn::Model;
 use heddle_ir::plan::{InputPacking, InputPiece, Plan};
 use heddle_ir::slot::{Op, SlotGraph};
 
+use crate::analysis::prediction::Prediction;
 use crate::error::Error;
 use crate::observer::Observer;
 use crate::options::Options;
@@ -20,6 +21,8 @@ pub struct Compilation {
     pub model: Model,
     /// The packed graph after its last pass.
     pub packed: SlotGraph,
+    /// How long an inference takes.
+    pub prediction: Prediction,
     /// What every pass did.
     pub log: PassLog,
 }
@@ -46,6 +49,7 @@ pub fn compile(
         approximations,
         packed,
         schedule,
+        prediction,
         notes,
         log,
     } = lowered;
@@ -77,6 +81,7 @@ pub fn compile(
         plan,
         model,
         packed,
+        prediction,
         log,
     })
 }

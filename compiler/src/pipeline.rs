@@ -10,6 +10,7 @@ use heddle_params::bootstrap::BootstrapParameters;
 
 use crate::analysis::cost::CostModel;
 use crate::analysis::grid::Grid;
+use crate::analysis::prediction::Prediction;
 use crate::analysis::ranges::{self, Ranges};
 use crate::approx::activation::Approximation;
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub(crate) struct Lowered {
     pub(crate) packed: SlotGraph,
     /// The schedule.
     pub(crate) schedule: Schedule,
+    /// How long an inference takes.
+    pub(crate) prediction: Prediction,
     /// What import and passes have to say to the user.
     pub(crate) notes: Vec<Note>,
     /// What every pass did.
@@ -81,6 +84,7 @@ pub(crate) fn run(
         approximations: activations.approximations,
         packed: scheduled.packed.graph,
         schedule: scheduled.schedule,
+        prediction: scheduled.prediction,
         notes,
         log,
         parameters,
@@ -260,6 +264,7 @@ impl Pipeline<'_> {
                     expanded,
                     parameters: parameters.clone(),
                     bootstrap: bootstrap.clone(),
+                    prediction: Prediction::of(placement.cost),
                 })
             },
             |_| Vec::new(),

@@ -10,6 +10,7 @@ use heddle_ir::{text, verify};
 use heddle_params::Parameters;
 use heddle_params::bootstrap::BootstrapParameters;
 
+use crate::analysis::prediction::Prediction;
 use crate::error::Error;
 use crate::observer::Observer;
 use crate::pass::{Changed, Explain, PassLog, Stage};
@@ -75,6 +76,7 @@ pub(crate) struct Scheduled {
     pub(crate) expanded: ExpandedMaps,
     pub(crate) parameters: Parameters,
     pub(crate) bootstrap: BootstrapParameters,
+    pub(crate) prediction: Prediction,
 }
 
 impl StageGraph for Scheduled {

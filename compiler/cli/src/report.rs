@@ -27,6 +27,7 @@ pub(crate) fn report(args: &Args, compilation: &Compilation) -> Result<()> {
             security.bits,
             if plan.insecure { " (INSECURE)" } else { "" }
         ));
+        say(&compilation.prediction.to_string());
         let client = client_plan_path(path);
         say(&format!(
             "{}: what clients get, without weights",
