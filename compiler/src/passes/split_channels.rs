@@ -8,7 +8,7 @@
 //! [`pack`](super::pack) assigns say which maps are too large, and the [`Grid`] says how they are
 //! cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use heddle_ir::layout::MultiplexedLayout;
@@ -16,7 +16,7 @@ use heddle_ir::nn::{
     Conv, LinearOp, Model, Op, Pad, Rearrange, Region, Slice, TensorType, Window,
     referenced_weights,
 };
-use heddle_ir::{Graph, Tensor, ValueId, Weights};
+use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
 use super::pack::output_layout;
 use crate::analysis::grid::Grid;
@@ -50,6 +50,7 @@ pub fn run(model: Model, splitting: Splitting, grid: &Grid) -> Result<(Model, Ch
         zeros: BTreeSet::new(),
         graph: Graph::new(),
         weights: model.weights.clone(),
+        filters: BTreeMap::new(),
         input_regions: Vec::new(),
         maps: Vec::with_capacity(model.graph.len()),
     };
@@ -114,6 +115,18 @@ fn common(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
     a.start.max(b.start)..a.end.min(b.end)
 }
 
+/// A convolution's whole filter and the first and last channels of a run of its operand's and of
+/// its result's.
+type FilterKey = (WeightId, [usize; 4]);
+
+/// A filter between runs of channels.
+#[derive(Clone, Copy)]
+struct Filter {
+    weight: WeightId,
+    /// Whether all its elements are zero.
+    is_zero: bool,
+}
+
 struct Splitter<'a> {
     model: &'a Model,
     splitting: Splitting,
@@ -122,6 +135,8 @@ struct Splitter<'a> {
     zeros: BTreeSet<ValueId>,
     graph: Graph<Op, TensorType>,
     weights: Weights,
+    /// The filters between runs of channels that were made: bands share them.
+    filters: BTreeMap<FilterKey, Filter>,
     /// What the inputs of the result hold of the image.
     input_regions: Vec<Region>,
     /// By value of the model.

@@ -10,7 +10,7 @@ use heddle_ir::nn::{
 };
 use heddle_ir::{Tensor, ValueId, WeightId};
 
-use super::{Piece, Splitter, common};
+use super::{Filter, Piece, Splitter, common};
 use crate::error::Error;
 
 impl Splitter<'_> {
@@ -363,9 +363,8 @@ impl Splitter<'_> {
         for (i, piece) in pieces.iter().enumerate() {
             let is_last = i + 1 == pieces.len();
             let is_needed = is_last && sum.is_none();
-            let filter =
-                conv.filter_between(&piece.region.channels, &region.channels, &self.weights);
-            if filter.data.iter().all(|tap| *tap == 0.0) && !is_needed {
+            let filter = self.filter(conv, &piece.region.channels, &region.channels);
+            if filter.is_zero && !is_needed {
                 continue;
             }
             let is_whole = region.rows == (0..height) && piece.region.rows == (0..all_rows);
@@ -382,7 +381,7 @@ impl Splitter<'_> {
                 },
             };
             let op = LinearOp::Conv(Conv {
-                weight: self.weights.push(filter),
+                weight: filter.weight,
                 bias: bias.filter(|_| sum.is_none()),
                 window,
                 groups: 1,
@@ -391,6 +390,21 @@ impl Splitter<'_> {
             sum = Some(self.sum(sum, term, value));
         }
         sum.expect("an operand has at least one piece")
+    }
+
+    /// The filter from some channels to others, made once.
+    fn filter(&mut self, conv: &Conv, from: &Range<usize>, to: &Range<usize>) -> Filter {
+        let key = (conv.weight, [from.start, from.end, to.start, to.end]);
+        if let Some(known) = self.filters.get(&key) {
+            return *known;
+        }
+        let filter = conv.filter_between(from, to, &self.weights);
+        let made = Filter {
+            is_zero: filter.data.iter().all(|tap| *tap == 0.0),
+            weight: self.weights.push(filter),
+        };
+        self.filters.insert(key, made);
+        made
     }
 
     fn with_bias(
