@@ -408,14 +408,26 @@ fn functions_of_positive_values_are_centred() {
             assert!(found > 11.0, "{op}: {found:.1} bits, {clear:?} {plain:?}");
         }
     }
-    let model = import(&single("Sqrt", &[], &[]));
+    let quotient = network(|m| {
+        m.node("Relu", &["x"], "r", &[])
+            .node("Div", &["x", "r"], "y", &[]);
+    });
+    for bytes in [single("Sqrt", &[], &[]), quotient] {
+        let message = refused(&import(&bytes));
+        assert!(message.contains("must stay above 0"), "{message}");
+    }
+}
+
+/// Why a model does not compile.
+fn refused(model: &Model) -> String {
     let options = Options {
         samples: images(8),
         ring: Ring::Insecure { log_n: 11 },
         ..Options::new(Preprocess::named("unit").unwrap())
     };
-    let message = compile(model, &options, &()).unwrap_err().to_string();
-    assert!(message.contains("must stay above"), "{message}");
+    compile(model.clone(), &options, &())
+        .unwrap_err()
+        .to_string()
 }
 
 /// The sum over channels may lie far above the bias, or far below.

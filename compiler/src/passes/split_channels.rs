@@ -230,12 +230,19 @@ impl Splitter<'_> {
     /// One input for every region.
     fn input(&mut self, value: ValueId, regions: Vec<Region>) -> Vec<Piece> {
         let node = self.model.graph.node(value);
+        let before = self.model.inputs().take_while(|input| *input < value);
+        let held = &self.model.input_regions[before.count()];
         let input = |region: Region| {
             let ty = match node.ty.shape[..] {
                 [_, _, width] => TensorType::new(region.shape(width)),
                 _ => TensorType::new([region.channels.len()]),
             };
-            self.input_regions.push(region.clone());
+            // The model's input may be a region of the image itself.
+            let shifted = |range: &Range<usize>, by: usize| range.start + by..range.end + by;
+            self.input_regions.push(Region {
+                channels: shifted(&region.channels, held.channels.start),
+                rows: shifted(&region.rows, held.rows.start),
+            });
             let value = self.graph.add(Op::Input, &[], ty, &node.name);
             Piece { region, value }
         };

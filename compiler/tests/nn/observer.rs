@@ -48,6 +48,7 @@ fn an_observer_sees_every_pass_and_changes_nothing() {
         "remove-identity",
         "fold-padding",
         "lower-max-pool",
+        "add-checkpoints",
         "centre-operands",
         "calibrate-ranges",
         "fold-batch-norm",

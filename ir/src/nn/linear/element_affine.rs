@@ -29,7 +29,8 @@ impl LinearOperation for ElementAffine {
         for (id, role) in [(self.scale, "scale"), (self.shift, "shift")] {
             let Some(id) = id else { continue };
             let found = existing(weights, id)?;
-            if found.shape != operand.shape {
+            // A vector may stand as `F×1×1`.
+            if TensorType::new(found.shape.clone()).chw() != operand.chw() {
                 return Err(format!(
                     "{role} `{}` has shape {:?}, the operand is {operand}",
                     found.name, found.shape
