@@ -250,9 +250,16 @@ fn moments_follow_the_rows() {
         let list = |numbers: &mut Numbers| -> Vec<f64> {
             (0..from[0]).map(|_| f64::from(numbers.next())).collect()
         };
-        let [mean, deviation] = [list(numbers), list(numbers)];
+        let [mut mean, mut deviation] = [list(numbers), list(numbers)];
+        if let LinearOp::BatchNorm(norm) = op {
+            // It tells what training saw, whatever the operand is said to be.
+            let data = |id| weights.get(id).data.iter().copied().map(f64::from);
+            mean = data(norm.mean).collect();
+            let variances = data(norm.variance);
+            deviation = variances.map(|v| (v + norm.epsilon).sqrt()).collect();
+        }
         let known = Moments {
-            mean: mean.clone(),
+            mean,
             deviation: deviation.iter().map(|d| d.abs()).collect(),
         };
         let (matrix, [channels, height, width]) = operation.matrix(from, weights).unwrap();
