@@ -200,7 +200,7 @@ fn settings_are_checked() {
         &["labels.txt", "4"],
     );
     folder.refuses(
-        &[&plan[..], &["--insecure-log-n", "8"]].concat(),
+        &[&plan[..], &["--insecure-log-n", "4"]].concat(),
         &["slots"],
     );
     assert_eq!(folder.run(&["model.onnx"]).status.code(), Some(2));
