@@ -273,7 +273,8 @@ impl Activation {
     /// polynomials on a range that reaches it.
     pub fn pole(self) -> Option<f64> {
         match self {
-            Self::Log { offset } | Self::Power { offset, .. } => Some(-offset),
+            // Not −offset, which of 0 would be −0 in messages.
+            Self::Log { offset } | Self::Power { offset, .. } => Some(0.0 - offset),
             _ => None,
         }
     }
