@@ -29,28 +29,28 @@ const fn row(op: &'static str, since: i64, reads: &'static str, limits: &'static
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     row("Add", 7, "", "two values of one shape and axis order, or a value and a constant that is broadcast to it"),
-    row("AveragePool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `count_include_pad`, `dilations`", "2-D; pads smaller than the kernel"),
+    row("AveragePool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `count_include_pad`, `dilations`", "1-D and 2-D; pads smaller than the kernel"),
     row("BatchNormalization", 7, "`epsilon`", "evaluation mode; per channel; parameters constant"),
-    row("Cast", 7, "`to`", "between float types"),
-    row("CastLike", 15, "", "between float types"),
+    row("Cast", 7, "`to`", "to float types"),
+    row("CastLike", 15, "", "between float types; any constant"),
     row("Clip", 7, "`min`, `max`", "any constant bounds, either of them open; becomes gates of the sign polynomials"),
     row("Concat", 7, "`axis`", "along channels, height, width or features; values that depend on the image, and zeros"),
-    row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "2-D; kernel and bias constant; any kernel, groups and depthwise included"),
+    row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "1-D and 2-D; kernel and bias constant; any kernel, groups and depthwise included"),
     row("Div", 7, "", "by a constant that is broadcast to the value"),
     row("Dropout", 7, "", "evaluation mode: the identity"),
     row("Erf", 9, "", "as part of a GELU written out"),
     row("Flatten", 7, "`axis`", "to a vector"),
     row("Gelu", 20, "`approximate`", ""),
     row("Gemm", 7, "`alpha`, `beta`, `transB`", "a vector times a constant matrix, with a constant bias"),
-    row("GlobalAveragePool", 7, "", "2-D"),
-    row("GlobalMaxPool", 7, "", "2-D; becomes ⌈log2 height⌉ + ⌈log2 width⌉ ReLUs"),
+    row("GlobalAveragePool", 7, "", "1-D and 2-D"),
+    row("GlobalMaxPool", 7, "", "1-D and 2-D; becomes ⌈log2 height⌉ + ⌈log2 width⌉ ReLUs"),
     row("HardSigmoid", 7, "`alpha`, `beta`", ""),
     row("HardSwish", 14, "", ""),
     row("Identity", 7, "", ""),
     row("LeakyRelu", 7, "`alpha`", ""),
     row("MatMul", 7, "", "of a vector and a constant matrix, in either order"),
     row("Max", 7, "", "of one value and a constant number"),
-    row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis"),
+    row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "1-D and 2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis"),
     row("Min", 8, "", "of one value and a constant number"),
     row("Mul", 7, "", "by a constant that is broadcast to the value; two values where the product is SiLU, HardSwish, GELU or a square"),
     row("Neg", 7, "", ""),
@@ -105,14 +105,18 @@ pub fn supported_operators() -> String {
          ## On constants\n\n\
          Evaluated at import, as far as their operands are known without an image: {}.\n\n\
          ## Inputs and weights\n\n\
-         One image `[batch, channels, height, width]` or `[batch, height, width, channels]` of floats,\n\
-         a grey one `[batch, height, width]`, or a vector `[batch, features]`; batch 1 or dynamic,\n\
-         everything else fixed. Weights are float16, bfloat16, float32 or float64,\n\
-         in the file or as external data beside it.\n\n\
+         One image `[batch, channels, height, width]` or `[batch, height, width, channels]` of numbers,\n\
+         a grey one `[batch, height, width]`, a signal `[batch, channels, time]`, or a vector\n\
+         `[batch, features]`; batch 1 or dynamic. Extents that are open are given on the command line,\n\
+         other inputs as constants; see [models.md](models.md). Weights are float16, bfloat16, float32\n\
+         or float64, or integers with DequantizeLinear, in the file or as external data beside it.\n\n\
+         ## Functions and other domains\n\n\
+         Functions of the model's own are expanded. Of the domain `com.microsoft`, FusedConv, FusedGemm,\n\
+         Gelu, FastGelu, QuickGelu and BiasGelu are read as the standard operators that they replace.\n\n\
          ## Refused\n\n\
-         Control flow (If, Loop, Scan), recurrent layers (LSTM, GRU, RNN), quantised networks (QLinear…,\n\
-         QuantizeLinear, DequantizeLinear, …Integer), dynamic spatial sizes, other operator domains. An\n\
-         import names every node that stands in the way, in one report.\n",
+         Control flow (If, Loop, Scan), recurrent layers (LSTM, GRU, RNN), quantised values (QLinear…,\n\
+         QuantizeLinear, …Integer, DequantizeLinear but of constants), other operator domains. An import\n\
+         names every node that stands in the way, in one report.\n",
         opset::FINAL.join(", "),
         constant.join(", "),
     );

@@ -126,15 +126,19 @@ fn free_space(_folder: &Path) -> Option<u64> {
     None
 }
 
+/// Channels, height and width of a plan's input.
+pub(super) fn shape_of(input: &SlotType) -> [usize; 3] {
+    let layout = &input.layout;
+    [layout.channels, layout.height, layout.width]
+}
+
 /// The tensor of a picture, preprocessed for a plan's input; remarks go to standard error.
 pub(super) fn tensor_of(
     input: &SlotType,
     preprocess: &Preprocess,
     picture: &Picture,
 ) -> Result<InputTensor> {
-    let layout = &input.layout;
-    let shape = [layout.channels, layout.height, layout.width];
-    let (elements, remark) = image::to_tensor(picture, preprocess, shape)?;
+    let (elements, remark) = image::to_tensor(picture, preprocess, shape_of(input))?;
     if let Some(remark) = remark {
         note(&remark);
     }
@@ -184,7 +188,8 @@ impl Encrypt {
             overwrite(self.force),
         )?;
         let protocol = self.plan.open()?;
-        let images = image::image_set(&self.image)?;
+        let shape = shape_of(&protocol.plan().input.packing);
+        let images = image::image_set_for(&self.image, shape)?;
         let picture = match (images.len(), images.get(0)) {
             (1, Some(picture)) => picture?,
             (count, _) => {
