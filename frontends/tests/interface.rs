@@ -157,6 +157,47 @@ fn inputs_are_fixed_to_constants() {
 }
 
 #[test]
+fn a_fixed_input_may_be_joined_to_values() {
+    let x: Vec<f32> = (1..9_u8).map(f32::from).collect();
+    for (axis, wanted) in [
+        (
+            1,
+            vec![9.0, 9.5, 10.0, 10.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+        ),
+        (
+            2,
+            vec![9.0, 9.5, 1.0, 2.0, 3.0, 4.0, 10.0, 10.5, 5.0, 6.0, 7.0, 8.0],
+        ),
+        (
+            3,
+            vec![9.0, 1.0, 2.0, 9.5, 3.0, 4.0, 10.0, 5.0, 6.0, 10.5, 7.0, 8.0],
+        ),
+    ] {
+        let shape: [i64; 4] = match axis {
+            1 => [1, 1, 2, 2],
+            2 => [1, 2, 1, 2],
+            _ => [1, 2, 2, 1],
+        };
+        let mut m = OnnxBuilder::new(13);
+        m.input("x", &[1_i64, 2, 2, 2])
+            .input("c", &shape)
+            .output("y");
+        m.node("Concat", &["c", "x"], "y", &[("axis", Attr::Int(axis))]);
+        let extents = shape.map(|extent| extent as usize);
+        let model = import(&m.build(), &fixed("c", &extents, &[9.0, 9.5, 10.0, 10.5]));
+        check(&model, &x, &wanted);
+    }
+    let mut m = OnnxBuilder::new(13);
+    m.input("x", &[1_i64, 3])
+        .input("c", &[1_i64, 2])
+        .output("y");
+    m.node("Relu", &["x"], "r", &[])
+        .node("Concat", &["r", "c"], "y", &[("axis", Attr::Int(-1))]);
+    let model = import(&m.build(), &fixed("c", &[1, 2], &[9.0, -9.0]));
+    check(&model, &[1.0, -1.0, 2.0], &[1.0, 0.0, 2.0, 9.0, -9.0]);
+}
+
+#[test]
 fn fixed_integers_stay_integers() {
     let mut m = OnnxBuilder::new(13);
     m.input("x", &[1_i64, 6])

@@ -239,11 +239,6 @@ fn joins_cuts_and_pools_that_do_not_fit_are_refused() {
         m.node("Concat", &["x", "x"], "y", &axis(0));
     });
     assert_problem(&batch, "y", "axis 0, which mixes");
-    let constant = model(13, |m| {
-        m.floats("c", &[1, 1, 4, 4], &[0.5; 16])
-            .node("Concat", &["x", "c"], "y", &axis(1));
-    });
-    assert_problem(&constant, "y", "concatenates the constant `c`");
     let order = model(13, |m| {
         m.node(
             "Transpose",

@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
     row("Cast", 7, "`to`", "to float types"),
     row("CastLike", 15, "", "between float types; any constant"),
     row("Clip", 7, "`min`, `max`", "any constant bounds, either of them open; becomes gates of the sign polynomials"),
-    row("Concat", 7, "`axis`", "along channels, height, width or features; values that depend on the image, and zeros"),
+    row("Concat", 7, "`axis`", "along channels, height, width or features; values that depend on the image, and constants"),
     row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "1-D and 2-D; kernel and bias constant; any kernel, groups and depthwise included"),
     row("Div", 7, "", "by a constant that is broadcast to the value"),
     row("Dropout", 7, "", "evaluation mode: the identity"),

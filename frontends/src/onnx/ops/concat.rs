@@ -1,4 +1,5 @@
 //! Concatenation: every operand is padded with zeros to the whole extent, and the sum is taken.
+//! Constants among them are added at the end.
 
 use heddle_ir::ValueId;
 use heddle_ir::nn::{LinearOp, Op, Pad};
@@ -6,6 +7,7 @@ use heddle_ir::nn::{LinearOp, Op, Pad};
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Traced, Value};
 use crate::onnx::dims;
+use crate::onnx::tensor::{Const, Elements, element_count};
 
 pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let axis = call
@@ -13,6 +15,7 @@ pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String
         .int("axis")?
         .ok_or("attribute `axis` is missing")?;
     let mut operands: Vec<(usize, &Traced)> = Vec::new();
+    let mut constants: Vec<(usize, &Const)> = Vec::new();
     let (mut rank, mut total) = (None, 0_usize);
     for index in 0..call.inputs.len() {
         let input = call.input(index)?;
@@ -24,13 +27,7 @@ pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String
         match input {
             Value::Traced(x) => operands.push((total, x)),
             Value::Const(zeros) if zeros.is_all(0.0) => {}
-            Value::Const(constant) => {
-                return Err(format!(
-                    "concatenates the constant `{}` with the image; zeros and values that depend \
-                     on the image are supported",
-                    constant.name
-                ));
-            }
+            Value::Const(constant) => constants.push((total, constant)),
         }
         total = total
             .checked_add(extents[axis])
@@ -78,8 +75,39 @@ pub(super) fn concat(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String
             }
         });
     }
-    sum.map(Value::Traced)
-        .ok_or_else(|| "constants that were not folded".into())
+    let sum = sum.ok_or("constants that were not folded")?;
+    if constants.is_empty() {
+        return Ok(Value::Traced(sum));
+    }
+    let shift = spread(graph, axis, sum.view.dims(), &constants)?;
+    let shift = graph.coefficients(&sum, &shift)?;
+    let stem = format!("{}.constant", call.name);
+    let id = graph.scale_and_shift(sum.id, [None, Some(shift)], &stem, call.name)?;
+    let view = sum.view;
+    Ok(Value::Traced(Traced { id, view }))
+}
+
+/// A tensor of extents `dims` with each constant from its place along `axis` on, and zeros between.
+fn spread(
+    graph: &mut Graph,
+    axis: usize,
+    dims: &[usize],
+    constants: &[(usize, &Const)],
+) -> Result<Const, String> {
+    let count = element_count(dims)?;
+    graph.room(count)?;
+    let inner: usize = dims[axis + 1..].iter().product();
+    let outer: usize = dims[..axis].iter().product();
+    let mut data = vec![0.0; count];
+    for (offset, constant) in constants {
+        let weights = constant.to_weights()?;
+        let width = constant.shape[axis] * inner;
+        for (row, part) in weights.chunks_exact(width.max(1)).enumerate().take(outer) {
+            let start = (row * dims[axis] + offset) * inner;
+            data[start..][..width].copy_from_slice(part);
+        }
+    }
+    Ok(Const::new(dims.to_vec(), Elements::Float(data)))
 }
 
 /// The graph's axis behind an ONNX axis that all operands have; one of extent 1 leaves it open.
