@@ -12,7 +12,7 @@
 //! | To | Use |
 //! |---|---|
 //! | compile a model | [`import`], [`compile`], [`Options`] |
-//! | say which output, which shape, which inputs are constants | [`import_with`], [`ImportOptions`] |
+//! | say which output is meant, or which shape | [`import_with`], [`ImportOptions`] |
 //! | make keys, encrypt, decrypt | [`Client`], [`ImageKey`] |
 //! | answer encrypted images | [`Server`] |
 //! | classify in one process, on plain numbers or encrypted | [`Runner`] |

@@ -24,8 +24,8 @@ pub struct Args {
     )]
     pub output: Option<PathBuf>,
 
-    /// The value to compute: one of several outputs, or any value or node inside the model, where the
-    /// network is cut
+    /// The value to compute: one of several outputs, or any value or node inside the model, where
+    /// the network is cut
     #[arg(long, value_name = "NAME")]
     pub output_name: Option<String>,
 
@@ -34,8 +34,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME=FILE.npy", value_parser = fixed_input)]
     pub input: Vec<(String, PathBuf)>,
 
-    /// The shape of an input whose model leaves extents open, such as 1,3,224,224, or NAME=… where
-    /// there are several inputs; `?` keeps an extent; may be repeated
+    /// The shape of an input whose extents the model leaves open: 1,3,224,224, or NAME=1,3,224,224
+    /// where there are several inputs; `?` keeps an extent; may be repeated
     #[arg(long, value_name = "[NAME=]SHAPE")]
     pub input_shape: Vec<InputShape>,
 
