@@ -20,7 +20,7 @@ use std::path::Path;
 
 use heddle_ir::printable;
 
-pub use image_set::{ImageSet, image_set, path_of};
+pub use image_set::{ImageSet, image_set, image_set_for, path_of, read_tensor};
 pub use tensor::to_tensor;
 
 /// Most bytes that a file of many images may hold, unpacked; they are kept in memory.

@@ -19,6 +19,8 @@ mod fold;
 mod import;
 mod ops;
 mod opset;
+mod options;
+mod plane;
 mod supported;
 mod tensor;
 mod view;
@@ -34,32 +36,16 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use external::ExternalData;
+pub use options::{FixedInput, ImportOptions, InputShape};
 pub use supported::supported_operators;
 
 /// Most bytes of a model's file; protobuf knows no longer messages.
 pub const MAX_MODEL_BYTES: u64 = (1 << 31) - 1;
 
-/// Limits of an import.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportOptions {
-    /// Most elements that all constants made by evaluating nodes may have together, beyond two
-    /// for every element of the file's own tensors. Those do not count: they cannot be larger than
-    /// their file.
-    pub max_folded_elements: usize,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self {
-            max_folded_elements: 1 << 24,
-        }
-    }
-}
-
 /// Imports the ONNX file at `path`, with external data from its folder.
 ///
 /// The result is verified. Its digest is the SHA-256 of the model's bytes followed by those of its
-/// external files in the order of first use.
+/// external files in the order of first use; what the options change does not enter it.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::NotOnnx`] if it is foreign or damaged,

@@ -64,7 +64,7 @@ fn everything_unsupported_is_reported_at_once() {
         error.to_string(),
         "cannot import `bad.onnx`: 4 problems\n  \
          MaxPool  `pool`     attribute `kernel_shape` is [2, 2, 2], expected 2 numbers of at least 1 \
-         (2-D layers only)\n  \
+         (1-D and 2-D layers only)\n  \
          Sign     `sign`     the sign jumps at 0, where the values of a network lie, and polynomials \
          do not; use Tanh of a multiple, or HardSigmoid\n  \
          Add      `shifted`  the constant `b` of shape [5] does not broadcast to [1, 2, 4, 4]\n  \
@@ -242,7 +242,7 @@ fn joins_cuts_and_pools_that_do_not_fit_are_refused() {
         m.floats("w", &[2, 2, 3], &[0.0; 12])
             .node("Conv", &["x", "w"], "y", &[]);
     });
-    assert_problem(&one_dimensional, "y", "1-D convolution");
+    assert_problem(&one_dimensional, "y", "but is applied to [1, 2, 4, 4]");
 }
 
 #[test]
@@ -267,12 +267,12 @@ fn graphs_that_hang_together_badly_are_refused() {
             .node("Relu", &["y"], "z", &[])
             .output("z");
     });
-    assert_problem(&outputs, "graph", "`y`, `z` outputs");
+    assert_problem(&outputs, "graph", "`y` [1, 2, 4, 4], `z` [1, 2, 4, 4];");
     let inputs = model(13, |m| {
         m.input("x2", &[1, 2, 4, 4])
             .node("Add", &["x", "x2"], "y", &[]);
     });
-    assert_problem(&inputs, "graph", "`x`, `x2`");
+    assert_problem(&inputs, "graph", "`x` [1, 2, 4, 4], `x2`");
     let constant = model(13, |m| {
         m.ints("one", &[1]).node("Identity", &["one"], "y", &[]);
     });
@@ -307,7 +307,8 @@ fn images_of_the_wrong_kind_are_refused() {
         "picture",
         "batch of 8",
     );
-    assert_problem(&image(&[fixed(784)]), "picture", "[784]; an image of");
+    let film = image(&[n, fixed(9), fixed(3), fixed(4), fixed(4)]);
+    assert_problem(&film, "picture", "[N, 9, 3, 4, 4]; an image of");
     assert_problem(&image(&[]), "picture", "no shape");
     let huge = image(&[n, fixed(1 << 30), fixed(1 << 30), fixed(1 << 30)]);
     assert_problem(&huge, "picture", "elements");

@@ -101,6 +101,7 @@ const SMALL_RING: u32 = 10;
 pub fn onnx(data: &[u8]) -> bool {
     let options = ImportOptions {
         max_folded_elements: 1 << 18,
+        ..ImportOptions::default()
     };
     let Ok(model) = import_bytes("fuzz.onnx", data, &options) else {
         return false;

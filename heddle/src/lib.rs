@@ -12,6 +12,7 @@
 //! | To | Use |
 //! |---|---|
 //! | compile a model | [`import`], [`compile`], [`Options`] |
+//! | say which output is meant, or which shape | [`import_with`], [`ImportOptions`] |
 //! | make keys, encrypt, decrypt | [`Client`], [`ImageKey`] |
 //! | answer encrypted images | [`Server`] |
 //! | classify in one process, on plain numbers or encrypted | [`Runner`] |
@@ -30,9 +31,11 @@ mod read;
 pub use heddle_compiler::{Convolution, Options, Ring};
 #[cfg(any(feature = "compiler", feature = "client"))]
 pub use heddle_frontends::image;
+#[cfg(feature = "compiler")]
+pub use heddle_frontends::onnx::{FixedInput, ImportOptions, InputShape};
 pub use heddle_ir::file::Existing;
 #[cfg(feature = "compiler")]
-pub use heddle_ir::nn::Model;
+pub use heddle_ir::nn::{AxisOrder, Model};
 pub use heddle_ir::plan::{ClientPlan, Plan};
 pub use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 pub use heddle_params::{Accept, Insecure};
@@ -49,7 +52,7 @@ pub use heddle_runtime::runner::{Batch, Runner};
 pub use heddle_runtime::server::Server;
 pub use heddle_runtime::trace::Trace;
 #[cfg(feature = "compiler")]
-pub use read::{compile, import, reference};
+pub use read::{compile, import, import_with, reference};
 #[cfg(any(feature = "compiler", feature = "client"))]
 pub use read::{read_image, read_images};
 

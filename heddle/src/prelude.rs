@@ -7,6 +7,8 @@ pub use crate::{
 #[cfg(feature = "client")]
 pub use crate::{Client, Disclosure, ImageKey, KeyLimit, Runner};
 #[cfg(feature = "compiler")]
-pub use crate::{Convolution, Model, Options, Ring, compile, import, reference};
+pub use crate::{
+    Convolution, ImportOptions, Model, Options, Ring, compile, import, import_with, reference,
+};
 #[cfg(any(feature = "compiler", feature = "client"))]
 pub use crate::{read_image, read_images};

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use heddle_frontends::image;
+#[cfg(feature = "compiler")]
+use heddle_frontends::onnx::ImportOptions;
 use heddle_ir::plan::ClientPlan;
 use heddle_ir::printable;
 use heddle_runtime::packing::InputTensor;
@@ -17,8 +19,20 @@ use crate::Error;
 /// compiled.
 #[cfg(feature = "compiler")]
 pub fn import(path: impl AsRef<Path>) -> Result<heddle_ir::nn::Model, Error> {
-    let options = heddle_frontends::onnx::ImportOptions::default();
-    Ok(heddle_frontends::onnx::import(path.as_ref(), &options)?)
+    import_with(path, &ImportOptions::default())
+}
+
+/// Imports an ONNX model of which the options say more: which of several outputs is meant, which
+/// inputs are constants, the extents that the file leaves open, the axis order of the image.
+///
+/// # Errors
+/// As those of [`import`].
+#[cfg(feature = "compiler")]
+pub fn import_with(
+    path: impl AsRef<Path>,
+    options: &ImportOptions,
+) -> Result<heddle_ir::nn::Model, Error> {
+    Ok(heddle_frontends::onnx::import(path.as_ref(), options)?)
 }
 
 /// Compiles a model to an encrypted-inference plan.
@@ -56,7 +70,7 @@ pub fn reference(
 pub fn read_images(spec: &str, plan: &ClientPlan) -> Result<Vec<InputTensor>, Error> {
     let shape = plan.input.packing.shape;
     let mut tensors = Vec::new();
-    for picture in image::image_set(spec)?.iter() {
+    for picture in image::image_set_for(spec, shape)?.iter() {
         let picture = picture?;
         let (elements, _) = image::to_tensor(&picture, &plan.preprocess, shape)?;
         tensors.push(InputTensor {

@@ -21,6 +21,11 @@ pub enum Note {
         /// The input's name.
         input: String,
     },
+    /// The input's elements are integers in the model.
+    IntegerInput {
+        /// The input's name.
+        input: String,
+    },
     /// What comes behind the logits is left out.
     FinalCut {
         /// The operator: a softmax or the like.
@@ -103,7 +108,9 @@ impl Note {
     /// Escapes every name in it that a terminal would not show as one line.
     pub fn make_printable(&mut self) {
         match self {
-            Self::BatchFixed { input: text } | Self::Sentence(text) => printable::make_line(text),
+            Self::BatchFixed { input: text }
+            | Self::IntegerInput { input: text }
+            | Self::Sentence(text) => printable::make_line(text),
             Self::FinalCut { op, node } | Self::FinalReplaced { op, node } => {
                 printable::make_line(op);
                 printable::make_line(node);
@@ -129,6 +136,11 @@ impl fmt::Display for Note {
                 "operator set {version} is newer than {read_as}, and is read as {read_as}"
             ),
             Self::BatchFixed { input } => write!(f, "the batch of input `{input}` is fixed to 1"),
+            Self::IntegerInput { input } => write!(
+                f,
+                "input `{input}` holds integers in the model; the plan takes the same numbers as \
+                 floats"
+            ),
             Self::FinalCut { op, node } => {
                 write!(f, "the final {op} `{node}` is cut off: results are logits")
             }
@@ -209,6 +221,10 @@ mod tests {
             (
                 Note::BatchFixed { input: "x".into() },
                 "the batch of input `x` is fixed to 1",
+            ),
+            (
+                Note::IntegerInput { input: "x".into() },
+                "input `x` holds integers in the model; the plan takes the same numbers as floats",
             ),
             (
                 Note::FinalCut {
@@ -297,6 +313,7 @@ mod tests {
         let hostile = || "a\x1b[2J\nb".to_owned();
         let notes = [
             Note::BatchFixed { input: hostile() },
+            Note::IntegerInput { input: hostile() },
             Note::FinalCut {
                 op: hostile(),
                 node: hostile(),

@@ -7,6 +7,10 @@
 pub mod data_type {
     /// 32-bit float.
     pub const FLOAT: u64 = 1;
+    /// 8-bit unsigned integer.
+    pub const UINT8: u64 = 2;
+    /// 8-bit integer.
+    pub const INT8: u64 = 3;
     /// 32-bit integer.
     pub const INT32: u64 = 6;
     /// 64-bit integer.
@@ -17,6 +21,10 @@ pub mod data_type {
     pub const FLOAT16: u64 = 10;
     /// 64-bit float.
     pub const DOUBLE: u64 = 11;
+    /// 4-bit unsigned integer, two to a byte.
+    pub const UINT4: u64 = 21;
+    /// 4-bit integer, two to a byte.
+    pub const INT4: u64 = 22;
 }
 
 /// A protobuf message in the making.
@@ -127,6 +135,10 @@ pub enum Attr {
     Tensor(TensorProto),
     /// An empty subgraph.
     Graph,
+    /// A list of floats.
+    Floats(Vec<f32>),
+    /// Inside a function: an attribute of its call, by name, and the number of its type.
+    Reference(&'static str, u64),
 }
 
 impl Attr {
@@ -142,6 +154,11 @@ impl Attr {
             Self::Str(value) => message.bytes(4, value).varint(20, 3),
             Self::Tensor(tensor) => message.bytes(5, &tensor.0).varint(20, 4),
             Self::Graph => message.bytes(6, []).varint(20, 5),
+            Self::Floats(values) => values
+                .iter()
+                .fold(message, |message, value| message.float(7, *value))
+                .varint(20, 6),
+            Self::Reference(name, kind) => message.bytes(21, name).varint(20, *kind),
         }
     }
 }
@@ -167,11 +184,84 @@ impl From<&'static str> for Dim {
     }
 }
 
+/// A function of a model, in the making.
+#[derive(Clone, Debug)]
+pub struct FunctionBuilder(Message);
+
+impl FunctionBuilder {
+    /// A function without nodes; `attributes` are those without a default.
+    pub fn new(
+        domain: &str,
+        name: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        attributes: &[&str],
+    ) -> Self {
+        let mut message = Message::default().bytes(1, name).bytes(10, domain);
+        for (field, names) in [(4, inputs), (5, outputs), (6, attributes)] {
+            for name in names {
+                message = message.bytes(field, name);
+            }
+        }
+        Self(message)
+    }
+
+    /// The version of the default operator set that the nodes are written in.
+    pub fn opset(mut self, version: i64) -> Self {
+        let opset = Message::default().bytes(1, "").varint(2, version as u64);
+        self.0 = self.0.bytes(9, opset);
+        self
+    }
+
+    /// An attribute with a default.
+    pub fn default(mut self, name: &str, value: &Attr) -> Self {
+        self.0 = self.0.bytes(11, value.encode(name));
+        self
+    }
+
+    /// A node of any operator set with one output, which it is named after.
+    pub fn node(
+        mut self,
+        domain: &str,
+        op: &str,
+        inputs: &[&str],
+        output: &str,
+        attributes: &[(&str, Attr)],
+    ) -> Self {
+        let node = encode_node(domain, op, inputs, &[output], attributes);
+        self.0 = self.0.bytes(7, node);
+        self
+    }
+}
+
+/// A node that is named after its first output.
+fn encode_node(
+    domain: &str,
+    op: &str,
+    inputs: &[&str],
+    outputs: &[&str],
+    attributes: &[(&str, Attr)],
+) -> Message {
+    let mut node = Message::default();
+    for input in inputs {
+        node = node.bytes(1, input);
+    }
+    for output in outputs {
+        node = node.bytes(2, output);
+    }
+    node = node.bytes(3, outputs[0]).bytes(4, op).bytes(7, domain);
+    for (name, value) in attributes {
+        node = node.bytes(5, value.encode(name));
+    }
+    node
+}
+
 /// A model with one graph, written in the order of the calls.
 #[derive(Clone, Debug)]
 pub struct OnnxBuilder {
     opset: i64,
     graph: Message,
+    functions: Vec<FunctionBuilder>,
 }
 
 impl OnnxBuilder {
@@ -180,17 +270,34 @@ impl OnnxBuilder {
         Self {
             opset,
             graph: Message::default().bytes(2, "test"),
+            functions: Vec::new(),
         }
     }
 
     /// A graph input of 32-bit floats.
     pub fn input<D: Copy + Into<Dim>>(&mut self, name: &str, dims: &[D]) -> &mut Self {
-        self.value_info(11, name, dims)
+        self.value_info(11, name, dims, data_type::FLOAT)
+    }
+
+    /// A graph input of any element type.
+    pub fn input_of<D: Copy + Into<Dim>>(
+        &mut self,
+        data_type: u64,
+        name: &str,
+        dims: &[D],
+    ) -> &mut Self {
+        self.value_info(11, name, dims, data_type)
+    }
+
+    /// A function that nodes may call.
+    pub fn function(&mut self, function: FunctionBuilder) -> &mut Self {
+        self.functions.push(function);
+        self
     }
 
     /// A graph output of 32-bit floats without a declared shape.
     pub fn output(&mut self, name: &str) -> &mut Self {
-        self.value_info::<i64>(12, name, &[])
+        self.value_info::<i64>(12, name, &[], data_type::FLOAT)
     }
 
     /// An initialiser.
@@ -228,31 +335,29 @@ impl OnnxBuilder {
         outputs: &[&str],
         attributes: &[(&str, Attr)],
     ) -> &mut Self {
-        let mut node = Message::default();
-        for input in inputs {
-            node = node.bytes(1, input);
-        }
-        for output in outputs {
-            node = node.bytes(2, output);
-        }
-        node = node.bytes(3, outputs[0]).bytes(4, op).bytes(7, domain);
-        for (name, value) in attributes {
-            node = node.bytes(5, value.encode(name));
-        }
+        let node = encode_node(domain, op, inputs, outputs, attributes);
         self.field(1, &node)
     }
 
     /// The file.
     pub fn build(&self) -> Vec<u8> {
         let opset = Message::default().bytes(1, "").varint(2, self.opset as u64);
-        Message::default()
-            .varint(1, 8)
-            .bytes(8, opset)
-            .bytes(7, &self.graph)
+        let model = Message::default().varint(1, 8).bytes(8, opset);
+        let functions = self.functions.iter();
+        functions
+            .fold(model.bytes(7, &self.graph), |model, function| {
+                model.bytes(25, &function.0)
+            })
             .0
     }
 
-    fn value_info<D: Copy + Into<Dim>>(&mut self, field: u64, name: &str, dims: &[D]) -> &mut Self {
+    fn value_info<D: Copy + Into<Dim>>(
+        &mut self,
+        field: u64,
+        name: &str,
+        dims: &[D],
+        data_type: u64,
+    ) -> &mut Self {
         let mut shape = Message::default();
         for dim in dims {
             let dim = match (*dim).into() {
@@ -261,7 +366,7 @@ impl OnnxBuilder {
             };
             shape = shape.bytes(1, dim);
         }
-        let mut tensor = Message::default().varint(1, data_type::FLOAT);
+        let mut tensor = Message::default().varint(1, data_type);
         if !dims.is_empty() {
             tensor = tensor.bytes(2, shape);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use heddle_compiler::analysis::ranges::RangeOverride;
 use heddle_compiler::approx::sign::Degrees;
+use heddle_frontends::onnx::InputShape;
 use heddle_params::eval_mod::EvalMod;
 
 /// Compile a pretrained ONNX model to an encrypted-inference plan
@@ -22,6 +23,25 @@ pub struct Args {
         required_unless_present = "emit"
     )]
     pub output: Option<PathBuf>,
+
+    /// The value to compute: one of several outputs, or any value or node inside the model, where
+    /// the network is cut
+    #[arg(long, value_name = "NAME")]
+    pub output_name: Option<String>,
+
+    /// An input that is a constant, from an `.npy` file; all inputs but the image must be; may be
+    /// repeated
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = fixed_input)]
+    pub input: Vec<(String, PathBuf)>,
+
+    /// The shape of an input whose extents the model leaves open: 1,3,224,224, or NAME=1,3,224,224
+    /// where there are several inputs; `?` keeps an extent; may be repeated
+    #[arg(long, value_name = "[NAME=]SHAPE")]
+    pub input_shape: Vec<InputShape>,
+
+    /// The axis order of the image, where the network's operations do not show it
+    #[arg(long, value_enum)]
+    pub input_order: Option<InputOrder>,
 
     /// From pixels to the model's input: cifar10, cifar100, imagenet, mnist, unit (x/255), none
     /// (0…255) or a JSON file {scale, mean, std, channels}
@@ -78,6 +98,25 @@ pub struct Args {
     /// INSECURE: plan for a ring of degree 2^LOG_N, for tests and studies only
     #[arg(long, value_name = "LOG_N")]
     pub insecure_log_n: Option<u32>,
+}
+
+/// `NAME=FILE`.
+fn fixed_input(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok((name.to_owned(), file.into()))
+        }
+        _ => Err("write the input's name, `=` and an `.npy` file".into()),
+    }
+}
+
+/// What `--input-order` chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum InputOrder {
+    /// Channels, height, width; channels, time
+    Chw,
+    /// Height, width, channels; time, channels
+    Hwc,
 }
 
 /// What `--emit` prints.

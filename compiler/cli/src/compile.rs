@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use heddle_compiler::approx::sign::ReluPrecision;
 use heddle_compiler::{Explain, Observer, Options, PassRecord, Ring, compile};
+use heddle_frontends::onnx::{FixedInput, ImportOptions};
 use heddle_frontends::{image, onnx};
+use heddle_ir::Note;
 use heddle_ir::file::{
     Access, Content, Existing, Kind, MAX_TEXT, Outputs, Overwrite, Staged, commit_together,
     read_text,
 };
-use heddle_ir::nn::Model;
+use heddle_ir::nn::{AxisOrder, Model};
 use heddle_ir::plan::{OutputKind, Plan};
 use heddle_ir::preprocess::{CIFAR10_CLASSES, Preprocess};
 use heddle_ir::printable;
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_terminal::{Spinner, note};
 
-use crate::args::{Args, Bootstrap, Convolution};
+use crate::args::{Args, Bootstrap, Convolution, InputOrder};
 use crate::report::report;
 
 /// Compiles as the arguments say.
@@ -25,11 +27,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
     let outputs = check_outputs(&args)?;
     let spinner = Spinner::new();
     spinner.say("reading the model");
-    let model = onnx::import(&args.model, &onnx::ImportOptions::default())?;
+    let model = onnx::import(&args.model, &import_options(&args)?)?;
     let shape = model.image_shape();
     let preprocess = match &args.preprocess {
         Some(name) => Preprocess::named_or_file(name)?,
-        None => assumed_preprocess(shape),
+        None => assumed_preprocess(&model, shape),
     };
     spinner.say("reading calibration images");
     let samples = match &args.calibrate {
@@ -75,6 +77,22 @@ pub(crate) fn run(args: Args) -> Result<()> {
     report(&args, &compilation)
 }
 
+/// What the arguments say about the model.
+fn import_options(args: &Args) -> Result<ImportOptions> {
+    let fixed = args.input.iter();
+    let fixed = fixed.map(|(name, path)| FixedInput::read(name, path));
+    Ok(ImportOptions {
+        output: args.output_name.clone(),
+        fixed_inputs: fixed.collect::<Result<_, _>>()?,
+        input_shapes: args.input_shape.clone(),
+        input_order: args.input_order.map(|order| match order {
+            InputOrder::Chw => AxisOrder::Chw,
+            InputOrder::Hwc => AxisOrder::Hwc,
+        }),
+        ..ImportOptions::default()
+    })
+}
+
 /// A compilation whose progress is shown.
 struct Shown<'a>(&'a Spinner);
 
@@ -100,7 +118,9 @@ fn check_outputs(args: &Args) -> Result<Option<(PathBuf, [Existing; 2])>> {
         args.calibrate.as_deref().map(image::path_of),
         args.preprocess.as_deref().map(PathBuf::from),
     ];
-    let mut outputs = Outputs::new(inputs.into_iter().chain(named).flatten());
+    let fixed = args.input.iter().map(|(_, path)| path.clone());
+    let inputs = inputs.into_iter().chain(named).flatten().chain(fixed);
+    let mut outputs = Outputs::new(inputs);
     let mut check =
         |path: &Path, kind| outputs.check(path, Content::Heddle(kind), Overwrite::Allow);
     let plan = check(path, Kind::Plan)?;
@@ -146,9 +166,12 @@ fn relu_precision(args: &Args) -> Result<ReluPrecision> {
     })
 }
 
-/// The data set that an image of this shape most likely belongs to; a note says which.
-fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
+/// The data set that an image of this shape most likely belongs to; a note says which. A model that
+/// takes integers takes pixels as they are.
+fn assumed_preprocess(model: &Model, shape: [usize; 3]) -> Preprocess {
+    let mut notes = model.notes.iter();
     let name = match shape {
+        _ if notes.any(|note| matches!(note, Note::IntegerInput { .. })) => "none",
         [3, 32, 32] => "cifar10",
         [1, 28, 28] => "mnist",
         [3, 224, 224] => "imagenet",
@@ -160,7 +183,7 @@ fn assumed_preprocess(shape: [usize; 3]) -> Preprocess {
 
 fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec<Vec<f32>>> {
     let mut samples = Vec::new();
-    for picture in image::image_set(spec)?.iter() {
+    for picture in image::image_set_for(spec, shape)?.iter() {
         let (sample, remark) = image::to_tensor(&picture?, preprocess, shape)?;
         if let Some(remark) = remark {
             note(&remark);

@@ -72,6 +72,36 @@ fn split(spec: &str) -> (&str, Option<&str>) {
 /// # Errors
 /// If a file cannot be read, is no picture or too large, or the selection after `#` is none.
 pub fn image_set(spec: &str) -> Result<ImageSet, Error> {
+    look_up(spec, None)
+}
+
+/// As [`image_set`], for a model that takes `shape` (channels, height, width). An `.npy` tensor
+/// whose first axis counts tensors of as many elements is a batch then: `[N, F]` for a vector of
+/// `F` numbers, `[N, H, W]` for a grey image, `[N, C, T]` for a signal.
+///
+/// # Errors
+/// As those of [`image_set`].
+pub fn image_set_for(spec: &str, shape: [usize; 3]) -> Result<ImageSet, Error> {
+    look_up(spec, Some(shape))
+}
+
+/// Reads an `.npy` tensor of any shape that takes at most
+/// [`MAX_PICTURE_BYTES`](super::MAX_PICTURE_BYTES) as 64-bit floats: its extents and elements.
+///
+/// # Errors
+/// If the file cannot be read, is no such tensor or too large.
+pub fn read_tensor(path: &Path) -> Result<(Vec<usize>, Vec<f64>), Error> {
+    let file = printable::path(path);
+    match load(path, MAX_BYTES)? {
+        Content::Bytes(bytes) if bytes.starts_with(npy::MAGIC) => npy::tensor(&file, &bytes),
+        _ => Err(Error::Tensor {
+            file,
+            reason: "it is no `.npy` tensor\nhelp: save one with `numpy.save`".into(),
+        }),
+    }
+}
+
+fn look_up(spec: &str, model: Option<[usize; 3]>) -> Result<ImageSet, Error> {
     let (path, selection) = split(spec);
     let path = Path::new(path);
     let mut images = if path.is_dir() {
@@ -90,7 +120,7 @@ pub fn image_set(spec: &str) -> Result<ImageSet, Error> {
             runs: found.files.into_iter().enumerate().map(run).collect(),
         }
     } else {
-        open(path)?
+        open(path, model)?
     };
     if let Some(selection) = selection {
         let count = images.len();
@@ -286,10 +316,10 @@ fn load(path: &Path, limit: u64) -> Result<Content, Error> {
     Ok(Content::Bytes(bytes))
 }
 
-fn container(path: &Path, bytes: Vec<u8>) -> Result<Container, Error> {
+fn container(path: &Path, bytes: Vec<u8>, model: Option<[usize; 3]>) -> Result<Container, Error> {
     let file = printable::path(path);
     let layout = if bytes.starts_with(npy::MAGIC) {
-        Layout::Npy(Npy::parse(&file, &bytes)?)
+        Layout::Npy(Npy::parse(&file, &bytes, model)?)
     } else if records::is_idx(&bytes) {
         let mut records = Records::idx(&file, &bytes)?;
         records.labels = sibling_labels(path, records.count);
@@ -328,7 +358,7 @@ fn sibling_labels(path: &Path, count: usize) -> Option<Vec<u8>> {
     }
 }
 
-fn open(path: &Path) -> Result<ImageSet, Error> {
+fn open(path: &Path, model: Option<[usize; 3]>) -> Result<ImageSet, Error> {
     let one = |origin| ImageSet {
         runs: vec![Run { end: 1, origin }],
     };
@@ -338,7 +368,7 @@ fn open(path: &Path) -> Result<ImageSet, Error> {
             Ok(one(Origin::File(path.to_path_buf())))
         }
         Content::Bytes(bytes) => {
-            let container = Arc::new(container(path, bytes)?);
+            let container = Arc::new(container(path, bytes, model)?);
             let end = container.count();
             let origin = Origin::Batch(container, 0);
             Ok(ImageSet {
@@ -372,7 +402,7 @@ fn photo_or_first(path: &Path) -> Result<Picture, Error> {
 
 /// The image of a file that holds one.
 fn only_image(path: &Path, bytes: Vec<u8>) -> Result<Picture, Error> {
-    let container = container(path, bytes)?;
+    let container = container(path, bytes, None)?;
     if container.count() != 1 {
         return Err(Error::Tensor {
             file: container.file,

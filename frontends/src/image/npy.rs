@@ -11,26 +11,116 @@ const MAX_ELEMENTS: usize = 1 << 28;
 /// Most bytes of the header, which takes a hundred.
 const MAX_HEADER: usize = 1 << 12;
 
-#[derive(Clone, Copy, Debug)]
-enum Element {
+/// Most axes of a tensor that is no image.
+const MAX_RANK: usize = 32;
+
+/// The type of an element.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// Pixels.
     U8,
-    F32 { little: bool },
-    F64 { little: bool },
+    Bool,
+    I8,
+    I16,
+    U16,
+    I32,
+    U32,
+    I64,
+    U64,
+    F32,
+    F64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Element {
+    kind: Kind,
+    little: bool,
 }
 
 impl Element {
+    /// The element that a header describes as `descr`.
+    fn of(descr: &str) -> Option<Self> {
+        let (order, name) = descr.split_at_checked(1)?;
+        let kind = match name {
+            "u1" => Kind::U8,
+            "b1" => Kind::Bool,
+            "i1" => Kind::I8,
+            "i2" => Kind::I16,
+            "u2" => Kind::U16,
+            "i4" => Kind::I32,
+            "u4" => Kind::U32,
+            "i8" => Kind::I64,
+            "u8" => Kind::U64,
+            "f4" => Kind::F32,
+            "f8" => Kind::F64,
+            _ => return None,
+        };
+        let little = match order {
+            "<" => true,
+            ">" => false,
+            "|" if matches!(kind, Kind::U8 | Kind::Bool | Kind::I8) => true,
+            _ => return None,
+        };
+        Some(Self { kind, little })
+    }
+
     fn bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::F32 { .. } => 4,
-            Self::F64 { .. } => 8,
+        match self.kind {
+            Kind::U8 | Kind::Bool | Kind::I8 => 1,
+            Kind::I16 | Kind::U16 => 2,
+            Kind::I32 | Kind::U32 | Kind::F32 => 4,
+            Kind::I64 | Kind::U64 | Kind::F64 => 8,
         }
     }
 
     /// Bytes of an element in memory.
     fn bytes_read(self) -> usize {
-        self.bytes().min(4)
+        match self.kind {
+            Kind::U8 => 1,
+            _ => size_of::<f32>(),
+        }
     }
+
+    /// The numbers in `bytes`, each converted.
+    fn read<T>(self, bytes: &[u8], convert: impl Fn(f64) -> T) -> Vec<T> {
+        macro_rules! numbers {
+            ($kind:ty) => {{
+                let (chunks, _) = bytes.as_chunks::<{ size_of::<$kind>() }>();
+                let number = |bytes: &[u8; size_of::<$kind>()]| match self.little {
+                    true => <$kind>::from_le_bytes(*bytes),
+                    false => <$kind>::from_be_bytes(*bytes),
+                };
+                chunks
+                    .iter()
+                    .map(|chunk| convert(number(chunk) as f64))
+                    .collect()
+            }};
+        }
+        match self.kind {
+            Kind::U8 | Kind::Bool => numbers!(u8),
+            Kind::I8 => numbers!(i8),
+            Kind::I16 => numbers!(i16),
+            Kind::U16 => numbers!(u16),
+            Kind::I32 => numbers!(i32),
+            Kind::U32 => numbers!(u32),
+            Kind::I64 => numbers!(i64),
+            Kind::U64 => numbers!(u64),
+            Kind::F32 => numbers!(f32),
+            Kind::F64 => numbers!(f64),
+        }
+    }
+}
+
+/// What a file's header says.
+#[derive(Debug)]
+struct Header {
+    element: Element,
+    /// All extents.
+    shape: Vec<usize>,
+    /// Their product, at least 1.
+    elements: usize,
+    /// Where the elements begin; there are as many bytes as the shape asks for.
+    start: usize,
 }
 
 /// A parsed file; images are cut from it on demand.
@@ -55,9 +145,8 @@ fn value_of<'a>(header: &'a str, key: &str) -> Option<&'a str> {
     }
 }
 
-impl Npy {
-    /// Reads the header. Four axes are a batch of images, fewer are one image.
-    pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<Self, Error> {
+impl Header {
+    fn parse(file: &str, bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |reason: &str| Error::Damaged {
             file: file.into(),
             reason: reason.into(),
@@ -90,19 +179,13 @@ impl Npy {
             .ok_or_else(|| damaged("the header is cut off"))?;
         let header = std::str::from_utf8(header).map_err(|_| damaged("the header is not text"))?;
         let field = |key| value_of(header, key).ok_or_else(|| damaged("the header lacks a field"));
-        let element = match field("descr")? {
-            "|u1" | "<u1" | ">u1" => Element::U8,
-            "<f4" => Element::F32 { little: true },
-            ">f4" => Element::F32 { little: false },
-            "<f8" => Element::F64 { little: true },
-            ">f8" => Element::F64 { little: false },
-            other => {
-                return Err(unsupported(format!(
-                    "elements of type `{other}` are not supported\nhelp: save the tensor with \
-                     `.astype(\"float32\")`, or pixels as `uint8`"
-                )));
-            }
-        };
+        let descr = field("descr")?;
+        let element = Element::of(descr).ok_or_else(|| {
+            unsupported(format!(
+                "elements of type `{descr}` are not supported\nhelp: save the tensor with \
+                 `.astype(\"float32\")`, or pixels as `uint8`"
+            ))
+        })?;
         if field("fortran_order")? != "False" {
             return Err(unsupported(
                 "the tensor is in Fortran order\nhelp: save `numpy.ascontiguousarray(tensor)`"
@@ -125,10 +208,8 @@ impl Npy {
             .iter()
             .try_fold(1usize, |product, extent| product.checked_mul(*extent))
             .filter(|elements| (1..=MAX_ELEMENTS).contains(elements));
-        let (Some(elements), 1..=4) = (elements, shape.len()) else {
-            return Err(unsupported(format!(
-                "a tensor of shape {shape:?} is no image\nhelp: save one image as C×H×W or H×W×C, or many as N×C×H×W"
-            )));
+        let (Some(elements), 0..=MAX_RANK) = (elements, shape.len()) else {
+            return Err(unsupported(no_image(&shape)));
         };
         let start = bytes.len() - rest.len() + length;
         let found = bytes.len() - start;
@@ -138,7 +219,62 @@ impl Npy {
                 "{expected} bytes of elements expected, {found} found"
             )));
         }
-        let count = if shape.len() == 4 { shape.remove(0) } else { 1 };
+        Ok(Self {
+            element,
+            shape,
+            elements,
+            start,
+        })
+    }
+}
+
+fn no_image(shape: &[usize]) -> String {
+    format!(
+        "a tensor of shape {shape:?} is no image\nhelp: save one image as C×H×W or H×W×C, or many \
+         as N×C×H×W"
+    )
+}
+
+/// A tensor of any shape, its extents and its numbers.
+pub(super) fn tensor(file: &str, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), Error> {
+    let Header {
+        element,
+        shape,
+        elements,
+        start,
+    } = Header::parse(file, bytes)?;
+    check_picture(file, elements.checked_mul(size_of::<f64>()))?;
+    Ok((shape, element.read(&bytes[start..], |number| number)))
+}
+
+impl Npy {
+    /// Reads the header. Four axes are a batch of images. Fewer are one image, unless `model`, the
+    /// shape that a model takes, has as many elements as every row along the first axis.
+    pub(super) fn parse(
+        file: &str,
+        bytes: &[u8],
+        model: Option<[usize; 3]>,
+    ) -> Result<Self, Error> {
+        let Header {
+            element,
+            mut shape,
+            elements,
+            start,
+        } = Header::parse(file, bytes)?;
+        if !(1..=4).contains(&shape.len()) {
+            return Err(Error::Tensor {
+                file: file.into(),
+                reason: no_image(&shape),
+            });
+        }
+        let wanted = model.and_then(|[a, b, c]| a.checked_mul(b)?.checked_mul(c));
+        let rows = wanted.is_some_and(|wanted| {
+            shape.len() > 1 && elements != wanted && elements / shape[0] == wanted
+        });
+        let count = match shape.len() == 4 || rows {
+            true => shape.remove(0),
+            false => 1,
+        };
         check_picture(file, (elements / count).checked_mul(element.bytes_read()))?;
         Ok(Self {
             element,
@@ -159,28 +295,15 @@ impl Npy {
         let size = elements * self.element.bytes();
         let bytes = &bytes[self.start + index * size..][..size];
         let shape = self.shape.clone();
-        let floats = |data| Pixels::Floats {
-            shape: shape.clone(),
-            data,
-        };
-        match self.element {
-            Element::U8 => Pixels::Bytes { shape, data: bytes.to_vec() },
-            Element::F32 { little } => floats(
-                bytes
-                    .as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|b| if little { f32::from_le_bytes(*b) } else { f32::from_be_bytes(*b) })
-                    .collect(),
-            ),
-            Element::F64 { little } => floats(
-                bytes
-                    .as_chunks::<8>()
-                    .0
-                    .iter()
-                    .map(|b| if little { f64::from_le_bytes(*b) } else { f64::from_be_bytes(*b) } as f32)
-                    .collect(),
-            ),
+        match self.element.kind {
+            Kind::U8 => Pixels::Bytes {
+                shape,
+                data: bytes.to_vec(),
+            },
+            _ => Pixels::Floats {
+                shape,
+                data: self.element.read(bytes, |number| number as f32),
+            },
         }
     }
 }
@@ -234,7 +357,7 @@ pub(super) mod tests {
             ),
         ] {
             let bytes = file(descr, "False", "1, 2, 2", &data);
-            let npy = Npy::parse("x.npy", &bytes).unwrap();
+            let npy = Npy::parse("x.npy", &bytes, None).unwrap();
             assert_eq!(
                 npy.image(&bytes, 0),
                 Pixels::Floats {
@@ -248,7 +371,7 @@ pub(super) mod tests {
     #[test]
     fn four_axes_are_a_batch() {
         let bytes = file("|u1", "False", "2, 1, 1, 3", &[1, 2, 3, 4, 5, 6]);
-        let npy = Npy::parse("x.npy", &bytes).unwrap();
+        let npy = Npy::parse("x.npy", &bytes, None).unwrap();
         assert!(npy.is_batch());
         assert_eq!(
             npy.image(&bytes, 1),
@@ -260,9 +383,53 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn integers_are_numbers() {
+        for (descr, data) in [
+            ("|i1", vec![255, 2]),
+            (">i2", vec![255, 255, 0, 2]),
+            ("<i4", vec![255, 255, 255, 255, 2, 0, 0, 0]),
+            (
+                "<i8",
+                [(-1_i64).to_le_bytes(), 2_i64.to_le_bytes()].concat(),
+            ),
+        ] {
+            let bytes = file(descr, "False", "1, 2", &data);
+            let npy = Npy::parse("x.npy", &bytes, None).unwrap();
+            let shape = vec![1, 2];
+            let data = vec![-1.0, 2.0];
+            assert_eq!(npy.image(&bytes, 0), Pixels::Floats { shape, data });
+            let all = tensor("x.npy", &bytes).unwrap();
+            assert_eq!(all, (vec![1, 2], vec![-1.0, 2.0]));
+        }
+        let scalar = file("<u2", "False", "", &[1, 1]);
+        assert_eq!(tensor("x.npy", &scalar).unwrap(), (vec![], vec![257.0]));
+        assert!(Npy::parse("x.npy", &scalar, None).is_err());
+    }
+
+    #[test]
+    fn rows_of_a_models_size_are_a_batch() {
+        let bytes = |shape: &str| file("|u1", "False", shape, &[1, 2, 3, 4, 5, 6]);
+        for (shape, model, count, of_one) in [
+            ("2, 3", [1, 1, 3], 2, vec![3]),
+            ("2, 3", [1, 2, 3], 1, vec![2, 3]),
+            ("1, 6", [1, 1, 6], 1, vec![1, 6]),
+            ("6,", [1, 1, 6], 1, vec![6]),
+            ("3, 1, 2", [1, 1, 2], 3, vec![1, 2]),
+            ("3, 2, 1", [2, 1, 1], 3, vec![2, 1]),
+            ("2, 3", [1, 1, 4], 1, vec![2, 3]),
+            ("6, 1, 1, 1", [1, 1, 6], 6, vec![1, 1, 1]),
+        ] {
+            let bytes = bytes(shape);
+            let npy = Npy::parse("x.npy", &bytes, Some(model)).unwrap();
+            assert_eq!((npy.count, npy.shape), (count, of_one), "{shape} {model:?}");
+        }
+    }
+
+    #[test]
     fn wrong_types_orders_and_lengths_are_refused() {
         for (descr, order, shape, data) in [
-            ("<i8", "False", "1,", &[0; 8][..]),
+            ("<c8", "False", "1,", &[0; 8][..]),
+            ("|i4", "False", "1,", &[0; 4]),
             ("|u1", "True", "1,", &[0]),
             ("|u1", "False", "2,", &[0]),
             ("|u1", "False", "1, 1, 1, 1, 1", &[0]),
@@ -271,7 +438,7 @@ pub(super) mod tests {
         ] {
             let bytes = file(descr, order, shape, data);
             assert!(
-                Npy::parse("x.npy", &bytes).is_err(),
+                Npy::parse("x.npy", &bytes, None).is_err(),
                 "{descr} {order} {shape}"
             );
         }
@@ -281,7 +448,7 @@ pub(super) mod tests {
     fn no_prefix_of_a_file_panics() {
         let bytes = file("<f4", "False", "2, 2", &[0; 16]);
         for length in MAGIC.len()..bytes.len() {
-            assert!(Npy::parse("x.npy", &bytes[..length]).is_err());
+            assert!(Npy::parse("x.npy", &bytes[..length], None).is_err());
         }
     }
 }

@@ -128,9 +128,20 @@ fn in_order<T: Copy>(
 ) -> Result<Vec<T>, Error> {
     let [channels, height, width] = shape;
     let flat = found.len() == 1 && found[0] == channels * height * width;
-    if flat || found == shape || (channels == 1 && found == [height, width]) {
+    // Extents of 1 may be left out or added, as those of a signal's height.
+    let is = |order: [usize; 3]| {
+        let extents = |shape: &[usize]| -> Vec<usize> {
+            shape
+                .iter()
+                .copied()
+                .filter(|extent| *extent != 1)
+                .collect()
+        };
+        extents(found) == extents(&order)
+    };
+    if flat || is(shape) {
         Ok(data.to_vec())
-    } else if found == [height, width, channels] {
+    } else if is([height, width, channels]) {
         Ok(planes(data, channels))
     } else {
         let help = "save the tensor as C×H×W or H×W×C in the model's size";
@@ -317,6 +328,27 @@ mod tests {
         // Three means have no planes in a grey picture.
         let colour = Preprocess::named("cifar10").unwrap();
         assert!(to_tensor(&picture(Pixels::Record(pixels(2, 3))), &colour, [1, 1, 6]).is_err());
+    }
+
+    #[test]
+    fn a_signal_needs_no_height() {
+        let data: Vec<f32> = (0..6u8).map(f32::from).collect();
+        for (shape, second) in [
+            (vec![2, 3], 1.0),
+            (vec![1, 2, 3], 1.0),
+            (vec![2, 3, 1], 1.0),
+            (vec![3, 2], 2.0),
+            (vec![1, 3, 2], 2.0),
+        ] {
+            let pixels = Pixels::Floats {
+                shape,
+                data: data.clone(),
+            };
+            for model in [[2, 1, 3], [2, 3, 1]] {
+                let (tensor, _) = to_tensor(&picture(pixels.clone()), &unit(), model).unwrap();
+                assert_eq!(tensor[1], second);
+            }
+        }
     }
 
     #[test]

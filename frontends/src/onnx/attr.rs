@@ -99,8 +99,8 @@ impl<'a> Attributes<'a> {
             .collect();
         if values.len() != N || extents.len() != N {
             return Err(format!(
-                "attribute `{name}` is {values:?}, expected {N} numbers of at least {least} (2-D \
-                 layers only)"
+                "attribute `{name}` is {values:?}, expected {N} numbers of at least {least} (1-D \
+                 and 2-D layers only)"
             ));
         }
         Ok(extents.try_into().ok())

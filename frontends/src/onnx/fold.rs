@@ -1,6 +1,7 @@
 //! Evaluates nodes whose inputs are all constants.
 
 mod arithmetic;
+mod quantised;
 mod structure;
 
 pub(super) use structure::cast_target;
@@ -25,6 +26,7 @@ const EVALUATORS: &[(&str, Evaluator)] = &[
     ("Concat", structure::concat),
     ("Constant", structure::constant),
     ("ConstantOfShape", structure::constant_of_shape),
+    ("DequantizeLinear", quantised::dequantize),
     ("Div", arithmetic::binary),
     ("Dropout", structure::identity),
     ("Equal", arithmetic::binary),

@@ -1,23 +1,29 @@
 //! From a parsed file to a model: what is needed, in which order, and all that is wrong with it.
 
+mod axes;
+mod expand;
+mod inputs;
 mod order;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
-use heddle_ir::nn::{AxisOrder, Model, Op, Region, TensorType};
+use heddle_ir::nn::{AxisOrder, Model, Op, Region};
 use heddle_ir::{Note, verify};
 use indexmap::IndexSet;
-use onnx_protobuf::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto};
-use onnx_protobuf::{tensor_shape_proto, type_proto};
+use onnx_protobuf::{GraphProto, NodeProto, TensorProto};
 use sha2::Digest;
 
+use expand::{Node, expand};
+use inputs::{Dependence, shown_shape};
+use order::Output;
+
 use super::attr::Attributes;
+use super::budget::Budget;
 use super::build::Graph;
-use super::call::{Call, Traced, Value};
+use super::call::{Call, Value};
 use super::external::ExternalData;
-use super::tensor::{Const, ElementType, check_rank};
-use super::view::View;
+use super::tensor::{Const, check_rank};
 use super::{ImportOptions, Parsed};
 use super::{fold, ops, opset};
 use crate::error::{Problem, Problems};
@@ -43,8 +49,16 @@ pub(super) fn import(
     options: &ImportOptions,
 ) -> Result<Model, Problems> {
     let Parsed { proto, digest, .. } = parsed;
-    let mut importer = Importer::new(parsed, external, options);
-    importer.run(proto);
+    let mut budget = Budget::default();
+    let version = opset::version(proto);
+    let opset = version.as_ref().map_or(opset::NEWEST, |version| *version);
+    let nodes = expand(proto, opset.min(opset::NEWEST), &mut budget);
+    let mut importer = Importer::new(parsed, &nodes, external, options);
+    importer.graph.budget = budget;
+    match version {
+        Ok(version) => importer.run(version),
+        Err(message) => importer.problem("opset_import", "model", message),
+    }
     if !importer.problems.is_empty() {
         return Err(importer.problems());
     }
@@ -104,8 +118,8 @@ fn shortened(mut text: String, most: usize) -> String {
 /// What has become of an ONNX tensor.
 enum Slot {
     Ready(Value),
-    /// Something that it depends on has been reported.
-    Failed,
+    /// It, or something that it depends on, has been reported.
+    Failed(Dependence),
 }
 
 struct Importer<'a> {
@@ -113,10 +127,15 @@ struct Importer<'a> {
     external: ExternalData,
     /// Bytes of the model's file.
     length: usize,
+    /// Bytes of inputs that are given as constants.
+    given: usize,
     proto: &'a GraphProto,
-    opset: i64,
+    /// The graph's nodes, functions expanded.
+    nodes: &'a [Node<'a>],
     graph: Graph,
     slots: HashMap<&'a str, Slot>,
+    /// Values that stand for others of their shape, which have been reported.
+    stand_ins: HashSet<&'a str>,
     /// Elements of folded constants so far.
     folded: usize,
     input_order: AxisOrder,
@@ -127,15 +146,22 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(parsed: &'a Parsed, external: ExternalData, options: &'a ImportOptions) -> Self {
+    fn new(
+        parsed: &'a Parsed,
+        nodes: &'a [Node<'a>],
+        external: ExternalData,
+        options: &'a ImportOptions,
+    ) -> Self {
         Self {
             options,
             external,
             length: parsed.length,
+            given: 0,
             proto: &parsed.proto.graph,
-            opset: opset::NEWEST,
+            nodes,
             graph: Graph::default(),
             slots: HashMap::new(),
+            stand_ins: HashSet::new(),
             folded: 0,
             input_order: AxisOrder::Chw,
             notes: Vec::new(),
@@ -163,42 +189,66 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn run(&mut self, model: &'a ModelProto) {
-        match opset::version(model) {
-            Ok(version) => {
-                if version > opset::NEWEST {
-                    self.notes.push(Note::NewOperatorSet {
-                        version,
-                        read_as: opset::NEWEST,
-                    });
-                }
-                self.opset = version.min(opset::NEWEST);
-            }
-            Err(message) => return self.problem("opset_import", "model", message),
+    fn run(&mut self, version: i64) {
+        if version > opset::NEWEST {
+            self.notes.push(Note::NewOperatorSet {
+                version,
+                read_as: opset::NEWEST,
+            });
         }
         let producers = self.producers();
-        let Some(output) = self.output(&producers) else {
+        let outputs = self.outputs(&producers);
+        if outputs.is_empty() {
             return;
-        };
-        let live = self.live(&producers, output);
+        }
+        let live = self.live(&producers, &outputs);
+        self.fix_inputs();
         self.load_initializers(&live.tensors);
-        self.bind_inputs(&live.tensors);
-        for index in self.in_order(&producers, &live.nodes) {
-            self.node(&self.proto.node[index], &live.tensors);
+        let order = self.in_order(&producers, &live.nodes);
+        self.bind_inputs(&live.tensors, &order);
+        for index in order {
+            self.node(&self.nodes[index], &live.tensors);
         }
-        if self.problems.is_empty() {
-            self.finish(output);
+        match outputs[..] {
+            [output] if self.problems.is_empty() => self.finish(output.logits),
+            [_] => {}
+            _ => self.report_outputs(&outputs),
         }
+    }
+
+    /// Asks which of several outputs is meant.
+    fn report_outputs(&mut self, outputs: &[Output<'a>]) {
+        let shown: Vec<String> = outputs
+            .iter()
+            .map(|output| {
+                let mut declared = self.proto.output.iter();
+                let declared = declared.find(|declared| declared.name == output.name);
+                let shape = match self.slots.get(output.logits) {
+                    Some(Slot::Ready(value)) => format!("{:?}", value.dims()),
+                    _ => declared.map_or_else(String::new, shown_shape),
+                };
+                format!("`{}` {shape}", output.name)
+            })
+            .collect();
+        let message = format!(
+            "has the outputs {}; say which with `--output-name NAME`",
+            shown.join(", ")
+        );
+        self.problem("graph", "model", message);
+    }
+
+    fn node_at(&self, index: usize) -> &'a NodeProto {
+        let nodes = self.nodes;
+        &nodes[index].proto
     }
 
     fn load_initializers(&mut self, live: &BTreeSet<&'a str>) {
         for proto in &self.proto.initializer {
-            if live.contains(proto.name.as_str()) {
+            let name = proto.name.as_str();
+            if live.contains(name) && !self.slots.contains_key(name) {
                 match self.load(proto) {
                     Some(constant) => self.define(&proto.name, Value::Const(Rc::new(constant))),
-                    None => {
-                        self.slots.insert(&proto.name, Slot::Failed);
-                    }
+                    None => self.fail(name, Dependence::Constants),
                 }
             }
         }
@@ -206,7 +256,7 @@ impl<'a> Importer<'a> {
             let name = sparse.values.name.as_str();
             if live.contains(name) {
                 self.problem(name, "initializer", "is sparse; store it densely");
-                self.slots.insert(name, Slot::Failed);
+                self.fail(name, Dependence::Constants);
             }
         }
     }
@@ -236,135 +286,34 @@ impl<'a> Importer<'a> {
         self.slots.insert(name, Slot::Ready(value));
     }
 
-    /// Makes the image of the one graph input that is not an initialiser.
-    fn bind_inputs(&mut self, live: &BTreeSet<&'a str>) {
-        let inputs: Vec<&'a ValueInfoProto> = self
-            .proto
-            .input
-            .iter()
-            .filter(|input| !self.slots.contains_key(input.name.as_str()))
-            .filter(|input| live.contains(input.name.as_str()))
-            .collect();
-        if let [input] = inputs[..] {
-            match self.image(input) {
-                Ok(value) => self.define(&input.name, value),
-                Err(message) => {
-                    self.problem(&input.name, "input", message);
-                    self.slots.insert(&input.name, Slot::Failed);
-                }
-            }
-            return;
-        }
-        for input in &inputs {
-            self.slots.insert(&input.name, Slot::Failed);
-        }
-        let names: Vec<String> = inputs
-            .iter()
-            .map(|input| format!("`{}`", input.name))
-            .collect();
-        let message = if names.is_empty() {
-            "the output does not depend on any input".into()
-        } else {
-            format!("has inputs {}; one image is supported", names.join(", "))
-        };
-        self.problem("graph", "model", message);
-    }
-
-    fn image(&mut self, input: &ValueInfoProto) -> Result<Value, String> {
-        let Some(type_proto::Value::TensorType(tensor)) = &input.type_.value else {
-            return Err("is not a tensor".into());
-        };
-        if !ElementType::from_onnx(tensor.elem_type.into()).is_ok_and(ElementType::is_float) {
-            return Err("does not hold floats; export the network with a float input".into());
-        }
-        let shape = tensor.shape.as_ref().ok_or("declares no shape")?;
-        let extents: Vec<Option<usize>> = shape.dim.iter().map(extent).collect();
-        let shown = || {
-            let dims: Vec<String> = shape.dim.iter().map(show_dim).collect();
-            format!("[{}]", dims.join(", "))
-        };
-        // What comes behind the batch, with leading extents of 1 that ONNX leaves out.
-        let one = Some(1);
-        let (batch, rest) = match extents[..] {
-            [batch, a, b, c] => (Some(batch), [a, b, c]),
-            [None, height, width] => (Some(None), [one, height, width]),
-            [a, b, c] => (None, [a, b, c]),
-            [batch, features] => (Some(batch), [one, one, features]),
-            _ => {
-                return Err(format!(
-                    "has shape {}; an image of [batch, channels, height, width] is expected, a grey one \
-                     of [batch, height, width], or a vector of [batch, features]",
-                    shown()
-                ));
-            }
-        };
-        let [Some(a), Some(b), Some(c)] = rest else {
-            return Err(format!(
-                "has shape {}; channels, height and width must be fixed: export the network for \
-                 one image size (only the batch may be dynamic)",
-                shown()
-            ));
-        };
-        match batch {
-            None | Some(Some(1)) => {}
-            Some(None) => {
-                let input = input.name.clone();
-                self.notes.push(Note::BatchFixed { input });
-            }
-            Some(Some(batch)) => {
-                return Err(format!(
-                    "has a batch of {batch}; export the network with a batch of 1 or a dynamic one"
-                ));
-            }
-        }
-        // An image has few channels and larger planes.
-        let last = c <= 4 && a > 4;
-        let (order, shape) = if last {
-            (AxisOrder::Hwc, [c, a, b])
-        } else {
-            (AxisOrder::Chw, [a, b, c])
-        };
-        let ty = TensorType::new(shape);
-        // The input's own type is checked as that of an operation that leaves it alone.
-        verify::nn::infer(&Op::Identity, &[&ty], &self.graph.weights)?;
-        let id = self
-            .graph
-            .inner
-            .add(Op::Input, &[], ty.clone(), &*input.name);
-        self.input_order = order;
-        let batch_axis: &[usize] = if batch.is_some() { &[1] } else { &[] };
-        let image = Traced {
-            id,
-            view: View::image(&ty, order, batch_axis),
-        };
-        if extents.len() == image.view.dims().len() {
-            return Ok(Value::Traced(image));
-        }
-        let dims: Vec<usize> = extents.iter().map(|extent| extent.unwrap_or(1)).collect();
-        self.graph.reshaped(&image, &dims, &input.name)
-    }
-
-    fn node(&mut self, node: &'a NodeProto, live: &BTreeSet<&'a str>) {
+    fn node(&mut self, node: &'a Node<'a>, live: &BTreeSet<&'a str>) {
+        let (opset, refused, node) = (node.opset, &node.refused, &*node.proto);
         let name = node_name(node);
-        let supported = opset::is_default(&node.domain)
-            && (ops::builder(&node.op_type).is_some()
-                || ops::splitter(&node.op_type).is_some()
-                || fold::evaluator(&node.op_type).is_some());
-        let result = if supported {
-            self.inputs(node)
-                .and_then(|inputs| self.apply(node, inputs).map_err(Some))
-        } else {
-            Err(Some(opset::refusal(&node.domain, &node.op_type)))
+        let known = opset::is_default(&node.domain);
+        let evaluated = known && fold::evaluator(&node.op_type).is_some();
+        let built = known
+            && (ops::builder(&node.op_type).is_some() || ops::splitter(&node.op_type).is_some());
+        let dependence = self.dependence(node);
+        let result = match refused {
+            Some(message) => Err(Some(message.clone())),
+            None if evaluated || built => match self.inputs(node) {
+                Ok(inputs) => self.apply(node, opset, inputs).map_err(Some),
+                // Behind something unknown this is a problem of its own.
+                Err(None) if !built && dependence == Dependence::Image && !self.follows(node) => {
+                    Err(Some(opset::refusal_on_image(&node.op_type)))
+                }
+                Err(message) => Err(message),
+            },
+            None => Err(Some(opset::refusal(&node.domain, &node.op_type))),
         };
         let values = match result {
             Ok(values) => values,
             Err(message) => {
-                if let Some(message) = message {
+                let reported = message.is_some() && !self.follows(node);
+                if let Some(message) = message.filter(|_| reported) {
                     self.problem(name, &node.op_type, message);
                 }
-                for output in &node.output {
-                    self.slots.insert(output, Slot::Failed);
-                }
+                self.stand_in(node, dependence);
                 return;
             }
         };
@@ -376,10 +325,58 @@ impl<'a> Importer<'a> {
                     let message =
                         format!("its output `{output}` is used; only the first is supported");
                     self.problem(name, &node.op_type, message);
-                    self.slots.insert(output, Slot::Failed);
+                    self.fail(output, dependence);
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Whether a node is the second half of a pair whose first half has been reported.
+    fn follows(&self, node: &NodeProto) -> bool {
+        let input = node.input.first().map(String::as_str);
+        node.op_type == "DequantizeLinear"
+            && input.is_some_and(|input| match self.slots.get(input) {
+                Some(Slot::Failed(_)) => true,
+                _ => self.stand_ins.contains(input),
+            })
+    }
+
+    /// What a node that cannot be built leaves for the report: where its result has the shape of
+    /// its operand, the operand in its place, else nothing.
+    fn stand_in(&mut self, node: &'a NodeProto, dependence: Dependence) {
+        let operand = node
+            .input
+            .first()
+            .map(|input| self.slots.get(input.as_str()));
+        let keeps_shape = opset::is_default(&node.domain)
+            && (self.follows(node) || opset::SHAPE_KEEPING.contains(&node.op_type.as_str()));
+        let value = match operand {
+            Some(Some(Slot::Ready(value @ Value::Traced(_)))) if keeps_shape => Some(value.clone()),
+            _ => None,
+        };
+        for (index, output) in node.output.iter().enumerate() {
+            match &value {
+                Some(value) if index == 0 => {
+                    self.define(output, value.clone());
+                    self.stand_ins.insert(output);
+                }
+                _ => self.fail(output, dependence),
+            }
+        }
+    }
+
+    /// What the outputs of a node depend on.
+    fn dependence(&self, node: &NodeProto) -> Dependence {
+        let on_image = node.input.iter().any(|input| {
+            matches!(
+                self.slots.get(input.as_str()),
+                Some(Slot::Ready(Value::Traced(_)) | Slot::Failed(Dependence::Image))
+            )
+        });
+        match on_image {
+            true => Dependence::Image,
+            false => Dependence::Constants,
         }
     }
 
@@ -390,7 +387,7 @@ impl<'a> Importer<'a> {
             inputs.push(match self.slots.get(name.as_str()) {
                 _ if name.is_empty() => None,
                 Some(Slot::Ready(value)) => Some(value.clone()),
-                Some(Slot::Failed) => return Err(None),
+                Some(Slot::Failed(_)) => return Err(None),
                 None => return Err(Some(format!("input `{name}` is not available"))),
             });
         }
@@ -401,6 +398,7 @@ impl<'a> Importer<'a> {
     fn apply(
         &mut self,
         node: &'a NodeProto,
+        opset: i64,
         inputs: Vec<Option<Value>>,
     ) -> Result<Vec<Value>, String> {
         let mut inputs = inputs;
@@ -423,7 +421,7 @@ impl<'a> Importer<'a> {
         let call = Call {
             name: node_name(node),
             op: &node.op_type,
-            opset: self.opset,
+            opset,
             attributes: Attributes::new(node),
             outputs: node.output.len(),
             inputs,
@@ -444,7 +442,7 @@ impl<'a> Importer<'a> {
                 Value::Const(Rc::new(result))
             }
             (_, Some(build)) => build(&mut self.graph, &call)?,
-            _ => return Err("supported on constants only, but depends on the image".into()),
+            _ => return Err(opset::refusal_on_image(call.op)),
         };
         call.attributes.finish()?;
         self.graph.budget.take(AXIS * value.dims().len())?;
@@ -504,23 +502,5 @@ fn node_name(node: &NodeProto) -> &str {
         node.output.first().map_or("", String::as_str)
     } else {
         &node.name
-    }
-}
-
-/// An extent, if it is fixed.
-fn extent(dim: &tensor_shape_proto::Dimension) -> Option<usize> {
-    match &dim.value {
-        Some(tensor_shape_proto::dimension::Value::DimValue(extent)) => {
-            usize::try_from(*extent).ok().filter(|extent| *extent > 0)
-        }
-        _ => None,
-    }
-}
-
-fn show_dim(dim: &tensor_shape_proto::Dimension) -> String {
-    match &dim.value {
-        Some(tensor_shape_proto::dimension::Value::DimValue(extent)) => extent.to_string(),
-        Some(tensor_shape_proto::dimension::Value::DimParam(name)) => name.clone(),
-        _ => "?".into(),
     }
 }

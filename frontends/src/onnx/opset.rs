@@ -11,6 +11,9 @@ pub(super) const NEWEST: i64 = 28;
 /// Operators that are cut off at the end of a network.
 pub(super) const FINAL: [&str; 3] = ["Softmax", "LogSoftmax", "ArgMax"];
 
+/// The domain of the fused operators that ONNX Runtime's optimiser writes.
+pub(super) const FUSED: &str = "com.microsoft";
+
 /// Whether a domain is that of the default operator set.
 pub(super) fn is_default(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
@@ -25,14 +28,47 @@ pub(super) fn version(model: &ModelProto) -> Result<i64, String> {
         .map(|opset| opset.version)
         .max()
         .ok_or("no version of the default operator set is declared")?;
+    readable(version)?;
+    Ok(version)
+}
+
+/// The version that one is read as.
+pub(super) fn readable(version: i64) -> Result<i64, String> {
     if version < OLDEST {
         return Err(format!(
             "operator set {version} is too old; {OLDEST} and newer are read (convert it with \
              `onnx.version_converter`)"
         ));
     }
-    Ok(version)
+    Ok(version.min(NEWEST))
 }
+
+/// Why an operator that is evaluated on constants is refused on a value that depends on the image.
+pub(super) fn refusal_on_image(op: &str) -> String {
+    match op {
+        "DequantizeLinear" => refusal("", op),
+        _ => "supported on constants only, but depends on the image".into(),
+    }
+}
+
+/// Operators whose result has the shape of their first input, for as far as a report looks behind
+/// one that is not supported.
+pub(super) const SHAPE_KEEPING: &[&str] = &[
+    "Abs",
+    "Celu",
+    "Elu",
+    "Exp",
+    "InstanceNormalization",
+    "LRN",
+    "LogSoftmax",
+    "Mish",
+    "QuantizeLinear",
+    "Selu",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "ThresholdedRelu",
+];
 
 /// Why an operator without a builder is refused.
 pub(super) fn refusal(domain: &str, op: &str) -> String {
@@ -45,7 +81,20 @@ pub(super) fn refusal(domain: &str, op: &str) -> String {
         "QAttention",
     ];
     if quantized.iter().any(|prefix| op.starts_with(prefix)) || op.ends_with("Integer") {
-        return "quantised models are not supported; export the network in float32 before quantisation".into();
+        return "quantised values are not supported; export the network in float32 before quantisation \
+                (weights alone may be quantised: DequantizeLinear of constants)"
+            .into();
+    }
+    if domain == "ai.onnx.ml" {
+        return "operators of `ai.onnx.ml` (trees, linear models, scalers) are not supported; \
+                convolutional networks are"
+            .into();
+    }
+    if domain == FUSED {
+        return format!(
+            "`{op}` of ONNX Runtime is not supported; export the network without optimising it \
+             with ONNX Runtime (its optimised files are for that runtime alone)"
+        );
     }
     if !is_default(domain) {
         return format!(

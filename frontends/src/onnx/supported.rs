@@ -30,14 +30,14 @@ const fn row(op: &'static str, since: i64, reads: &'static str, limits: &'static
 pub(super) const ROWS: &[Row] = &[
     row("Abs", 7, "", "one gate of the sign polynomials"),
     row("Add", 7, "", "two values, or a value and a constant, broadcast to each other"),
-    row("AveragePool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `count_include_pad`, `dilations`", "2-D; pads smaller than the kernel"),
+    row("AveragePool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `count_include_pad`, `dilations`", "1-D and 2-D; pads smaller than the kernel"),
     row("BatchNormalization", 7, "`epsilon`", "evaluation mode; per channel; parameters constant"),
-    row("Cast", 7, "`to`", "between float types"),
-    row("CastLike", 15, "", "between float types"),
+    row("Cast", 7, "`to`", "to float types"),
+    row("CastLike", 15, "", "between float types; any constant"),
     row("Celu", 12, "`alpha`", "`alpha` positive"),
     row("Clip", 7, "`min`, `max`", "any constant bounds, either of them open; becomes gates of the sign polynomials"),
     row("Concat", 7, "`axis`", "along any axis; values that depend on the image, and constants"),
-    row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "2-D; kernel and bias constant; any kernel, groups and depthwise included"),
+    row("Conv", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `dilations`, `group`", "1-D and 2-D; kernel and bias constant; any kernel, groups and depthwise included"),
     row("CumSum", 11, "the axis, `exclusive`, `reverse`", ""),
     row("DepthToSpace", 7, "`blocksize`, `mode`", ""),
     row("Div", 7, "", "by a constant that is broadcast to the value, or by a value that is positive on all calibration images"),
@@ -52,8 +52,8 @@ pub(super) const ROWS: &[Row] = &[
     row("GatherND", 11, "`batch_dims`", "indices constant"),
     row("Gelu", 20, "`approximate`", ""),
     row("Gemm", 7, "`alpha`, `beta`, `transB`", "a value times a constant matrix, with a constant bias"),
-    row("GlobalAveragePool", 7, "", "2-D"),
-    row("GlobalMaxPool", 7, "", "2-D; becomes ⌈log2 height⌉ + ⌈log2 width⌉ ReLUs, each of half as many elements as the one before"),
+    row("GlobalAveragePool", 7, "", "1-D and 2-D"),
+    row("GlobalMaxPool", 7, "", "1-D and 2-D; becomes ⌈log2 height⌉ + ⌈log2 width⌉ ReLUs, each of half as many elements as the one before"),
     row("HardSigmoid", 7, "`alpha`, `beta`", ""),
     row("HardSwish", 14, "", ""),
     row("Identity", 7, "", ""),
@@ -62,7 +62,7 @@ pub(super) const ROWS: &[Row] = &[
     row("Log", 7, "", "operands positive on all calibration images; any inside softplus, ln(1 + eˣ), or of a sigmoid"),
     row("MatMul", 7, "", "of a value and a constant matrix, in either order, at every position of the other axes"),
     row("Max", 7, "", "of values and constants that are broadcast to each other; a ReLU for each value but the first, and for a constant of several numbers"),
-    row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis, or more of fewer elements; each ReLU takes only the positions of the stride: 3/4 of the map in all for k = 2 and stride 2, 3/2 for k = 3"),
+    row("MaxPool", 7, "`kernel_shape`, `strides`, `pads`, `auto_pad`, `ceil_mode`, `dilations`", "1-D and 2-D; first output only; becomes ⌈log2 k⌉ ReLUs an axis, or more of fewer elements; each ReLU takes only the positions of the stride: 3/4 of the map in all for k = 2 and stride 2, 3/2 for k = 3"),
     row("Mean", 8, "", "of any number of values and constants, broadcast to each other"),
     row("Min", 8, "", "as Max"),
     row("Mish", 18, "", "also written out: x·tanh(softplus(x))"),
@@ -134,14 +134,18 @@ pub fn supported_operators() -> String {
          ## On constants\n\n\
          Evaluated at import, as far as their operands are known without an image: {}.\n\n\
          ## Inputs and weights\n\n\
-         One image `[batch, channels, height, width]` or `[batch, height, width, channels]` of floats,\n\
-         a grey one `[batch, height, width]`, or a vector `[batch, features]`; batch 1 or dynamic,\n\
-         everything else fixed. Weights are float16, bfloat16, float32 or float64,\n\
-         in the file or as external data beside it.\n\n\
+         One image `[batch, channels, height, width]` or `[batch, height, width, channels]` of numbers,\n\
+         a grey one `[batch, height, width]`, a signal `[batch, channels, time]`, or a vector\n\
+         `[batch, features]`; batch 1 or dynamic. Extents that are open are given on the command line,\n\
+         other inputs as constants; see [models.md](models.md). Weights are float16, bfloat16, float32\n\
+         or float64, or integers with DequantizeLinear, in the file or as external data beside it.\n\n\
+         ## Functions and other domains\n\n\
+         Functions of the model's own are expanded. Of the domain `com.microsoft`, FusedConv, FusedGemm,\n\
+         Gelu, FastGelu, QuickGelu and BiasGelu are read as the standard operators that they replace.\n\n\
          ## Refused\n\n\
-         Control flow (If, Loop, Scan), recurrent layers (LSTM, GRU, RNN), quantised networks (QLinear…,\n\
-         QuantizeLinear, DequantizeLinear, …Integer), dynamic spatial sizes, other operator domains. An\n\
-         import names every node that stands in the way, in one report.\n",
+         Control flow (If, Loop, Scan), recurrent layers (LSTM, GRU, RNN), quantised values (QLinear…,\n\
+         QuantizeLinear, …Integer, DequantizeLinear but of constants), other operator domains. An import\n\
+         names every node that stands in the way, in one report.\n",
         opset::FINAL.join(", "),
         constant.join(", "),
     );

@@ -53,7 +53,9 @@ impl ElementType {
                 | DataType::UINT8
                 | DataType::UINT16
                 | DataType::UINT32
-                | DataType::UINT64,
+                | DataType::UINT64
+                | DataType::INT4
+                | DataType::UINT4,
             ) => Self::Int,
             other => return Err(unsupported_type(number, other)),
         })
@@ -261,6 +263,11 @@ impl Const {
     pub(super) fn size_of_load(proto: &TensorProto, external: Option<&[u8]>) -> [usize; 2] {
         let raw = external.map_or(proto.raw_data.len(), <[u8]>::len);
         use DataType as D;
+        // Elements of four bits come two to a byte, here and in the fields of integers.
+        if let Some(D::INT4 | D::UINT4) = known_type(proto.data_type) {
+            let elements = raw.max(proto.int32_data.len()).saturating_mul(2);
+            return [elements, elements.saturating_mul(8)];
+        }
         // Bytes of an element in the file and in memory.
         let (narrow, wide) = match known_type(proto.data_type) {
             Some(D::INT8 | D::UINT8) => (1, 8),
@@ -298,7 +305,7 @@ impl Const {
         let raw = external.or((!proto.raw_data.is_empty()).then_some(&proto.raw_data[..]));
         let elements = match raw {
             Some(raw) => from_raw(proto.data_type, raw, count)?,
-            None => from_fields(proto)?,
+            None => from_fields(proto, count)?,
         };
         let tensor = Self {
             name: proto.name.clone(),
@@ -348,12 +355,15 @@ fn from_raw(data_type: i32, raw: &[u8], count: usize) -> Result<Elements, String
         Some(D::INT64) => Int(read(raw, count, i64::from_le_bytes)?),
         Some(D::UINT64) => Int(to_signed(&read(raw, count, u64::from_le_bytes)?)?),
         Some(D::BOOL) => Bool(read(raw, count, |[byte]: [u8; 1]| byte != 0)?),
+        Some(kind @ (D::INT4 | D::UINT4)) => {
+            Int(halves(raw.iter().copied(), count, kind == D::INT4)?)
+        }
         other => return Err(unsupported_type(data_type.into(), other)),
     })
 }
 
 /// The typed fields of a tensor that has no raw bytes.
-fn from_fields(proto: &TensorProto) -> Result<Elements, String> {
+fn from_fields(proto: &TensorProto, count: usize) -> Result<Elements, String> {
     use DataType as D;
     use Elements::{Bool, Double, Float, Int};
     let narrow = || proto.int32_data.iter();
@@ -368,8 +378,35 @@ fn from_fields(proto: &TensorProto) -> Result<Elements, String> {
             Int(narrow().map(|x| i64::from(*x)).collect())
         }
         Some(D::BOOL) => Bool(narrow().map(|x| *x != 0).collect()),
+        Some(kind @ (D::INT4 | D::UINT4)) => {
+            Int(halves(narrow().map(|x| *x as u8), count, kind == D::INT4)?)
+        }
         other => return Err(unsupported_type(proto.data_type.into(), other)),
     })
+}
+
+/// Integers of four bits, the lower half of every byte first; `signed` ones are two's complement.
+fn halves(
+    bytes: impl ExactSizeIterator<Item = u8>,
+    count: usize,
+    signed: bool,
+) -> Result<Vec<i64>, String> {
+    if bytes.len() != count.div_ceil(2) {
+        return Err(format!(
+            "needs {count} elements of half a byte, but holds {} bytes",
+            bytes.len()
+        ));
+    }
+    let extended = |half: u8| match signed {
+        true => i64::from((half << 4) as i8 >> 4),
+        false => i64::from(half),
+    };
+    let mut halves: Vec<i64> = bytes
+        .flat_map(|byte| [byte & 0xF, byte >> 4])
+        .map(extended)
+        .collect();
+    halves.truncate(count);
+    Ok(halves)
 }
 
 fn to_signed(data: &[u64]) -> Result<Vec<i64>, String> {

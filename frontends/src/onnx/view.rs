@@ -9,7 +9,7 @@
 //! elements instead ([`Run`]), and the view is not [whole](View::is_whole). Operators that need
 //! whole axes get a value that has them: `Graph::settled` makes it.
 
-use heddle_ir::nn::{AxisOrder, TensorType};
+use heddle_ir::nn::TensorType;
 
 /// An ONNX tensor's shape, and the graph's axes behind each of its axes.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,13 +38,9 @@ impl View {
         Self::of(&[1], ty, &(0..ty.shape.len()).collect::<Vec<usize>>())
     }
 
-    /// An image in the given order, with a batch axis or without one.
-    pub(super) fn image(ty: &TensorType, order: AxisOrder, batch: &[usize]) -> Self {
-        let order = match order {
-            AxisOrder::Chw => [0, 1, 2],
-            AxisOrder::Hwc => [1, 2, 0],
-        };
-        Self::of(batch, ty, &order)
+    /// The view `[1, C, T]` of a feature map whose only spatial extent lies along its axis `along`.
+    pub(super) fn signal(ty: &TensorType, along: usize) -> Self {
+        Self::of(&[1], ty, &[0, along])
     }
 
     fn of(batch: &[usize], ty: &TensorType, order: &[usize]) -> Self {
@@ -343,19 +339,24 @@ pub(super) enum KeepDims {
 mod tests {
     use super::*;
 
+    /// An image with its channels last.
+    fn channels_last(ty: &TensorType) -> View {
+        View::of(&[1], ty, &[1, 2, 0])
+    }
+
     #[test]
     fn a_transpose_there_and_back_is_the_standard_view() {
         let ty = TensorType::new([3, 4, 5]);
         let standard = View::standard(&ty);
         let last = standard.permuted(&[0, 2, 3, 1]);
-        assert_eq!(last, View::image(&ty, AxisOrder::Hwc, &[1]));
+        assert_eq!(last, channels_last(&ty));
         assert_eq!(last.permuted(&[0, 3, 1, 2]), standard);
     }
 
     #[test]
     fn one_channel_may_sit_anywhere() {
         let ty = TensorType::new([1, 4, 5]);
-        let last = View::image(&ty, AxisOrder::Hwc, &[1]);
+        let last = channels_last(&ty);
         assert_eq!(
             last.reshaped(&ty, &[1, 1, 4, 5]).unwrap(),
             View::standard(&ty)
@@ -367,9 +368,7 @@ mod tests {
         let ty = TensorType::new([3, 4, 5]);
         let natural = View::standard(&ty).reshaped(&ty, &[1, 60]).unwrap();
         assert!(natural.is_vector() && natural.is_natural());
-        let last = View::image(&ty, AxisOrder::Hwc, &[1])
-            .reshaped(&ty, &[1, 60])
-            .unwrap();
+        let last = channels_last(&ty).reshaped(&ty, &[1, 60]).unwrap();
         assert!(last.is_vector() && !last.is_natural());
         assert_eq!(last.axes(1), [1, 2, 0]);
         assert!(last.reshaped(&ty, &[1, 30, 2]).is_err());

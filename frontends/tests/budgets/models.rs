@@ -415,7 +415,7 @@ hostile!(
         }
         fs::write(folder.join("m.onnx"), builder.build()).unwrap();
     },
-    |folder| refused(folder, "has 10000 outputs; one is supported")
+    |folder| refused(folder, "has 10000 outputs; say which")
 );
 
 hostile!(

@@ -330,7 +330,10 @@ mod tests {
         );
         assert!(text.contains("%1 = conv %0 {bias=w1, groups=1, weight=w0, window={dilation="));
         assert!(text.contains("= multiply %") && text.contains(" : tensor<2x2x2>  @\"product\"\n"));
-        assert!(text.contains("= max_pool %") && text.contains(" {window={dilation="), "{text}");
+        assert!(
+            text.contains("= max_pool %") && text.contains(" {window={dilation="),
+            "{text}"
+        );
         assert_eq!(parse_nn(&text, model.weights.clone()).unwrap(), model);
     }
 

@@ -182,7 +182,8 @@ impl Encrypt {
             overwrite(self.force),
         )?;
         let protocol = self.plan.open()?;
-        let images = image::image_set(&self.image)?;
+        let shape = protocol.plan().input.packing.shape;
+        let images = image::image_set_for(&self.image, shape)?;
         let picture = match (images.len(), images.get(0)) {
             (1, Some(picture)) => picture?,
             (count, _) => {

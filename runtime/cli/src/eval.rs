@@ -19,7 +19,7 @@ use super::answers::Answer;
 use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::record::{Reached, Record, Run};
-use super::runner::{BackendKind, answer, reference};
+use super::runner::{BackendKind, ReferenceModel, answer, reference};
 use super::{Limits, PlanFile};
 
 pub(super) use report::Report;
@@ -32,9 +32,8 @@ pub(super) struct Eval {
     /// A labelled batch (`test.bin`, `test.bin#0..1000`), a folder or a picture.
     #[arg(long, value_name = "IMAGES")]
     data: String,
-    /// Compare with this model, evaluated on plain numbers.
-    #[arg(long, value_name = "MODEL.onnx")]
-    reference: Option<PathBuf>,
+    #[command(flatten)]
+    model: ReferenceModel,
     /// What executes the plan.
     #[arg(long, value_enum, default_value_t = BackendKind::Clear)]
     backend: BackendKind,
@@ -62,7 +61,7 @@ impl Eval {
     pub(super) fn execute(self) -> Result<()> {
         self.limits.threads.apply();
         let mut inputs = vec![self.plan.path.clone(), image::path_of(&self.data)];
-        inputs.extend(self.reference.clone());
+        inputs.extend(self.model.files());
         // A record is read and written again.
         let existing = match &self.resume {
             Some(path) => Outputs::new(inputs).check(path, RECORD, Overwrite::Allow)?,
@@ -70,9 +69,9 @@ impl Eval {
         };
         let plan = Arc::new(self.plan.open()?);
         let security = plan.checked_parameters()?.security();
-        let mut images = image::image_set(&self.data)?;
+        let mut images = image::image_set_for(&self.data, plan.input.shape)?;
         images.truncate(self.limit.unwrap_or(usize::MAX));
-        let reference = reference(&plan, self.reference.as_deref())?;
+        let reference = reference(&plan, &self.model)?;
         let run = Run {
             plan: hex(&plan.digest()?),
             data: self.data.clone(),

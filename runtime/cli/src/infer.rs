@@ -1,11 +1,11 @@
 //! `heddle infer`: client and server in one process.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use heddle_frontends::image::{self, ImageSet};
 use heddle_ir::eval::ckks::RangeStatistic;
+use heddle_ir::plan::Plan;
 use heddle_runtime::runner::merge_ranges;
 use heddle_runtime::trace::ClassSeconds;
 use heddle_terminal::{Progress, note, print, say};
@@ -15,7 +15,7 @@ use super::answers::{Answer, largest};
 use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::progress::Bars;
-use super::runner::{Answered, BackendKind, answer, reference};
+use super::runner::{Answered, BackendKind, ReferenceModel, answer, reference};
 use super::{Limits, PlanFile};
 
 /// Run client and server in one process, on many images.
@@ -26,9 +26,8 @@ pub(super) struct Infer {
     /// Pictures, tensors, batches (`batch.bin`, `batch.bin#17`, `batch.bin#0..10`) or folders.
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
-    /// Compare with this model, evaluated on plain numbers.
-    #[arg(long, value_name = "MODEL.onnx")]
-    reference: Option<PathBuf>,
+    #[command(flatten)]
+    model: ReferenceModel,
     /// What executes the plan.
     #[arg(long, value_enum, default_value_t = BackendKind::Ckks)]
     backend: BackendKind,
@@ -57,8 +56,8 @@ impl Infer {
         self.limits.threads.apply();
         let plan = Arc::new(self.plan.open()?);
         let security = plan.checked_parameters()?.security();
-        let images = self.named_images()?;
-        let reference = reference(&plan, self.reference.as_deref())?;
+        let images = self.named_images(&plan)?;
+        let reference = reference(&plan, &self.model)?;
         let first = images.get(0).transpose()?;
         let memory = self.limits.memory();
         let runner = (self.backend).load((&plan, self.plan.accept()), memory, first)?;
@@ -120,10 +119,10 @@ impl Infer {
     }
 
     /// The images of all arguments, at most as many as `--limit` says.
-    fn named_images(&self) -> Result<ImageSet> {
+    fn named_images(&self, plan: &Plan) -> Result<ImageSet> {
         let mut images: Option<ImageSet> = None;
         for spec in &self.images {
-            let more = image::image_set(spec)?;
+            let more = image::image_set_for(spec, plan.input.shape)?;
             match &mut images {
                 Some(images) => images.extend(more),
                 None => images = Some(more),

@@ -1,14 +1,14 @@
 //! What executes the plan for `heddle infer` and `heddle eval`.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use heddle_frontends::image::{ImageSet, Picture};
-use heddle_frontends::onnx;
+use heddle_frontends::onnx::{self, FixedInput, ImportOptions, InputShape};
 use heddle_ir::eval::ckks::RangeStatistic;
 use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
@@ -127,15 +127,59 @@ pub(super) fn answer(
     })
 }
 
+/// The model that answers are compared with, and how it was compiled.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReferenceModel {
+    /// Compare with this model, evaluated on plain numbers.
+    #[arg(long, value_name = "MODEL.onnx")]
+    pub(super) reference: Option<PathBuf>,
+    /// The value of the model that was compiled, as with `heddlec`.
+    #[arg(long, value_name = "NAME", requires = "reference")]
+    output_name: Option<String>,
+    /// An input of the model that is a constant, as with `heddlec`.
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = fixed_input, requires = "reference")]
+    input: Vec<(String, PathBuf)>,
+    /// The shape of an input of the model, as with `heddlec`.
+    #[arg(long, value_name = "[NAME=]SHAPE", requires = "reference")]
+    input_shape: Vec<InputShape>,
+}
+
+impl ReferenceModel {
+    /// The files that are read.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let inputs = self.input.iter().map(|(_, path)| path);
+        self.reference.iter().chain(inputs).cloned().collect()
+    }
+}
+
+/// `NAME=FILE`.
+fn fixed_input(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, file)) if !name.is_empty() && !file.is_empty() => {
+            Ok((name.to_owned(), file.into()))
+        }
+        _ => Err("write the input's name, `=` and an `.npy` file".into()),
+    }
+}
+
 /// Imports the model that answers are compared with.
 ///
 /// # Errors
 /// If it cannot be imported or has other inputs or outputs than the plan.
-pub(super) fn reference(plan: &Plan, path: Option<&Path>) -> Result<Option<Model>> {
-    let Some(path) = path else {
+pub(super) fn reference(plan: &Plan, given: &ReferenceModel) -> Result<Option<Model>> {
+    let Some(path) = &given.reference else {
         return Ok(None);
     };
-    let model = onnx::import(path, &onnx::ImportOptions::default())?;
+    let fixed = given.input.iter();
+    let fixed = fixed.map(|(name, path)| FixedInput::read(name, path));
+    let options = ImportOptions {
+        output: given.output_name.clone(),
+        fixed_inputs: fixed.collect::<Result<_, _>>()?,
+        input_shapes: given.input_shape.clone(),
+        input_order: Some(plan.input_order),
+        ..ImportOptions::default()
+    };
+    let model = onnx::import(path, &options)?;
     let elements = |shape: [usize; 3]| shape.iter().product::<usize>();
     let output = &plan.output.layout;
     let fits = elements(model.image_shape()) == plan.input.elements()

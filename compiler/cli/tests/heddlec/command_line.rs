@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use heddle_tests::onnx_builder::{Attr, OnnxBuilder};
+use heddle_tests::onnx_builder::{Attr, Dim, OnnxBuilder};
 use heddle_tests::program::said;
 use heddle_tests::resnet::Shortcut;
 
@@ -200,7 +200,7 @@ fn settings_are_checked() {
         &["labels.txt", "4"],
     );
     folder.refuses(
-        &[&plan[..], &["--insecure-log-n", "4"]].concat(),
+        &[&plan[..], &["--insecure-log-n", "2"]].concat(),
         &["slots"],
     );
     assert_eq!(folder.run(&["model.onnx"]).status.code(), Some(2));
@@ -286,4 +286,70 @@ fn convolutions_can_be_multiplexed_and_parallel() {
     assert_eq!(lines(&schedule("single-level")), 0);
     let output = folder.run(&["net.onnx", "--convolution", "sideways", "--emit", "nn"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// An `.npy` file of 32-bit floats.
+fn npy(shape: &str, data: &[f32]) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({shape}), }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data.iter().flat_map(|x| x.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn what_a_model_leaves_open_is_said_in_the_arguments() {
+    let folder = folder();
+    let mut onnx = OnnxBuilder::new(13);
+    onnx.input("signal", &["n".into(), Dim::Fixed(2), "time".into()])
+        .input("bias", &[1_i64, 1, 1])
+        .output("mean")
+        .output("largest")
+        .floats("kernel", &[1, 2, 3], &[1.0; 6])
+        .node("Conv", &["signal", "kernel"], "conv", &[])
+        .node("Add", &["conv", "bias"], "sum", &[])
+        .node("GlobalAveragePool", &["sum"], "mean", &[])
+        .node("GlobalMaxPool", &["sum"], "largest", &[]);
+    folder.write("model.onnx", onnx.build());
+    folder.write("bias.npy", npy("1, 1, 1", &[0.5]));
+    folder.write("signals.npy", npy("3, 2, 8", &[0.25; 48]));
+    let run = |more: &[&str]| {
+        let all = [
+            &["model.onnx", "-o", "x.plan", "--insecure-log-n", "10"][..],
+            &["--preprocess", "unit", "--calibrate", "signals.npy"],
+            more,
+        ];
+        let output = folder.run(&all.concat());
+        (output.status.success(), said(&output))
+    };
+    let (_, text) = run(&[]);
+    for words in [
+        "`mean`",
+        "`largest`",
+        "--output-name NAME",
+        "`signal` [n, 2, time], `bias` [1, 1, 1]",
+        "--input NAME=FILE.npy",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let shape = ["--input-shape", "signal=?,2,8"];
+    let bias = ["--input", "bias=bias.npy"];
+    for output in ["mean", "conv"] {
+        let (done, text) = run(&[&["--output-name", output], &shape[..], &bias].concat());
+        assert!(done, "{output}: {text}");
+    }
+    let (done, text) = run(&["--output-name", "mean", "--input", "bias=none.npy"]);
+    assert!(!done && text.contains("`none.npy`"), "{text}");
+    let (done, text) = run(&["--output-name", "mean", "--input-shape", "1,x"]);
+    assert!(!done && text.contains("is no extent"), "{text}");
+    let (done, text) = run(&[
+        "--output-name",
+        "mean",
+        "--input-order",
+        "hwc",
+        "--input",
+        "bias",
+    ]);
+    assert!(!done && text.contains("write the input's name"), "{text}");
 }

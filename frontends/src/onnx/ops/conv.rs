@@ -5,58 +5,75 @@ use heddle_ir::nn::{Conv, LinearOp, Op, Window};
 use crate::onnx::attr::Attributes;
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Value};
+use crate::onnx::plane::Plane;
 
 pub(super) fn conv(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let weight = call.constant(1, "the kernel")?;
-    let [m, _, height, width] = weight.shape[..] else {
+    let of_kernel = &weight.shape[2.min(weight.shape.len())..];
+    if !(1..=2).contains(&of_kernel.len()) {
         let name = &weight.name;
-        return Err(match weight.shape.len() {
+        return Err(match of_kernel.len() {
             3 => format!(
-                "`{name}` is the kernel of a 1-D convolution; 2-D ones are supported: give the \
-                 signal a height of 1"
+                "`{name}` is the kernel of a 3-D convolution; 1-D and 2-D ones are supported"
             ),
-            5 => format!("`{name}` is the kernel of a 3-D convolution; 2-D ones are supported"),
             _ => format!(
-                "the kernel `{name}` has shape {:?}; 2-D convolutions need four axes",
+                "the kernel `{name}` has shape {:?}; 1-D convolutions need three axes, 2-D ones four",
                 weight.shape
             ),
         });
-    };
-    let x = call.feature_map(graph, 0)?;
-    let kernel = [height, width];
-    if let Some(declared) = call.attributes.extents::<2>("kernel_shape", 1)?
+    }
+    let (x, plane) = call.spatial(graph, 0)?;
+    if of_kernel.len() != plane.rank() {
+        return Err(format!(
+            "the kernel `{}` has shape {:?}, but is applied to {:?}",
+            weight.name,
+            weight.shape,
+            call.traced(0)?.view.dims()
+        ));
+    }
+    let kernel = plane.spread(of_kernel, 1);
+    if let Some(declared) = plane.extents(&call.attributes, "kernel_shape", 1)?
         && declared != kernel
     {
         return Err(format!(
             "`kernel_shape` {declared:?} differs from the kernel's {kernel:?}"
         ));
     }
-    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
-    let window = window(&call.attributes, kernel, dilation, graph.chw(x))?;
+    let dilation = plane.extents(&call.attributes, "dilations", 1)?;
+    let dilation = dilation.unwrap_or([1, 1]);
+    let window = window(&call.attributes, plane, kernel, dilation, graph.chw(x))?;
     let groups = call.attributes.int("group")?.unwrap_or(1);
     let groups = usize::try_from(groups).map_err(|_| format!("`group` is {groups}"))?;
     let bias = match call.optional_constant(2, "the bias")? {
-        Some(bias) => Some(graph.vector_weight(bias, m)?),
+        Some(bias) => Some(graph.vector_weight(bias, weight.shape[0])?),
         None => None,
     };
+    let stored = match plane {
+        Plane::Image => graph.weight(weight)?,
+        Plane::Signal(_) => {
+            let shape = [&weight.shape[..2], &kernel].concat();
+            graph.push_weight(&weight.name, shape, weight.to_weights()?)?
+        }
+    };
     let op = LinearOp::Conv(Conv {
-        weight: graph.weight(weight)?,
+        weight: stored,
         bias,
         window,
         groups,
     });
-    graph.standard(Op::Linear(op), &[x], call.name)
+    graph.on_plane(Op::Linear(op), x, plane, call.name)
 }
 
 /// The window of a convolution or a pool, explicit or automatic padding resolved.
 pub(super) fn window(
     attributes: &Attributes<'_>,
+    plane: Plane,
     kernel: [usize; 2],
     dilation: [usize; 2],
     [_, height, width]: [usize; 3],
 ) -> Result<Window, String> {
-    let stride = attributes.extents("strides", 1)?.unwrap_or([1, 1]);
-    let explicit = attributes.extents::<4>("pads", 0)?;
+    let stride = plane.extents(attributes, "strides", 1)?.unwrap_or([1, 1]);
+    let explicit = plane.pads(attributes)?;
     let automatic = |put_odd: Odd| -> Result<[usize; 4], String> {
         let mut pads = [0; 4];
         for (axis, input) in [height, width].into_iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Operators that do nothing at inference.
 
+use std::rc::Rc;
+
 use heddle_ir::nn::Op;
 
 use crate::onnx::build::Graph;
@@ -22,9 +24,15 @@ pub(super) fn dropout(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Strin
     identity(graph, call)
 }
 
-/// A cast between float types.
+/// A cast between float types, or of a constant to the type of a value.
 pub(super) fn cast(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
     let to = cast_target(call)?;
+    if let Value::Const(constant) = call.input(0)? {
+        graph.budget.work(constant.len())?;
+        let bytes = constant.len().saturating_mul(size_of::<f64>());
+        graph.budget.take(bytes)?;
+        return Ok(Value::Const(Rc::new(constant.cast(to)?)));
+    }
     if !to.is_float() {
         return Err("a cast to integers or booleans is supported on constants only".into());
     }

@@ -5,16 +5,17 @@ use heddle_ir::nn::{AveragePool, LinearOp, Op, PaddingInMean, Separable, Window}
 use crate::onnx::build::Graph;
 use crate::onnx::call::{Call, Value};
 use crate::onnx::ops::conv::{reach, window};
+use crate::onnx::plane::Plane;
 
 pub(super) fn global_average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.feature_map(graph, 0)?;
-    graph.standard(Op::Linear(LinearOp::GlobalAveragePool), &[x], call.name)
+    let (x, plane) = call.spatial(graph, 0)?;
+    graph.on_plane(Op::Linear(LinearOp::GlobalAveragePool), x, plane, call.name)
 }
 
 pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.feature_map(graph, 0)?;
+    let (x, plane) = call.spatial(graph, 0)?;
     let chw = graph.chw(x);
-    let mut window = pool_window(call, chw)?;
+    let mut window = pool_window(call, plane, chw)?;
     let padding = if call.attributes.flag("count_include_pad", false)? {
         PaddingInMean::Counted
     } else {
@@ -33,17 +34,17 @@ pub(super) fn average_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, 
     } else {
         LinearOp::AveragePool(AveragePool { window, padding })
     };
-    graph.standard(Op::Linear(op), &[x], call.name)
+    graph.on_plane(Op::Linear(op), x, plane, call.name)
 }
 
 /// The window that a pool's attributes describe, before `ceil_mode`.
-fn pool_window(call: &Call<'_>, chw: [usize; 3]) -> Result<Window, String> {
-    let kernel = call
-        .attributes
-        .extents("kernel_shape", 1)?
+fn pool_window(call: &Call<'_>, plane: Plane, chw: [usize; 3]) -> Result<Window, String> {
+    let attributes = &call.attributes;
+    let kernel = plane
+        .extents(attributes, "kernel_shape", 1)?
         .ok_or("attribute `kernel_shape` is missing")?;
-    let dilation = call.attributes.extents("dilations", 1)?.unwrap_or([1, 1]);
-    window(&call.attributes, kernel, dilation, chw)
+    let dilation = plane.extents(attributes, "dilations", 1)?;
+    window(attributes, plane, kernel, dilation.unwrap_or([1, 1]), chw)
 }
 
 /// Largest extent that a matrix is written out for.
@@ -105,10 +106,10 @@ fn weighted_mean(
 }
 
 pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.feature_map(graph, 0)?;
+    let (x, plane) = call.spatial(graph, 0)?;
     call.attributes.ignore(&["storage_order"]);
     let chw = graph.chw(x);
-    let mut window = pool_window(call, chw)?;
+    let mut window = pool_window(call, plane, chw)?;
     if call.attributes.flag("ceil_mode", false)? {
         extend(&mut window, chw)?;
     }
@@ -118,14 +119,14 @@ pub(super) fn max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, Stri
         let taps = padding.saturating_mul(window.kernel[axis]);
         graph.budget.work(chw[axis + 1].saturating_add(taps))?;
     }
-    graph.standard(Op::MaxPool { window }, &[x], call.name)
+    graph.on_plane(Op::MaxPool { window }, x, plane, call.name)
 }
 
 pub(super) fn global_max_pool(graph: &mut Graph, call: &Call<'_>) -> Result<Value, String> {
-    let x = call.feature_map(graph, 0)?;
+    let (x, plane) = call.spatial(graph, 0)?;
     let [_, height, width] = graph.chw(x);
     let window = Window::plain([height, width]);
-    graph.standard(Op::MaxPool { window }, &[x], call.name)
+    graph.on_plane(Op::MaxPool { window }, x, plane, call.name)
 }
 
 /// Turns `ceil_mode` into padding at the end, for one more position where the last is cut off.
