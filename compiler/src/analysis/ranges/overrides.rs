@@ -10,11 +10,12 @@ use crate::error::Error;
 /// Names that an error message lists at most.
 const LISTED: usize = 12;
 
-/// A bound for every activation whose name matches a pattern.
+/// A bound for every activation whose name matches a pattern, or for the image's elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeOverride {
     /// The name of the activation's node or of the node that it follows, or of the last node for
-    /// the logits. `*` stands for any number of characters.
+    /// the logits. `*` stands for any number of characters. The model's input is matched by its own
+    /// name alone.
     pub pattern: String,
     /// The bound, positive and finite.
     pub bound: f64,
@@ -61,16 +62,30 @@ impl FromStr for RangeOverride {
     }
 }
 
-/// The given bound of every target; where several patterns match, the last counts.
+/// The bounds that the user gave.
+pub(super) struct Given {
+    /// For every target.
+    pub(super) targets: Vec<Option<f64>>,
+    /// For the image's elements.
+    pub(super) input: Option<f64>,
+}
+
+/// The given bound of every target and of the input; where several patterns match, the last counts.
+/// The input has its name alone: `*` does not stand for it, since a bound for all activations says
+/// nothing of pixels.
 pub(super) fn resolve(
     overrides: &[RangeOverride],
     model: &Model,
     targets: &Targets,
-) -> Result<Vec<Option<f64>>, Error> {
-    let mut bounds = vec![None; targets.len()];
+) -> Result<Given, Error> {
+    let input_name = model.graph.node(model.input()).name.as_str();
+    let (mut bounds, mut input) = (vec![None; targets.len()], None);
     for RangeOverride { pattern, bound } in overrides {
         RangeOverride::new(pattern.as_str(), *bound)?;
-        let mut matched = false;
+        let mut matched = pattern == input_name;
+        if matched {
+            input = Some(*bound);
+        }
         for (target, slot) in targets.iter().zip(&mut bounds) {
             let followed = &model.graph.node(target.bounded).name;
             if matches(pattern, &target.name) || matches(pattern, followed) {
@@ -79,7 +94,8 @@ pub(super) fn resolve(
             }
         }
         if !matched {
-            let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+            let of_targets = targets.iter().map(|target| target.name.as_str());
+            let names: Vec<&str> = [input_name].into_iter().chain(of_targets).collect();
             return Err(Error::RangeUnmatched {
                 pattern: pattern.clone(),
                 bound: *bound,
@@ -87,7 +103,10 @@ pub(super) fn resolve(
             });
         }
     }
-    Ok(bounds)
+    Ok(Given {
+        targets: bounds,
+        input,
+    })
 }
 
 /// Whether `name` matches `pattern`, in which `*` stands for any characters, none included.
