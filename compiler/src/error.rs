@@ -126,7 +126,7 @@ pub enum Error {
     },
     /// `--range` names no activation.
     #[error(
-        "`--range {}={bound}` matches no activation\n\
+        "`--range {}={bound}` matches neither an activation nor the input\n\
          help: the names are: {names}",
         printable::line(pattern)
     )]
@@ -151,6 +151,15 @@ pub enum Error {
         /// The largest |value| that the samples show.
         observed: f64,
         /// How many times as much a range should be.
+        margin: f64,
+    },
+    /// The margin of ranges makes no sense.
+    #[error(
+        "a margin of {margin} is not a number from 1 to 1000\n\
+         help: give `--margin 2`, the default, or a little more or less"
+    )]
+    Margin {
+        /// What was given.
         margin: f64,
     },
     /// A sample image leads to an infinite value or a NaN.

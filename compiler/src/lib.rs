@@ -40,5 +40,5 @@ mod stage;
 pub use compile::{Compilation, compile};
 pub use error::Error;
 pub use observer::Observer;
-pub use options::{Convolution, Options, Ring};
+pub use options::{Convolution, ImageKind, Options, Ring};
 pub use pass::{Changed, Explain, PassLog, PassRecord, Stage};

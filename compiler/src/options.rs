@@ -5,7 +5,7 @@ use heddle_ir::preprocess::Preprocess;
 use heddle_params::bootstrap::BootstrapVariant;
 use heddle_params::eval_mod::EvalMod;
 
-use crate::analysis::ranges::RangeOverride;
+use crate::analysis::ranges::{IMAGE_MARGIN, InputBound, Policy, RangeOverride};
 use crate::approx::sign::ReluPrecision;
 use crate::pass::Explain;
 
@@ -21,6 +21,16 @@ pub enum Ring {
         /// log2 of the ring's degree.
         log_n: u32,
     },
+}
+
+/// What images are, which decides the range of the model's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ImageKind {
+    /// Pixels: the preprocessing bounds the input exactly, unless a sample exceeds that.
+    #[default]
+    Pixels,
+    /// Tensors of any numbers: the input's range has the margin of all ranges over the samples.
+    Tensors,
 }
 
 /// How convolutions are evaluated.
@@ -47,6 +57,10 @@ pub struct Options {
     pub preprocess: Preprocess,
     /// Preprocessed images to calibrate ranges with, row-major `C, H, W`; may be empty.
     pub samples: Vec<Vec<f32>>,
+    /// What the images are.
+    pub images: ImageKind,
+    /// Ranges are this factor times the largest |value| among the samples, from 1 to 1000.
+    pub margin: f64,
     /// Ranges given by hand.
     pub range_overrides: Vec<RangeOverride>,
     /// Class names in the order of the logits; may be empty.
@@ -68,11 +82,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: no samples, ranges or labels given, 128-bit security, real messages, logits.
+    /// The defaults: no samples, ranges or labels given, images of pixels, the margin
+    /// [`IMAGE_MARGIN`], 128-bit security, real messages, logits.
     pub fn new(preprocess: Preprocess) -> Self {
         Self {
             preprocess,
             samples: Vec::new(),
+            images: ImageKind::default(),
+            margin: IMAGE_MARGIN,
             range_overrides: Vec::new(),
             labels: Vec::new(),
             ring: Ring::Secure,
@@ -82,6 +99,18 @@ impl Options {
             eval_mod: EvalMod::Cosine,
             output_kind: OutputKind::Logits,
             explain: Explain::default(),
+        }
+    }
+
+    /// How ranges follow from the samples.
+    pub(crate) fn range_policy(&self) -> Policy {
+        let bound = self.preprocess.bound();
+        Policy {
+            margin: self.margin,
+            input: match self.images {
+                ImageKind::Pixels => InputBound::Pixels(bound),
+                ImageKind::Tensors => InputBound::Tensors(bound),
+            },
         }
     }
 }

@@ -147,7 +147,7 @@ impl Pipeline<'_> {
             tensors.graph(),
             &options.samples,
             &options.range_overrides,
-            options.preprocess.bound(),
+            options.range_policy(),
             observer,
         )?;
         tensors.note(ranges::NAME, Changed::No, Vec::new());

@@ -28,7 +28,7 @@ pub mod prelude;
 mod read;
 
 #[cfg(feature = "compiler")]
-pub use heddle_compiler::{Convolution, Options, Ring};
+pub use heddle_compiler::{Convolution, ImageKind, Options, Ring};
 #[cfg(any(feature = "compiler", feature = "client"))]
 pub use heddle_frontends::image;
 #[cfg(feature = "compiler")]

@@ -68,11 +68,30 @@ pub enum Error {
     },
     /// An answer is out of the plan's range.
     #[error(
-        "the answer is out of the plan's range: it is no answer of this plan to an image encrypted with this key\n\
-         help: ask the server to run the plan again with the evaluation keys of this secret key; for images unlike \
-         those of calibration, compile with a wider `--range`"
+        "{what} is out of the plan's range, so it says nothing of the image: the image is unlike those of \
+         calibration, or the plan was run with other keys than the image was encrypted with\n\
+         help: compile with more images for `--calibrate`, a larger `--margin` or a larger `--range`; where keys may \
+         be mixed up, ask the server to run the plan again with those of this secret key"
     )]
-    OutOfRange,
+    OutOfRange {
+        /// The answer; no number of it.
+        what: String,
+    },
+    /// An element of an image is out of the plan's range.
+    #[error(
+        "`{image}`: an element is {element}, {}: the plan takes values up to {range}\nhelp: preprocess the tensor as \
+         the model wants it; to allow such values, compile with this image among those of `--calibrate`, with a \
+         larger `--margin`, or with a `--range` for the model's input by its name",
+        excess(*element, *range)
+    )]
+    InputRange {
+        /// The image.
+        image: String,
+        /// The element that is furthest out.
+        element: f32,
+        /// The bound of the plan's input.
+        range: f64,
+    },
     /// The evaluation keys that a plan needs are more than is allowed.
     #[error(
         "the plan needs {count} evaluation keys of {:.2} GiB; at most {:.2} GiB are allowed\nhelp: a plan of a \
@@ -129,6 +148,18 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+/// By how much an element exceeds a range.
+fn excess(element: f32, range: f64) -> String {
+    let times = f64::from(element).abs() / range;
+    if !times.is_finite() {
+        "which is not a finite number".into()
+    } else if times < 10.0 {
+        format!("{:.3} % beyond the range", 100.0 * (times - 1.0))
+    } else {
+        format!("{times:.1} times the range")
+    }
 }
 
 fn gib(bytes: u64) -> f64 {

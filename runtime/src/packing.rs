@@ -9,6 +9,17 @@ use crate::Error;
 /// How far beyond its range an element of the input may lie, for the rounding of the preprocessing.
 const SLACK: f64 = 1e-6;
 
+/// How far beyond its range a number of an answer may lie, as a fraction of it: probabilities reach
+/// their range, a range that the user gave may be the largest logit itself, and activations are
+/// approximated.
+const ANSWER_SLACK: f64 = 1.0 / 16.0;
+
+/// Whether a number of an answer, over the plan's range, is one: what is further out, infinite or
+/// NaN comes from a polynomial that diverged, from other keys, or from a server that made it up.
+pub(crate) fn is_in_range(slot: f64) -> bool {
+    slot.abs() <= 1.0 + ANSWER_SLACK
+}
+
 /// A preprocessed image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputTensor {
@@ -40,7 +51,8 @@ impl Prediction {
 /// One period of slots for each piece of the input, of a row-major `C, H, W` tensor.
 ///
 /// # Errors
-/// If the tensor has another size than the input, or an element is not within the input's range.
+/// If the tensor has another size than the input, or, as [`Error::InputRange`], an element is not
+/// within the input's range.
 pub fn pack(input: &InputPacking, name: &str, tensor: &[f32]) -> Result<Vec<Vec<f64>>, Error> {
     let fail = |message: String| Error::Input {
         what: format!("`{name}`"),
@@ -54,12 +66,15 @@ pub fn pack(input: &InputPacking, name: &str, tensor: &[f32]) -> Result<Vec<Vec<
         )));
     }
     let range = input.range;
-    let within = |x: &&f32| f64::from(x.abs()) <= range * (1.0 + SLACK);
-    if let Some(outside) = tensor.iter().find(|x| !within(x)) {
-        return Err(fail(format!(
-            "an element is {outside}, but the plan takes values up to {range}\nhelp: preprocess the tensor as the \
-             model wants it, or compile with the right `--preprocess`"
-        )));
+    let within = |x: &f32| f64::from(x.abs()) <= range * (1.0 + SLACK);
+    // The furthest one says how much wider the range must be; a NaN is further than any number.
+    let outside = tensor.iter().copied().filter(|x| !within(x));
+    if let Some(element) = outside.max_by(|a, b| a.abs().total_cmp(&b.abs())) {
+        return Err(Error::InputRange {
+            image: name.to_owned(),
+            element,
+            range,
+        });
     }
     let scaled: Vec<f64> = tensor.iter().map(|x| f64::from(*x) / range).collect();
     let scaled = Zeroizing::new(scaled);
@@ -73,7 +88,8 @@ pub fn pack(input: &InputPacking, name: &str, tensor: &[f32]) -> Result<Vec<Vec<
 /// The tensor that one period of the output's slots holds: the logits.
 ///
 /// # Errors
-/// If there are fewer slots than the output's layout takes.
+/// If there are fewer slots than the output's layout takes, or, as [`Error::OutOfRange`], a number
+/// is beyond the plan's range: then none of them is an answer.
 pub fn unpack(output: &SlotType, slots: &[f64]) -> Result<Vec<f64>, Error> {
     let layout = &output.layout;
     if slots.len() < layout.period() {
@@ -86,11 +102,18 @@ pub fn unpack(output: &SlotType, slots: &[f64]) -> Result<Vec<f64>, Error> {
             ),
         });
     }
-    Ok(layout
-        .unpack(slots)
-        .into_iter()
-        .map(|slot| slot * output.range)
-        .collect())
+    let mut values = layout.unpack(slots);
+    // Every number is compared, so that the time does not tell which one is out of range.
+    if !values
+        .iter()
+        .fold(true, |all, slot| all & is_in_range(*slot))
+    {
+        return Err(Error::OutOfRange {
+            what: "the answer".into(),
+        });
+    }
+    values.iter_mut().for_each(|slot| *slot *= output.range);
+    Ok(values)
 }
 
 /// The index of the largest logit; the first of equals, 0 for none.

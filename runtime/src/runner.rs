@@ -20,10 +20,11 @@ use crate::server::Server;
 use crate::trace::ClassSeconds;
 
 /// The answers to a batch of images.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Batch {
-    /// For every image, one value for each class: logits or probabilities.
-    pub values: Vec<Vec<f64>>,
+    /// For every image, one value for each class: logits or probabilities. An image that has no
+    /// answer has [`Error::InputRange`] or [`Error::OutOfRange`]; it costs no other image's answer.
+    pub answers: Vec<Result<Vec<f64>, Error>>,
     /// What the slots before every non-linear function reached over the batch. An encrypted
     /// execution cannot see them: empty.
     pub ranges: Vec<RangeStatistic>,
@@ -122,19 +123,18 @@ impl Runner {
     /// What the plan says of one image.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// If the image or the answer is out of range, or as [`run`](Self::run).
     pub fn predict(&self, image: &InputTensor) -> Result<Prediction, Error> {
         let batch = self.run(std::slice::from_ref(image), 0, &())?;
-        Ok(Prediction::of(
-            batch.values.into_iter().next().unwrap_or_default(),
-        ))
+        let answer = batch.answers.into_iter().next();
+        Ok(Prediction::of(answer.unwrap_or_else(|| Ok(Vec::new()))?))
     }
 
     /// The answers to images. Modelled errors are drawn by the index of the image: the first one
-    /// has the index `first`.
+    /// has the index `first`. Images and answers out of range are errors of their own in the batch.
     ///
     /// # Errors
-    /// If an image does not fit the plan, or an operation fails.
+    /// If an image has another size than the plan takes, or an operation fails.
     pub fn run(
         &self,
         images: &[InputTensor],
@@ -142,36 +142,54 @@ impl Runner {
         observer: &dyn Observer,
     ) -> Result<Batch, Error> {
         let input = &self.plan.input;
-        let packed: Vec<Vec<Vec<f64>>> = images
+        let packed: Vec<Result<Vec<Vec<f64>>, Error>> = images
             .iter()
-            .map(|image| pack(input, &image.name, &image.elements))
+            .map(|image| of_image(pack(input, &image.name, &image.elements), &image.name))
             .collect::<Result<_, _>>()?;
         let observed = Observed::begin(observer, Activity::AnsweringImages, images.len());
         match &self.execution {
             Execution::Clear(interpreter) => {
-                let batch = interpreter.run_batch(&packed)?;
-                images.iter().for_each(|_| observed.advance());
-                let slots = batch.outputs.iter();
-                let values = slots.map(|slots| unpack(&self.plan.output, slots));
+                let mut fitting = Vec::with_capacity(images.len());
+                let packed = packed.into_iter();
+                let taken: Vec<Result<(), Error>> = packed
+                    .map(|image| image.map(|pieces| fitting.push(pieces)))
+                    .collect();
+                let batch = interpreter.run_batch(&fitting)?;
+                let mut outputs = batch.outputs.iter();
+                let mut answers = Vec::with_capacity(images.len());
+                for (image, taken) in images.iter().zip(taken) {
+                    observed.advance();
+                    answers.push(match taken.map(|()| outputs.next()) {
+                        Err(refusal) => Err(refusal),
+                        Ok(slots) => {
+                            let slots = slots.map(Vec::as_slice).unwrap_or_default();
+                            of_image(unpack(&self.plan.output, slots), &image.name)?
+                        }
+                    });
+                }
                 Ok(Batch {
-                    values: values.collect::<Result<_, _>>()?,
+                    answers,
                     ranges: batch.ranges,
                     seconds: ClassSeconds::default(),
                 })
             }
             Execution::Noisy(interpreter) => {
-                self.noisy_batch(interpreter, packed, first, &observed)
+                self.noisy_batch(interpreter, (images, packed), first, &observed)
             }
             Execution::Encrypted(parties) => {
                 let (client, server) = &**parties;
                 let mut batch = Batch::default();
-                for image in images {
+                for (image, packed) in images.iter().zip(packed) {
+                    if let Err(refusal) = packed {
+                        batch.answers.push(Err(refusal));
+                        observed.advance();
+                        continue;
+                    }
                     let encrypted = client.encrypt(&image.name, &image.elements)?;
                     let (answer, trace) = server.run(encrypted, observer)?;
                     batch.seconds += trace.classes;
-                    batch
-                        .values
-                        .push(client.decrypt(&answer, Disclosure::Private)?);
+                    let answer = client.decrypt(&answer, Disclosure::Private);
+                    batch.answers.push(of_image(answer, &image.name)?);
                     observed.advance();
                 }
                 Ok(batch)
@@ -182,7 +200,7 @@ impl Runner {
     fn noisy_batch(
         &self,
         interpreter: &NoisyInterpreter,
-        packed: Vec<Vec<Vec<f64>>>,
+        (images, packed): (&[InputTensor], Vec<Result<Vec<Vec<f64>>, Error>>),
         first: u64,
         observed: &Observed<'_>,
     ) -> Result<Batch, Error> {
@@ -191,16 +209,22 @@ impl Runner {
         let scales: Vec<f64> = (plan.schedule.inputs())
             .map(|input| graph.ty(input).scale())
             .collect();
-        let one = |(index, pieces): (usize, Vec<Vec<f64>>)| {
+        let one = |(index, pieces): (usize, Result<Vec<Vec<f64>>, Error>)| {
+            let pieces = match pieces {
+                Ok(pieces) => pieces,
+                Err(refusal) => {
+                    observed.advance();
+                    return Ok((Err(refusal), Vec::new()));
+                }
+            };
             let backend = interpreter.execution(first + index as u64);
             let pieces = pieces.into_iter().zip(&scales);
             let inputs = pieces.map(|(slots, scale)| backend.encrypted(slots, *scale));
             let outputs = execute(&plan.schedule, &backend, inputs.collect(), &mut |_, _| ())?;
-            let values = outputs
-                .first()
-                .map_or(Ok(Vec::new()), |slots| unpack(&plan.output, slots))?;
+            let slots = outputs.first().map(Vec::as_slice).unwrap_or_default();
+            let answer = of_image(unpack(&plan.output, slots), &images[index].name)?;
             observed.advance();
-            Ok((values, backend.into_ranges()))
+            Ok((answer, backend.into_ranges()))
         };
         let all: Vec<_> = packed
             .into_par_iter()
@@ -208,11 +232,23 @@ impl Runner {
             .map(one)
             .collect::<Result<_, Error>>()?;
         let mut batch = Batch::default();
-        for (values, ranges) in all {
-            batch.values.push(values);
+        for (answer, ranges) in all {
+            batch.answers.push(answer);
             merge_ranges(&mut batch.ranges, ranges);
         }
         Ok(batch)
+    }
+}
+
+/// What concerns one image alone is the outcome of that image, by its name; any other error is one
+/// of the whole batch.
+fn of_image<T>(found: Result<T, Error>, image: &str) -> Result<Result<T, Error>, Error> {
+    match found {
+        Err(Error::OutOfRange { .. }) => Ok(Err(Error::OutOfRange {
+            what: format!("the answer to `{image}`"),
+        })),
+        Err(error @ Error::InputRange { .. }) => Ok(Err(error)),
+        other => other.map(Ok),
     }
 }
 
@@ -221,6 +257,7 @@ pub fn merge_ranges(all: &mut Vec<RangeStatistic>, more: Vec<RangeStatistic>) {
     if all.is_empty() {
         *all = more;
     } else {
+        // An image that was refused reached no range: `more` may be empty.
         for (all, more) in all.iter_mut().zip(&more) {
             all.merge(more);
         }

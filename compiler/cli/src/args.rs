@@ -52,7 +52,15 @@ pub struct Args {
     #[arg(long, value_name = "IMAGES")]
     pub calibrate: Option<String>,
 
-    /// Range of the activations whose name matches: `*` stands for anything; may be repeated
+    /// Ranges are this many times the largest value on the images of `--calibrate` [default: 2].
+    /// An image beyond a range has no answer; each doubling costs one bit of precision. The range
+    /// of the input has the margin too where the images are tensors of floats; that of pixels
+    /// follows from `--preprocess`
+    #[arg(long, value_name = "FACTOR")]
+    pub margin: Option<f64>,
+
+    /// Range of the activations whose name matches: `*` stands for anything; may be repeated. The
+    /// model's input has a range too, by its own name
     #[arg(long, value_name = "PATTERN=B")]
     pub range: Vec<RangeOverride>,
 

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
+use heddle_compiler::analysis::ranges::IMAGE_MARGIN;
 use heddle_compiler::approx::sign::ReluPrecision;
-use heddle_compiler::{Explain, Observer, Options, PassRecord, Ring, compile};
+use heddle_compiler::{Explain, ImageKind, Observer, Options, PassRecord, Ring, compile};
+use heddle_frontends::image::Pixels;
 use heddle_frontends::onnx::{FixedInput, ImportOptions};
 use heddle_frontends::{image, onnx};
 use heddle_ir::Note;
@@ -34,14 +36,16 @@ pub(crate) fn run(args: Args) -> Result<()> {
         None => assumed_preprocess(&model, shape),
     };
     spinner.say("reading calibration images");
-    let samples = match &args.calibrate {
+    let (samples, images) = match &args.calibrate {
         Some(spec) => samples(spec, &preprocess, shape)?,
-        None => Vec::new(),
+        None => (Vec::new(), ImageKind::default()),
     };
     let options = Options {
         labels: labels(&args, &model, shape)?,
         preprocess,
         samples,
+        images,
+        margin: args.margin.unwrap_or(IMAGE_MARGIN),
         range_overrides: args.range.clone(),
         ring: args
             .insecure_log_n
@@ -181,16 +185,26 @@ fn assumed_preprocess(model: &Model, shape: [usize; 3]) -> Preprocess {
     Preprocess::named(name).expect("the assumed sets are built in")
 }
 
-fn samples(spec: &str, preprocess: &Preprocess, shape: [usize; 3]) -> Result<Vec<Vec<f32>>> {
-    let mut samples = Vec::new();
+/// The calibration images, and what they are: tensors where one holds floats, which no
+/// preprocessing bounds.
+fn samples(
+    spec: &str,
+    preprocess: &Preprocess,
+    shape: [usize; 3],
+) -> Result<(Vec<Vec<f32>>, ImageKind)> {
+    let (mut samples, mut kind) = (Vec::new(), ImageKind::Pixels);
     for picture in image::image_set_for(spec, shape)?.iter() {
-        let (sample, remark) = image::to_tensor(&picture?, preprocess, shape)?;
+        let picture = picture?;
+        if matches!(picture.pixels, Pixels::Floats { .. }) {
+            kind = ImageKind::Tensors;
+        }
+        let (sample, remark) = image::to_tensor(&picture, preprocess, shape)?;
         if let Some(remark) = remark {
             note(&remark);
         }
         samples.push(sample);
     }
-    Ok(samples)
+    Ok((samples, kind))
 }
 
 /// The class names given, or CIFAR-10's where the model looks like it.

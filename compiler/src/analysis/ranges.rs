@@ -8,6 +8,7 @@
 //! nodes by name.
 
 mod overrides;
+mod policy;
 mod statistics;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,15 +20,18 @@ use rayon::prelude::*;
 
 pub use heddle_ir::nn::linear::SIGMAS;
 pub use overrides::RangeOverride;
+pub use policy::{InputBound, MARGINS, Policy};
 
 use crate::error::Error;
 use crate::observer::Observer;
 
+use overrides::Given;
+
 /// The pass's name.
 pub const NAME: &str = "calibrate-ranges";
 
-/// A bound is this factor times the largest |value| among the calibration images. Other images go
-/// further, and one that leaves a range has no result: of 417 ranges of twelve networks, each
+/// Unless the user says otherwise, a bound is this factor times the largest |value| among the
+/// calibration images. Other images go further, and one that leaves a range has no result: of 417 ranges of twelve networks, each
 /// calibrated with 1,000 training images, 2,000 to 5,000 test images exceed 1.2 times the
 /// calibration images in 48, 1.3 times in 11, 1.4 times in 4 and 1.5 times in 1. If they go on to
 /// fall like that, by two thirds per tenth, one network in thousands has an image beyond 2; that
@@ -47,7 +51,7 @@ const FEW_IMAGES: usize = 100;
 /// Where a bound comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoundOrigin {
-    /// The largest |value| among calibration images, times [`IMAGE_MARGIN`].
+    /// The largest |value| among calibration images, times the margin of the [`Policy`].
     Images,
     /// Batch-norm statistics: |mean| plus [`SIGMAS`] standard deviations.
     Statistics,
@@ -146,30 +150,35 @@ impl Ranges {
 /// model, as [`Model::number_activations`] gives it.
 ///
 /// `images` are preprocessed, row-major `C, H, W`; without any, batch-norm statistics are used, for
-/// which `model` must still have its batch normalisations. `input_bound` is the largest |element|
-/// that preprocessing can give. `observer` is told of every image.
+/// which `model` must still have its batch normalisations. `policy` says how far bounds go beyond
+/// the images; a number stands for pixels of that bound with the margin [`IMAGE_MARGIN`].
+/// `observer` is told of every image.
 ///
 /// # Errors
 /// If an override matches nothing or is below what the images show, if an image has the wrong size
-/// or leads to a value that is not finite, or if an activation's range cannot be told.
+/// or leads to a value that is not finite, if an activation's range cannot be told, or if the
+/// margin is not within [`MARGINS`].
 pub fn calibrate(
     model: &Model,
     images: &[Vec<f32>],
     overrides: &[RangeOverride],
-    input_bound: f64,
+    policy: impl Into<Policy>,
     observer: &dyn Observer,
 ) -> Result<Ranges, Error> {
+    let policy: Policy = policy.into();
+    policy.check()?;
     let targets = Targets::of(model);
-    let given = overrides::resolve(overrides, model, &targets)?;
+    let Given {
+        targets: given,
+        input: given_input,
+    } = overrides::resolve(overrides, model, &targets)?;
     let observed = observe(model, images, &targets, observer)?;
-    let input = images.iter().flatten().fold(input_bound, |bound, element| {
-        bound.max(f64::from(element.abs()))
-    });
+    let input = policy.input_range(model, images, given_input)?;
     let estimated: Vec<Option<Bound>> = match &observed {
         Some(observed) => targets
             .iter()
             .zip(observed)
-            .map(|(target, max)| Some(Bound::of_images(*max, target.pole)))
+            .map(|(target, max)| Some(Bound::of_images(*max, policy.margin, target.pole)))
             .collect(),
         None => statistics::bounds(model, &targets),
     };
@@ -210,7 +219,7 @@ pub fn calibrate(
     let bounds = bounds.map(|(target, bound)| bound.unwrap_or_else(|| at_worst(target)));
     for (i, (target, bound)) in targets.iter().zip(bounds).enumerate() {
         let observed = observed.as_ref().map(|observed| observed[i]);
-        ranges.push(bound.checked(target.name.clone(), observed)?);
+        ranges.push(bound.checked(target.name.clone(), observed, policy.margin)?);
     }
     let notes = notes(&ranges, images.len());
     let logits = ranges.pop().expect("the logits are a target");
@@ -254,8 +263,8 @@ struct Bound {
 
 impl Bound {
     /// The bound of an operand that has no room beyond `pole`: half of the way there is left.
-    fn of_images(largest: f64, pole: Option<f64>) -> Self {
-        let wanted = IMAGE_MARGIN * largest;
+    fn of_images(largest: f64, margin: f64, pole: Option<f64>) -> Self {
+        let wanted = margin * largest;
         let room = pole.map(|pole| (largest + pole.abs()) / 2.0);
         let value = room.map_or(wanted, |room| wanted.min(room).max(largest));
         Self {
@@ -268,14 +277,14 @@ impl Bound {
     ///
     /// # Errors
     /// [`Error::RangeTooSmall`] if the calibration images exceed the bound.
-    fn checked(self, name: String, observed: Option<f64>) -> Result<Range, Error> {
+    fn checked(self, name: String, observed: Option<f64>, margin: f64) -> Result<Range, Error> {
         let bound = self.value;
         match observed {
             Some(observed) if observed > bound => Err(Error::RangeTooSmall {
                 node: name,
                 bound,
                 observed,
-                margin: IMAGE_MARGIN,
+                margin,
             }),
             _ => Ok(Range {
                 name,
@@ -445,7 +454,9 @@ fn notes(ranges: &[Range], images: usize) -> Vec<Note> {
                 bound: range.bound,
             }),
     );
-    for range in ranges {
+    // What the user chose as the margin of all ranges needs no note on each.
+    let chosen = |range: &&Range| range.origin != BoundOrigin::Images;
+    for range in ranges.iter().filter(chosen) {
         if let Some(used) = range.used().filter(|used| *used > LITTLE_MARGIN) {
             notes.push(Note::LittleMargin {
                 node: range.name.clone(),

@@ -1,7 +1,7 @@
 //! Ranges cover what the interpreter shows, whatever they come from.
 
 use heddle_compiler::analysis::ranges::{
-    BoundOrigin, FLOOR, IMAGE_MARGIN, RangeOverride, Ranges, calibrate,
+    BoundOrigin, FLOOR, IMAGE_MARGIN, InputBound, Policy, RangeOverride, Ranges, calibrate,
 };
 use heddle_compiler::passes::{fold_batch_norm, remove_identity};
 use heddle_compiler::{Error, Observer};
@@ -145,8 +145,75 @@ fn many_samples_need_no_note_and_a_large_image_widens_the_input() {
     let mut samples = images(100, 192);
     samples[99][5] = -9.0;
     let ranges = calibrate(&residual(), &samples, &[], 1.0, &()).unwrap();
-    assert_eq!(ranges.input(), 9.0);
+    assert_eq!(ranges.input(), IMAGE_MARGIN * 9.0);
     assert!(ranges.notes().is_empty(), "{:?}", ranges.notes());
+}
+
+#[test]
+fn the_input_of_tensors_has_the_margin_and_that_of_pixels_is_exact() {
+    let (model, samples) = (residual(), images(4, 192));
+    let largest = samples
+        .iter()
+        .flatten()
+        .fold(0.0_f32, |max, x| max.max(x.abs()));
+    let input = |margin: f64, input| {
+        let policy = Policy { margin, input };
+        calibrate(&model, &samples, &[], policy, &())
+            .unwrap()
+            .input()
+    };
+    let largest = f64::from(largest);
+    assert_eq!(
+        input(3.0, InputBound::Tensors(0.5 * largest)),
+        3.0 * largest
+    );
+    assert_eq!(
+        input(1.0, InputBound::Tensors(7.0 * largest)),
+        7.0 * largest
+    );
+    assert_eq!(input(3.0, InputBound::Pixels(largest)), largest);
+    // Rounding of the preprocessing is no reason for a margin, an element beyond its bound is.
+    assert_eq!(
+        input(3.0, InputBound::Pixels(largest * (1.0 - 1e-7))),
+        largest
+    );
+    assert_eq!(input(3.0, InputBound::Pixels(0.9 * largest)), 3.0 * largest);
+}
+
+#[test]
+fn the_margin_is_that_of_every_range() {
+    let (model, samples) = (residual(), images(120, 192));
+    let expected = observed(&model, &samples);
+    let policy = |margin: f64| Policy {
+        margin,
+        ..Policy::from(1.0)
+    };
+    let ranges = calibrate(&model, &samples, &[], policy(1.125), &()).unwrap();
+    for (range, expected) in ranges.details().zip(&expected) {
+        assert_eq!(range.bound, 1.125 * expected);
+    }
+    // The user asked for little room: a note for each range would say nothing new.
+    assert!(ranges.notes().is_empty(), "{:?}", ranges.notes());
+    for margin in [0.99, 1001.0, f64::NAN, f64::INFINITY, -2.0] {
+        let error = calibrate(&model, &samples, &[], policy(margin), &()).unwrap_err();
+        assert!(error.to_string().contains("--margin"), "{error}");
+    }
+}
+
+#[test]
+fn the_input_takes_a_range_by_its_name_alone() {
+    let (model, samples) = (residual(), images(4, 192));
+    let name = model.graph.node(model.input()).name.clone();
+    let range = format!("{name}=40");
+    let ranges = calibrate(&model, &samples, &given(&[&range]), 1.0, &()).unwrap();
+    assert_eq!(ranges.input(), 40.0);
+    let ranges = calibrate(&model, &samples, &given(&["*=4000"]), 1.0, &()).unwrap();
+    assert!(ranges.input() < 40.0);
+    let narrow = format!("{name}=0.0001");
+    let error = calibrate(&model, &samples, &given(&[&narrow]), 1.0, &()).unwrap_err();
+    assert!(matches!(error, Error::RangeTooSmall { .. }));
+    let error = calibrate(&model, &[], &given(&["other=3"]), 1.0, &()).unwrap_err();
+    assert!(error.to_string().contains(&format!("`{name}`")), "{error}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The answer to one image, what it is compared with, and the figures of many answers.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use heddle_frontends::image::{Picture, Pixels};
 use heddle_ir::nn::Model;
 use heddle_ir::plan::{OutputKind, Plan};
+use heddle_runtime::Error;
 use heddle_runtime::packing::{InputTensor, class_of};
 use heddle_runtime::protocol::hex;
 use serde::{Deserialize, Serialize};
@@ -11,12 +12,49 @@ use sha2::{Digest, Sha256};
 
 use super::client::{name_of, tensor_of};
 
+/// Why an image has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Refusal {
+    /// An element of the image is out of the plan's range.
+    Image,
+    /// A number of the answer is, or is no number.
+    Answer,
+}
+
+impl Refusal {
+    /// What the error says of one image; `None` for one that concerns the whole run.
+    fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::InputRange { .. } => Some(Self::Image),
+            Error::OutOfRange { .. } => Some(Self::Answer),
+            _ => None,
+        }
+    }
+
+    /// The reason in a few words.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Image => "the image is out of the plan's range",
+            Self::Answer => "the answer is out of the plan's range",
+        }
+    }
+}
+
 /// The answer to one image. Where the plan ends in probabilities, the logits are probabilities.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub(super) image: String,
-    pub(super) class: usize,
+    /// `None` where the answer was refused.
+    pub(super) class: Option<usize>,
+    /// Empty where the answer was refused.
     pub(super) logits: Vec<f64>,
+    /// Why there is no answer; absent where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<Refusal>,
+    /// The error behind a refusal, with what to do.
+    #[serde(skip)]
+    pub(super) error: Option<String>,
     pub(super) reference_class: Option<usize>,
     pub(super) reference_logits: Option<Vec<f64>>,
     pub(super) seconds: f64,
@@ -51,18 +89,28 @@ impl Question {
 }
 
 impl Answer {
-    /// The answer to a picture, with the reference's answer.
+    /// The answer to a picture, with the reference's answer. An answer that was refused as out of
+    /// range is one without numbers.
     ///
     /// # Errors
-    /// If the tensor does not fit the reference.
+    /// If the tensor does not fit the reference, or an error that concerns more than this image.
     pub(super) fn new(
         question: &Question,
-        logits: Vec<f64>,
+        answer: Result<Vec<f64>, Error>,
         reference: Option<&Model>,
         output_kind: OutputKind,
         seconds: f64,
         key: Option<String>,
     ) -> Result<Self> {
+        let (logits, error) = match answer {
+            Ok(logits) => (logits, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        let refused = error.as_ref().and_then(Refusal::of);
+        let error = match (refused, error) {
+            (None, Some(error)) => return Err(error.into()),
+            (_, error) => error.map(|error| error.to_string()),
+        };
         let reference_logits = match reference {
             Some(model) => {
                 let logits = heddle_ir::eval::nn::run(model, &question.tensor.elements)?;
@@ -72,8 +120,10 @@ impl Answer {
         };
         Ok(Self {
             image: question.tensor.name.clone(),
-            class: class_of(&logits),
+            class: refused.is_none().then(|| class_of(&logits)),
             logits,
+            refused,
+            error,
             reference_class: reference_logits.as_deref().map(class_of),
             reference_logits,
             seconds,
@@ -89,22 +139,34 @@ impl Answer {
         if self.pixels != pixels_of(picture) || self.image != picture.name {
             return None;
         }
-        self.class = class_of(&self.logits);
+        if self.refused.is_some() {
+            self.logits.clear();
+        }
+        self.class = self.refused.is_none().then(|| class_of(&self.logits));
         self.reference_class = self.reference_logits.as_deref().map(class_of);
         self.label = picture.label.map(usize::from);
         Some(self)
     }
 
-    /// The largest difference between the logits and the reference's; NaN where one of them is NaN.
+    /// The largest difference between the logits and the reference's; NaN where one of them is NaN,
+    /// `None` without an answer.
     pub(super) fn difference(&self) -> Option<f64> {
+        self.class?;
         let reference = self.reference_logits.as_ref()?;
         let differences = self.logits.iter().zip(reference);
         Some(largest(differences.map(|(a, b)| (a - b).abs())))
     }
 
-    /// Whether the class is the reference's.
+    /// Whether the class is the reference's; a refused answer has another.
     pub(super) fn agrees(&self) -> Option<bool> {
-        self.reference_class.map(|class| class == self.class)
+        let reference = self.reference_class?;
+        Some(self.class == Some(reference))
+    }
+
+    /// Whether the class is the image's label; a refused answer is wrong.
+    pub(super) fn is_right(&self) -> Option<bool> {
+        let label = self.label?;
+        Some(self.class == Some(label))
     }
 
     /// By how much the reference's best logit leads its second best.
@@ -129,11 +191,14 @@ impl Answer {
 
     /// The image's line, and its logits where there is a reference.
     pub(super) fn line(&self, plan: &Plan) -> String {
+        let Some(class) = self.class else {
+            return format!("{}: no answer", self.image);
+        };
         let mut line = format!(
             "{}: {} ({:.4}), {:.2} s",
             self.image,
-            name_of(&plan.labels, self.class),
-            self.logits.get(self.class).copied().unwrap_or_default(),
+            name_of(&plan.labels, class),
+            self.logits.get(class).copied().unwrap_or_default(),
             self.seconds
         );
         if let (Some(class), Some(difference), Some(bits)) =
@@ -161,6 +226,28 @@ impl Answer {
             }
         }
         line
+    }
+}
+
+/// An error if an image has no answer; what has one was printed before.
+///
+/// # Errors
+/// The refusal of a single image with its cause; for more than one image, their number.
+pub(super) fn all_answered(answers: &[Answer]) -> Result<()> {
+    let refused: Vec<&Answer> = answers.iter().filter(|one| one.refused.is_some()).collect();
+    match (refused.first(), answers.len()) {
+        (None, _) => Ok(()),
+        (
+            Some(Answer {
+                error: Some(error), ..
+            }),
+            1,
+        ) => bail!("{error}"),
+        (Some(_), count) => bail!(
+            "{} of {count} images have no answer, for they or their answers are out of the plan's range\n\
+             help: compile with more images for `--calibrate`, a larger `--margin` or a larger `--range`",
+            refused.len()
+        ),
     }
 }
 
@@ -275,8 +362,10 @@ mod tests {
     fn answer(logits: &[f64], reference: &[f64]) -> Answer {
         Answer {
             image: String::new(),
-            class: class_of(logits),
+            class: Some(class_of(logits)),
             logits: logits.to_vec(),
+            refused: None,
+            error: None,
             reference_class: Some(class_of(reference)),
             reference_logits: Some(reference.to_vec()),
             seconds: 0.0,
@@ -302,6 +391,29 @@ mod tests {
             (Some(0.25), Some(5.0))
         );
         assert_eq!((answer.lead(), answer.agrees()), (Some(2.5), Some(true)));
+    }
+
+    #[test]
+    fn a_refused_answer_is_wrong_and_has_no_difference() {
+        let refused = Answer {
+            class: None,
+            logits: Vec::new(),
+            refused: Some(Refusal::Answer),
+            label: Some(0),
+            ..answer(&[], &[2.0, 1.0])
+        };
+        assert_eq!(
+            (refused.agrees(), refused.is_right()),
+            (Some(false), Some(false))
+        );
+        assert_eq!((refused.difference(), refused.bits()), (None, None));
+        let answered = answer(&[2.0, 1.0], &[2.0, 1.0]);
+        assert!(all_answered(std::slice::from_ref(&answered)).is_ok());
+        let message = all_answered(&[answered, refused]).unwrap_err().to_string();
+        assert!(
+            message.contains("1 of 2 images") && message.contains("--margin"),
+            "{message}"
+        );
     }
 
     #[test]

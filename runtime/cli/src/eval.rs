@@ -15,7 +15,7 @@ use heddle_runtime::protocol::hex;
 use heddle_runtime::runner::merge_ranges;
 use heddle_terminal::{Progress, print, say};
 
-use super::answers::Answer;
+use super::answers::{Answer, all_answered};
 use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::record::{Reached, Record, Run};
@@ -87,7 +87,8 @@ impl Eval {
         if done < images.len() {
             let first = images.get(done).transpose()?;
             let memory = self.limits.memory();
-            let runner = (self.backend).load((&plan, self.plan.accept()), memory, first)?;
+            let runner =
+                (self.backend).load((&plan, self.plan.accept()), memory, (first, images.len()))?;
             let progress = Progress::new("images", images.len() - done);
             let batch = self.backend.batch();
             for start in (done..images.len()).step_by(batch) {
@@ -107,9 +108,10 @@ impl Eval {
         report.outcome = plan.output_kind;
         report.peak_rss_bytes = peak_rss_bytes();
         match self.json {
-            true => print_json(&report),
-            false => Ok(print(&report.to_string())?),
+            true => print_json(&report)?,
+            false => print(&report.to_string())?,
         }
+        all_answered(&answers)
     }
 
     /// What an earlier run left in the file of `--resume`; nothing if there is no such file.

@@ -11,12 +11,15 @@ use heddle_runtime::trace::ClassSeconds;
 use heddle_terminal::{Progress, note, print, say};
 use serde::Serialize;
 
-use super::answers::{Answer, largest};
+use super::answers::{Answer, all_answered, largest};
 use super::json::print_json;
 use super::machine::peak_rss_bytes;
 use super::progress::Bars;
 use super::runner::{Answered, BackendKind, ReferenceModel, answer, reference};
 use super::{Limits, PlanFile};
+
+/// Refused images of which the reason is printed.
+const LISTED: usize = 20;
 
 /// Run client and server in one process, on many images.
 #[derive(Debug, clap::Args)]
@@ -60,10 +63,11 @@ impl Infer {
         let reference = reference(&plan, &self.model)?;
         let first = images.get(0).transpose()?;
         let memory = self.limits.memory();
-        let runner = (self.backend).load((&plan, self.plan.accept()), memory, first)?;
+        let runner =
+            (self.backend).load((&plan, self.plan.accept()), memory, (first, images.len()))?;
         let mut answers = Vec::with_capacity(images.len());
         let mut ranges = Vec::new();
-        let mut spent = ClassSeconds::default();
+        let (mut spent, mut refusals) = (ClassSeconds::default(), 0);
         // An encrypted image shows its own progress.
         let progress = match self.backend {
             BackendKind::Ckks => None,
@@ -85,6 +89,13 @@ impl Infer {
                 progress.iter().for_each(Progress::advance);
                 if !self.json {
                     print(&answer.line(&plan))?;
+                }
+                // The error at the end says it of an only image.
+                if let Some(error) = answer.error.as_deref().filter(|_| images.len() > 1) {
+                    refusals += 1;
+                    if refusals <= LISTED {
+                        note(error.lines().next().unwrap_or_default());
+                    }
                 }
             }
             answers.extend(more);
@@ -113,9 +124,10 @@ impl Infer {
             images: answers,
         };
         match self.json {
-            true => print_json(&report),
-            false => Ok(print(&self.summary(&report))?),
+            true => print_json(&report)?,
+            false => print(&self.summary(&report))?,
         }
+        all_answered(&report.images)
     }
 
     /// The images of all arguments, at most as many as `--limit` says.
@@ -144,7 +156,7 @@ impl Infer {
         if !labelled.is_empty() {
             let right = labelled
                 .iter()
-                .filter(|answer| answer.label == Some(answer.class))
+                .filter(|answer| answer.is_right() == Some(true))
                 .count();
             lines.push(format!(
                 "accuracy: {right} of {} labelled images",
@@ -152,16 +164,15 @@ impl Infer {
             ));
         }
         if let Some(agreement) = report.agreement {
-            let largest = largest(report.images.iter().filter_map(Answer::difference));
-            let bits = report
-                .images
-                .iter()
-                .filter_map(Answer::bits)
-                .fold(f64::INFINITY, f64::min);
-            lines.push(format!(
-                "agreement with the reference: {:.2} %, largest difference {largest:.6}, at least {bits:.1} bits of precision",
-                100.0 * agreement
-            ));
+            let mut line = format!("agreement with the reference: {:.2} %", 100.0 * agreement);
+            let bits = report.images.iter().filter_map(Answer::bits);
+            if let Some(bits) = bits.reduce(f64::min) {
+                let largest = largest(report.images.iter().filter_map(Answer::difference));
+                line += &format!(
+                    ", largest difference {largest:.6}, at least {bits:.1} bits of precision"
+                );
+            }
+            lines.push(line);
         }
         let memory = report.peak_rss_bytes.map_or_else(String::new, |bytes| {
             format!(", {:.2} GiB of memory", bytes as f64 / (1u64 << 30) as f64)
@@ -185,10 +196,14 @@ impl Infer {
 fn warn_overflow(range: &RangeStatistic) {
     if range.overflows > 0 {
         let function = range.function.as_ref().unwrap_or(&range.name);
+        let largest = match range.worst.is_finite() {
+            true => format!("the largest {:.2} times", range.worst),
+            false => "one of them is no number".into(),
+        };
         note(&format!(
-            "{} slots after `{}` exceed its range, the largest {:.2} times: compile with `--calibrate` on more images \
-             or a larger `--range '{function}=B'`",
-            range.overflows, range.name, range.worst
+            "{} slots after `{}` exceed its range, {largest}: compile with `--calibrate` on more images or a larger \
+             `--range '{function}=B'`",
+            range.overflows, range.name
         ));
     }
 }

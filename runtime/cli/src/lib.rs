@@ -74,9 +74,16 @@ enum Command {
     /// Run a plan on an encrypted image; needs no secret key.
     Run(run::Run),
     /// Decrypt an answer and name the class.
+    ///
+    /// An answer out of the plan's range is refused before any number of it is printed: the image
+    /// is unlike those that the plan was calibrated with, or the keys are others. The exit code is
+    /// then 1.
     #[cfg(feature = "client")]
     Decrypt(client::Decrypt),
     /// Run client and server in one process, on many images.
+    ///
+    /// An image or an answer out of the plan's range is refused: no class and no number of it is
+    /// printed, the others are answered, and the exit code is 1.
     #[cfg(feature = "client")]
     Infer(infer::Infer),
     /// Measure accuracy, agreement with the plain network, precision and margins on a labelled
@@ -85,6 +92,9 @@ enum Command {
     /// Intervals hold the true fraction 95 times in 100 (Wilson). An image on which plan and plain
     /// network disagree counts as close where the plain network's two best logits differ by less
     /// than 0.1.
+    ///
+    /// Accuracy and agreement are over all images. An image that is out of the plan's range, or
+    /// whose answer is, counts as wrong and is listed; then the exit code is 1, after the figures.
     #[cfg(feature = "client")]
     Eval(eval::Eval),
     /// Say what a plan, key or ciphertext is.

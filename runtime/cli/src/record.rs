@@ -8,7 +8,7 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::answers::Answer;
+use super::answers::{Answer, Refusal};
 use super::eval::Report;
 use super::json::json;
 
@@ -28,9 +28,12 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Recorded {
     image: String,
-    class: usize,
+    class: Option<usize>,
     #[serde(deserialize_with = "numbers")]
     logits: Vec<f64>,
+    /// Why there is no answer; absent where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Refusal>,
     reference_class: Option<usize>,
     #[serde(default, deserialize_with = "maybe_numbers")]
     reference_logits: Option<Vec<f64>>,
@@ -92,6 +95,7 @@ impl Recorded {
             image: answer.image,
             class: answer.class,
             logits: answer.logits,
+            refused: answer.refused,
             reference_class: answer.reference_class,
             reference_logits: answer.reference_logits,
             seconds: answer.seconds,
@@ -106,6 +110,8 @@ impl Recorded {
             image: self.image,
             class: self.class,
             logits: self.logits,
+            refused: self.refused,
+            error: None,
             reference_class: self.reference_class,
             reference_logits: self.reference_logits,
             seconds: self.seconds,

@@ -14,6 +14,7 @@ use heddle_ir::nn::Model;
 use heddle_ir::plan::Plan;
 use heddle_ir::printable;
 use heddle_params::Accept;
+use heddle_runtime::Error;
 use heddle_runtime::memory::Memory;
 use heddle_runtime::observer::Observer;
 use heddle_runtime::packing::{InputTensor, pack};
@@ -57,19 +58,24 @@ impl BackendKind {
     }
 
     /// Prepares the plan, whose parameters were accepted. An encrypted execution makes keys and
-    /// encodes the weights; `first` is an image that is checked before minutes are spent on that.
+    /// encodes the weights; the first of `images` images is checked before minutes are spent on that.
     ///
     /// # Errors
-    /// If the plan does not hold, memory does not suffice, or the first image does not fit.
+    /// If the plan does not hold, memory does not suffice, or the first image has another size than
+    /// the plan takes. An only image must lie within the plan's range, too.
     pub(super) fn load(
         self,
         (plan, accept): (&Arc<Plan>, Accept),
         memory: Memory,
-        first: Option<Picture>,
+        (first, images): (Option<Picture>, usize),
     ) -> Result<Runner> {
         if let Some(first) = first {
             let InputTensor { name, elements } = tensor_of(&plan.input, &plan.preprocess, &first)?;
-            pack(&plan.input, &name, &elements)?;
+            match pack(&plan.input, &name, &elements) {
+                // Others may have an answer.
+                Err(Error::InputRange { .. }) if images > 1 => {}
+                fitting => fitting.map(|_| ())?,
+            }
         }
         let plan = Arc::clone(plan);
         Ok(match self {
@@ -89,10 +95,11 @@ pub(super) struct Answered {
     pub(super) seconds: ClassSeconds,
 }
 
-/// The answers to the images `range` of `images`, compared with those of the reference.
+/// The answers to the images `range` of `images`, compared with those of the reference. One that is
+/// out of range is an answer without numbers.
 ///
 /// # Errors
-/// If an image cannot be read or does not fit, or an operation fails.
+/// If an image cannot be read or has another size than the plan takes, or an operation fails.
 pub(super) fn answer(
     runner: &Runner,
     images: &ImageSet,
@@ -114,10 +121,10 @@ pub(super) fn answer(
     let key = runner.key().map(|key| key.to_string());
     let answers = questions
         .par_iter()
-        .zip(batch.values)
-        .map(|(question, logits)| {
+        .zip(batch.answers)
+        .map(|(question, answer)| {
             let key = key.clone();
-            Answer::new(question, logits, reference, plan.output_kind, seconds, key)
+            Answer::new(question, answer, reference, plan.output_kind, seconds, key)
         })
         .collect::<Result<_>>()?;
     Ok(Answered {

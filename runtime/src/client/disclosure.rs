@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::packing::is_in_range;
 
 /// Bits of a published result that the command line keeps unless told otherwise.
 pub const DISCLOSED_BITS: u32 = 6;
@@ -30,10 +31,6 @@ pub enum Disclosure {
     },
 }
 
-/// How far beyond its range a slot of an answer may lie: probabilities reach their range, and
-/// activations are approximated.
-const SLACK: f64 = 1.0 / 16.0;
-
 /// Refuses an answer with a slot out of range; slots hold quotients of elements and range.
 ///
 /// # Errors
@@ -41,11 +38,13 @@ const SLACK: f64 = 1.0 / 16.0;
 pub(super) fn check_range(slots: &[Complex64]) -> Result<(), Error> {
     // Every slot is compared, so that the time does not tell which one is out of range.
     let within = slots.iter().fold(true, |within, slot| {
-        within & (slot.re.abs() <= 1.0 + SLACK) & (slot.im.abs() <= 1.0 + SLACK)
+        within & is_in_range(slot.re) & is_in_range(slot.im)
     });
     match within {
         true => Ok(()),
-        false => Err(Error::OutOfRange),
+        false => Err(Error::OutOfRange {
+            what: "the answer".into(),
+        }),
     }
 }
 
@@ -122,11 +121,11 @@ mod tests {
         for out in [1.07, -4.15, f64::NAN, f64::INFINITY] {
             assert!(matches!(
                 slots(7, Complex64::new(out, 0.0)),
-                Err(Error::OutOfRange)
+                Err(Error::OutOfRange { .. })
             ));
             assert!(matches!(
                 slots(0, Complex64::new(0.0, out)),
-                Err(Error::OutOfRange)
+                Err(Error::OutOfRange { .. })
             ));
         }
     }

@@ -10,11 +10,12 @@ use crate::error::Error;
 /// Names that an error message lists at most.
 const LISTED: usize = 12;
 
-/// A bound for every activation whose name matches a pattern.
+/// A bound for every activation whose name matches a pattern, or for the image's elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RangeOverride {
     /// The name of the activation's node or of the node that it follows, `PRODUCT/operand.0` or
-    /// `.1` for an operand of a product, or the name of the last node for the logits. `*` stands for any number of characters.
+    /// `.1` for an operand of a product, or the name of the last node for the logits. `*` stands
+    /// for any number of characters. The model's input is matched by its own name alone.
     pub pattern: String,
     /// The bound, positive and finite.
     pub bound: f64,
@@ -61,16 +62,33 @@ impl FromStr for RangeOverride {
     }
 }
 
-/// The given bound of every target; where several patterns match, the last counts.
+/// The bounds that the user gave.
+pub(super) struct Given {
+    /// For every target.
+    pub(super) targets: Vec<Option<f64>>,
+    /// For the image's elements.
+    pub(super) input: Option<f64>,
+}
+
+/// The given bound of every target and of the input; where several patterns match, the last counts.
+/// The input has its name alone: `*` does not stand for it, since a bound for all activations says
+/// nothing of pixels.
 pub(super) fn resolve(
     overrides: &[RangeOverride],
     model: &Model,
     targets: &Targets,
-) -> Result<Vec<Option<f64>>, Error> {
-    let mut bounds = vec![None; targets.len()];
+) -> Result<Given, Error> {
+    let inputs: Vec<&str> = model
+        .inputs()
+        .map(|input| model.graph.node(input).name.as_str())
+        .collect();
+    let (mut bounds, mut input) = (vec![None; targets.len()], None);
     for RangeOverride { pattern, bound } in overrides {
         RangeOverride::new(pattern.as_str(), *bound)?;
-        let mut matched = false;
+        let mut matched = inputs.contains(&pattern.as_str());
+        if matched {
+            input = Some(*bound);
+        }
         for (target, slot) in targets.iter().zip(&mut bounds) {
             if target.names(model).any(|name| matches(pattern, name)) {
                 *slot = Some(*bound);
@@ -78,7 +96,8 @@ pub(super) fn resolve(
             }
         }
         if !matched {
-            let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+            let of_targets = targets.iter().map(|target| target.name.as_str());
+            let names: Vec<&str> = inputs.iter().copied().chain(of_targets).collect();
             return Err(Error::RangeUnmatched {
                 pattern: pattern.clone(),
                 bound: *bound,
@@ -86,7 +105,10 @@ pub(super) fn resolve(
             });
         }
     }
-    Ok(bounds)
+    Ok(Given {
+        targets: bounds,
+        input,
+    })
 }
 
 /// Whether `name` matches `pattern`, in which `*` stands for any characters, none included.

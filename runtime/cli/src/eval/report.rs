@@ -5,13 +5,16 @@ use heddle_ir::plan::OutputKind;
 use heddle_ir::printable::cell;
 use serde::Serialize;
 
-use crate::answers::{Answer, Fraction, largest};
+use crate::answers::{Answer, Fraction, Refusal, largest};
 use crate::record::{Reached, Run};
 
 /// Where the plain network's two best logits are closer than this, an image counts as close.
 const CLOSE: f64 = 0.1;
 /// Slots above this come close to 1, the most that a non-linear function takes.
 const LARGE_SLOT: f64 = 0.8;
+
+/// Images without an answer that are listed at most.
+const LISTED: usize = 20;
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
@@ -25,6 +28,8 @@ pub(crate) struct Report {
     reference_accuracy: Option<Fraction>,
     /// The class is the reference's.
     agreement: Option<Fraction>,
+    /// Images that have no answer, for they or their answers are out of the plan's range.
+    out_of_range: Vec<Refused>,
     /// Images on which the classes differ, with the lead of the reference's best logit over its
     /// second best.
     disagreements: Vec<Disagreement>,
@@ -52,6 +57,12 @@ struct Disagreement {
     lead: f64,
 }
 
+#[derive(Debug, Serialize)]
+struct Refused {
+    image: String,
+    refused: Refusal,
+}
+
 impl Report {
     pub(crate) fn new(run: Run, answers: &[Answer], ranges: &[RangeStatistic]) -> Self {
         let count = |condition: &dyn Fn(&Answer) -> Option<bool>| {
@@ -64,11 +75,17 @@ impl Report {
         };
         let bits: Vec<f64> = answers.iter().filter_map(Answer::bits).collect();
         let ratios: Vec<f64> = bits.iter().map(|bits| (-bits).exp2()).collect();
-        let disagreements = answers.iter().filter_map(|answer| {
-            let reference_class = answer.reference_class?;
-            (reference_class != answer.class).then(|| Disagreement {
+        let out_of_range = answers.iter().filter_map(|answer| {
+            Some(Refused {
                 image: answer.image.clone(),
-                class: answer.class,
+                refused: answer.refused?,
+            })
+        });
+        let disagreements = answers.iter().filter_map(|answer| {
+            let (reference_class, class) = (answer.reference_class?, answer.class?);
+            (reference_class != class).then(|| Disagreement {
+                image: answer.image.clone(),
+                class,
                 reference_class,
                 lead: answer.lead().unwrap_or_default(),
             })
@@ -76,9 +93,10 @@ impl Report {
         Self {
             run,
             images: answers.len(),
-            accuracy: count(&|a| Some(a.label? == a.class)),
+            accuracy: count(&Answer::is_right),
             reference_accuracy: count(&|a| Some(a.label? == a.reference_class?)),
             agreement: count(&Answer::agrees),
+            out_of_range: out_of_range.collect(),
             disagreements: disagreements.collect(),
             largest_logit_difference: (!differences.is_empty())
                 .then(|| largest(differences.iter().copied())),
@@ -108,6 +126,20 @@ impl std::fmt::Display for Report {
             if let Some(fraction) = fraction {
                 writeln!(f, "{what}: {fraction}")?;
             }
+        }
+        if !self.out_of_range.is_empty() {
+            writeln!(
+                f,
+                "no answer: {} of {} images; they count as wrong",
+                self.out_of_range.len(),
+                self.images
+            )?;
+        }
+        for case in self.out_of_range.iter().take(LISTED) {
+            writeln!(f, "  `{}`: {}", case.image, case.refused.reason())?;
+        }
+        if let Some(more) = self.out_of_range.len().checked_sub(LISTED + 1) {
+            writeln!(f, "  and {} more", more + 1)?;
         }
         for case in &self.disagreements {
             writeln!(
@@ -190,8 +222,10 @@ mod tests {
         let class = |x: [f64; 2]| usize::from(x[1] > x[0]);
         Answer {
             image: format!("{label}"),
-            class: class(logits),
+            class: Some(class(logits)),
             logits: logits.to_vec(),
+            refused: None,
+            error: None,
             reference_class: Some(class(reference)),
             reference_logits: Some(reference.to_vec()),
             seconds: 2.0,
@@ -226,9 +260,37 @@ mod tests {
         assert!((report.disagreements[0].lead - 0.05).abs() < 1e-12);
         assert_eq!((report.overflows, report.seconds_per_image), (2, 2.0));
         let text = report.to_string();
+        assert!(!text.contains("no answer"), "{text}");
         assert!(
             text.contains("(close)") && text.contains("2 above 1, `--range 'relu=B'`"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn refused_answers_count_as_wrong_and_are_listed() {
+        let mut answers = vec![answer(0, [3.0, 1.0], [4.0, 1.0]); 25];
+        for refused in &mut answers[1..] {
+            refused.class = None;
+            refused.logits.clear();
+            refused.refused = Some(Refusal::Answer);
+        }
+        answers[24].refused = Some(Refusal::Image);
+        let report = Report::new(Run::default(), &answers, &[]);
+        let count = |known: Option<Fraction>| known.map(|known| (known.count, known.of));
+        assert_eq!(count(report.accuracy), Some((1, 25)));
+        assert_eq!(count(report.agreement), Some((1, 25)));
+        assert_eq!(report.largest_logit_difference, Some(1.0));
+        assert!(report.disagreements.is_empty());
+        let text = report.to_string();
+        for part in [
+            "no answer: 24 of 25 images",
+            "`0`: the answer is out of",
+            "and 4 more",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["out_of_range"][23]["refused"], "image");
     }
 }

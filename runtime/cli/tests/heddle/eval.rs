@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use heddle_ir::weights::{Tensor, Weights};
+use heddle_tests::npy::npy;
+use heddle_tests::toy;
 use serde_json::Value;
 
 use crate::folder::{Folder, said, words};
@@ -108,4 +111,131 @@ fn a_record_of_something_else_is_refused_and_kept() {
 
     folder.write("record.json", "{");
     folder.refuses(RESUME, &["record.json"]);
+}
+
+/// Three float tensors of 3×8×8 in one file. The second has an element of 1.001, above the toy
+/// plan's range.
+fn one_outside(folder: &Folder) {
+    let mut elements = vec![0.25_f32; 3 * 192];
+    elements[192 + 7] = 1.001;
+    let data: Vec<u8> = elements.iter().flat_map(|x| x.to_le_bytes()).collect();
+    folder.write("three.npy", npy("<f4", "3, 3, 8, 8", &data));
+    folder.write(
+        "outside.npy",
+        npy("<f4", "3, 8, 8", &data[4 * 192..8 * 192]),
+    );
+}
+
+#[test]
+fn an_image_out_of_range_costs_no_other_images_answer() {
+    let folder = Folder::new();
+    one_outside(&folder);
+    let arguments = "eval toy.plan --data three.npy --json --resume record.json";
+    let output = folder.run(&words(arguments));
+    assert_eq!(output.status.code(), Some(1));
+    let error = said(&output);
+    for part in [
+        "1 of 3 images have no answer",
+        "--calibrate",
+        "--margin",
+        "--range",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["images"], 3);
+    assert_eq!(report["out_of_range"].as_array().unwrap().len(), 1);
+    assert_eq!(report["out_of_range"][0]["refused"], "image");
+    // The record keeps the refusal, and the error comes again.
+    let resumed = folder.run(&words(arguments));
+    assert!(said(&resumed).contains("3 of 3 images are on record"));
+    assert_eq!(resumed.status.code(), Some(1));
+    let again: Value = serde_json::from_slice(&resumed.stdout).unwrap();
+    assert_eq!(again["out_of_range"], report["out_of_range"]);
+
+    let text = folder.run(&words("infer toy.plan three.npy --backend clear"));
+    assert_eq!(text.status.code(), Some(1));
+    let shown = String::from_utf8(text.stdout.clone()).unwrap();
+    assert_eq!(shown.matches("no answer").count(), 1, "{shown}");
+    assert!(
+        said(&text).contains("0.100 % beyond the range"),
+        "{}",
+        said(&text)
+    );
+    let json = folder.run(&words("infer toy.plan three.npy --backend noisy --json"));
+    let report: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json.status.code(), Some(1));
+    assert!(report["images"][1]["class"].is_null() && report["images"][0]["class"].is_u64());
+    assert_eq!(report["images"][1]["refused"], "image");
+    assert_eq!(
+        report["images"][1]["logits"].as_array().map(Vec::len),
+        Some(0)
+    );
+}
+
+#[test]
+fn an_only_image_out_of_range_is_refused_with_its_figure() {
+    let folder = Folder::new();
+    one_outside(&folder);
+    for backend in ["clear", "noisy", "ckks"] {
+        let arguments = format!("infer toy.plan outside.npy --backend {backend}");
+        let parts = [
+            "`outside.npy`",
+            "1.001",
+            "0.100 % beyond the range",
+            "--range",
+        ];
+        folder.refuses(&arguments, &parts);
+        let output = folder.run(&words(&arguments));
+        assert!(output.stdout.is_empty(), "{backend}");
+    }
+}
+
+/// The toy plan with weights so large that its gate diverges.
+fn wild(folder: &Folder) {
+    let mut plan = toy::plan();
+    let mut weights = Weights::default();
+    for (_, tensor) in plan.weights.iter() {
+        let data = tensor.data.iter().map(|x| 1e9 * x).collect();
+        weights.push(Tensor::new(
+            tensor.name.as_str(),
+            tensor.shape.clone(),
+            data,
+        ));
+    }
+    plan.weights = weights;
+    plan.write_file(&folder.path("wild.plan")).unwrap();
+}
+
+#[test]
+fn no_class_is_named_for_an_answer_out_of_range() {
+    let folder = with_images();
+    wild(&folder);
+    for backend in ["clear", "noisy"] {
+        let one = folder.run(&words(&format!(
+            "infer wild.plan image.npy --backend {backend}"
+        )));
+        assert_eq!(one.status.code(), Some(1));
+        let (error, shown) = (said(&one), String::from_utf8(one.stdout).unwrap());
+        for part in [
+            "`image.npy` is out of the plan's range",
+            "help: ",
+            "--calibrate",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+        for class in ["ant", "bee", "cow", "dog"] {
+            assert!(!shown.contains(class), "{shown}");
+        }
+        let all = folder.run(&words(&format!(
+            "eval wild.plan --data images --backend {backend}"
+        )));
+        assert_eq!(all.status.code(), Some(1));
+        let shown = String::from_utf8(all.stdout).unwrap();
+        assert!(shown.contains("no answer: 3 of 3 images"), "{shown}");
+        assert!(
+            shown.contains("`images/b.npy`: the answer is out of"),
+            "{shown}"
+        );
+    }
 }
