@@ -203,7 +203,11 @@ fn the_margin_is_that_of_every_range() {
 #[test]
 fn the_input_takes_a_range_by_its_name_alone() {
     let (model, samples) = (residual(), images(4, 192));
-    let name = model.graph.node(model.input()).name.clone();
+    let name = model
+        .graph
+        .node(model.inputs().next().unwrap())
+        .name
+        .clone();
     let range = format!("{name}=40");
     let ranges = calibrate(&model, &samples, &given(&[&range]), 1.0, &()).unwrap();
     assert_eq!(ranges.input(), 40.0);

@@ -54,20 +54,10 @@ pub(super) fn refusal_on_image(op: &str) -> String {
 /// Operators whose result has the shape of their first input, for as far as a report looks behind
 /// one that is not supported.
 pub(super) const SHAPE_KEEPING: &[&str] = &[
-    "Abs",
-    "Celu",
-    "Elu",
-    "Exp",
     "InstanceNormalization",
-    "LRN",
     "LogSoftmax",
-    "Mish",
     "QuantizeLinear",
-    "Selu",
     "Softmax",
-    "Softplus",
-    "Softsign",
-    "ThresholdedRelu",
 ];
 
 /// Why an operator without a builder is refused.

@@ -109,7 +109,12 @@ fn every_backend_answers_as_to_an_image_in_one_piece() {
     let plan = toy::plan_in_pieces();
     let clear = Runner::clear(plan.clone()).unwrap();
     let found = clear.run(&[image(1), image(2)], 0, &()).unwrap();
-    for (found, expected) in found.answers[1].as_ref().unwrap().iter().zip(&expected.values) {
+    for (found, expected) in found.answers[1]
+        .as_ref()
+        .unwrap()
+        .iter()
+        .zip(&expected.values)
+    {
         assert!((found - expected).abs() < 1e-12);
     }
     let noisy = Runner::noisy(plan.clone()).unwrap();

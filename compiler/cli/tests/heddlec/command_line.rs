@@ -201,7 +201,7 @@ fn settings_are_checked() {
     );
     folder.refuses(
         &[&plan[..], &["--insecure-log-n", "2"]].concat(),
-        &["slots"],
+        &["log_n", "between 4 and 17"],
     );
     assert_eq!(folder.run(&["model.onnx"]).status.code(), Some(2));
 }
