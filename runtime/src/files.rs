@@ -124,6 +124,7 @@ fn stage(
 }
 
 /// The `len` bytes that are left of a file.
+#[cfg(feature = "client")]
 fn rest(mut reader: Reader, len: usize) -> Result<Vec<u8>, Error> {
     let body = reader.bytes(len)?;
     reader.finish()?;

@@ -2,7 +2,7 @@
 //!
 //! Keys must be in memory, and so must what the largest operation works on. Under a limit, the
 //! transforms of bootstraps are kept as integers, and what is left goes to encoded weights; without
-//! one, these take at most [`KEPT`] bytes. Weights that do not fit are encoded again at every use,
+//! one, these take 6 GiB at most. Weights that do not fit are encoded again at every use,
 //! a few diagonals at a time.
 
 use heddle_ckks::Context;

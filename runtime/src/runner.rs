@@ -32,6 +32,9 @@ pub struct Batch {
     pub seconds: ClassSeconds,
 }
 
+/// One period of slots for each piece of an image, or why it is refused.
+type Packed = Result<Vec<Vec<f64>>, Error>;
+
 /// A plan ready to answer images in one process. Several threads may use it at once.
 pub struct Runner {
     plan: Arc<Plan>,
@@ -142,7 +145,7 @@ impl Runner {
         observer: &dyn Observer,
     ) -> Result<Batch, Error> {
         let input = &self.plan.input;
-        let packed: Vec<Result<Vec<Vec<f64>>, Error>> = images
+        let packed: Vec<Packed> = images
             .iter()
             .map(|image| of_image(pack(input, &image.name, &image.elements), &image.name))
             .collect::<Result<_, _>>()?;
@@ -200,7 +203,7 @@ impl Runner {
     fn noisy_batch(
         &self,
         interpreter: &NoisyInterpreter,
-        (images, packed): (&[InputTensor], Vec<Result<Vec<Vec<f64>>, Error>>),
+        (images, packed): (&[InputTensor], Vec<Packed>),
         first: u64,
         observed: &Observed<'_>,
     ) -> Result<Batch, Error> {
@@ -209,7 +212,7 @@ impl Runner {
         let scales: Vec<f64> = (plan.schedule.inputs())
             .map(|input| graph.ty(input).scale())
             .collect();
-        let one = |(index, pieces): (usize, Result<Vec<Vec<f64>>, Error>)| {
+        let one = |(index, pieces): (usize, Packed)| {
             let pieces = match pieces {
                 Ok(pieces) => pieces,
                 Err(refusal) => {

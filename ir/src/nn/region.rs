@@ -89,8 +89,8 @@ pub(crate) fn check_tiling(
             ));
         }
     }
-    let areas = regions.iter().map(|region| region.area());
-    let covered = areas.fold(Some(0_usize), |sum, area| sum?.checked_add(area?));
+    let mut areas = regions.iter().map(|region| region.area());
+    let covered = areas.try_fold(0_usize, |sum, area| sum.checked_add(area?));
     if covered != channels.checked_mul(height) {
         return Err(format!(
             "the regions do not cover {channels} channels of {height} rows, every row once"

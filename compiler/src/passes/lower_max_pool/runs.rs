@@ -233,11 +233,17 @@ impl WindowAxis {
 /// The runs that are needed, by their taps.
 type Needed = BTreeMap<usize, Positions>;
 
+/// [`Needed`] as a key.
+type Runs = Vec<(usize, Positions)>;
+
+/// What needed runs cost, and the taps of the parts of the longest.
+type Split = (Cost, [usize; 2]);
+
 struct Search {
     axis: WindowAxis,
     share: Share,
     /// What the needed runs cost at least, with the parts of the longest.
-    known: BTreeMap<Vec<(usize, Positions)>, (Cost, [usize; 2])>,
+    known: BTreeMap<Runs, Split>,
 }
 
 impl Search {
