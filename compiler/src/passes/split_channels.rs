@@ -23,6 +23,8 @@ use crate::analysis::grid::Grid;
 use crate::error::Error;
 use crate::pass::Changed;
 
+mod axes;
+mod band_window;
 mod linear;
 
 /// The pass's name.
