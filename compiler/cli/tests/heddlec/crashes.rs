@@ -125,7 +125,7 @@ fn signals_end_a_compilation_with_their_status_and_leave_no_partial_file() {
     let stopped_at =
         |moments: &[Moment]| Stepped::at_first_met(root, || case.folder.command(&COMPILE), moments);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let moments = [5, 10, 20].map(|part| Moment::After(case.takes / part));
+        let moments = [5, 10, 20, 40, 80].map(|part| Moment::After(case.takes / part));
         let status = stopped_at(&moments).signalled(signal).status;
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
         assert!(files(root) == case.before);

@@ -308,7 +308,8 @@ fn signals_end_keygen_and_run_with_their_status_and_leave_no_partial_file() {
     let takes = started.elapsed();
     restore(folder.root(), &before);
     for signal in [Signal::INT, Signal::TERM] {
-        let moments = [0.6, 0.4, 0.2, 0.1].map(|part| Moment::After(takes.mul_f64(part)));
+        let moments =
+            [0.6, 0.4, 0.2, 0.1, 0.05, 0.02].map(|part| Moment::After(takes.mul_f64(part)));
         let status = stopped_at(&folder, RUN, &moments).signalled(signal).status;
         assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
         assert_eq!(files(folder.root()), before);
