@@ -29,8 +29,7 @@ pub enum Error {
     #[error(
         "a row of `{node}` does not fit a ciphertext: the network's largest maps have {extents} elements a \
          channel, and a ciphertext has {slots} slots\n\
-         help: export the network for smaller images; a row of a map, with the gaps that strides leave, may \
-         have {slots} elements"
+         help: export the network for smaller images; a row of a map may have {slots} elements"
     )]
     TooLarge {
         /// The node's name.

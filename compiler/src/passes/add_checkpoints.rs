@@ -11,7 +11,7 @@ use heddle_ir::layout::MultiplexedLayout;
 use heddle_ir::nn::{Activation, Conv, LinearOp, Model, Op};
 use heddle_ir::{Graph, ValueId};
 
-use super::pack::output_layout;
+use super::pack::whole_layout;
 use crate::analysis::grid::Grid;
 use crate::error::Error;
 use crate::pass::Changed;
@@ -89,13 +89,7 @@ impl Reads<'_> {
         let operand = operands
             .first()
             .map(|operand| self.layouts[operand.index()]);
-        match (&node.op, operand) {
-            (_, None) => self.grid.dense(node.ty.chw()),
-            (Op::Linear(op), Some(operand)) if *op != LinearOp::Flatten => {
-                output_layout(op, &operand, node.ty.chw(), self.grid)
-            }
-            (_, Some(operand)) => operand,
-        }
+        whole_layout(&node.op, node.ty.chw(), operand, self.grid)
     }
 
     /// Ciphertexts of a value, as runs of channels and bands of rows.

@@ -363,6 +363,23 @@ impl Packer<'_> {
     }
 }
 
+/// Where a value would lie if a ciphertext had as many slots; `operand` is that of its first
+/// operand. A flattened map keeps the layout that it had.
+pub(super) fn whole_layout(
+    op: &NnOp,
+    shape: [usize; 3],
+    operand: Option<MultiplexedLayout>,
+    grid: &Grid,
+) -> MultiplexedLayout {
+    match (op, operand) {
+        (_, None) => grid.dense(shape),
+        (NnOp::Linear(op), Some(operand)) if *op != LinearOp::Flatten => {
+            output_layout(op, &operand, shape, grid)
+        }
+        (_, Some(operand)) => operand,
+    }
+}
+
 /// Where the result of an operation on a value of the given layout lies; `shape` is the result's.
 pub(super) fn output_layout(
     op: &LinearOp,

@@ -18,7 +18,7 @@ use heddle_ir::nn::{
 };
 use heddle_ir::{Graph, Tensor, ValueId, WeightId, Weights};
 
-use super::pack::output_layout;
+use super::pack::whole_layout;
 use crate::analysis::grid::Grid;
 use crate::error::Error;
 use crate::pass::Changed;
@@ -187,13 +187,7 @@ impl Splitter<'_> {
         let operand = operands
             .first()
             .map(|operand| self.maps[operand.index()].layout);
-        match (&node.op, operand) {
-            (Op::Linear(op), Some(operand)) if *op != LinearOp::Flatten => {
-                output_layout(op, &operand, node.ty.chw(), &self.grid)
-            }
-            (_, Some(operand)) => operand,
-            (_, None) => self.grid.dense(node.ty.chw()),
-        }
+        whole_layout(&node.op, node.ty.chw(), operand, &self.grid)
     }
 
     /// The regions that an operation's result is to have; `is_whole` says whether its operands are
